@@ -1,0 +1,4 @@
+//! Text to [`Plan`](crate::engine::plan::Plan), or the full list of problems. Pure: no network, no clock.
+
+pub mod driver;
+pub mod reader;

@@ -1,0 +1,383 @@
+//! What enters the engine and what leaves it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    plan::{Channel, Plan, Role},
+    record::Record,
+};
+use crate::tag::{Sample, StatusCode, TagId, Timestamp, Value};
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// New values of tags that something depends on, in the order in which they came.
+    Samples(Vec<Sample>),
+    /// A source is connected; its first samples follow.
+    SourceUp {
+        /// Name of the source.
+        source: Arc<str>,
+    },
+    /// A source was lost, or could not be reached at the first attempt.
+    SourceDown {
+        /// Name of the source.
+        source: Arc<str>,
+        /// For people.
+        error: String,
+    },
+    /// A person or program wants something and waits for the answer.
+    Command {
+        /// Correlates the answer.
+        request: RequestId,
+        /// Who.
+        by: Actor,
+        /// What.
+        command: Command,
+    },
+    /// A text came in.
+    Inbound {
+        /// Answered once the input is committed.
+        request: RequestId,
+        /// The text.
+        text: InboundText,
+    },
+    /// One attempt to send has ended.
+    SendResult {
+        /// The outbox row.
+        row: OutboxId,
+        /// What became of it.
+        result: Result<Accepted, SendFailure>,
+    },
+    /// A search of Twilio's list for a send whose fate is unknown has ended.
+    LookupResult {
+        /// The outbox row.
+        row: OutboxId,
+        /// The candidates: sent to the same number with the same body, created not before the attempt, newest last. `Err` when the
+        /// list could not be read.
+        result: Result<Vec<Accepted>, String>,
+    },
+    /// Twilio reported how a message fares.
+    Status {
+        /// Answered once the input is committed.
+        request: RequestId,
+        /// The outbox row, when the callback's URL named one.
+        row: Option<OutboxId>,
+        /// The message.
+        sid: String,
+        /// Its state.
+        status: DeliveryState,
+        /// Twilio's error code, when it failed.
+        error_code: Option<u32>,
+    },
+    /// A tag was read from its device.
+    ReadResult {
+        /// The outbox row.
+        row: OutboxId,
+        /// Fresh from the device.
+        result: Result<Value, StatusCode>,
+    },
+    /// Tags were written to their devices.
+    WriteResult {
+        /// The outbox row.
+        row: OutboxId,
+        /// The first that is not Good, else Good.
+        status: StatusCode,
+        /// What the device then held, when it was asked for.
+        read_back: Option<Value>,
+    },
+    /// The configuration changed.
+    Plan(Arc<Plan>),
+    /// The store failed or works again.
+    Store {
+        /// True when it cannot be written.
+        failed: bool,
+    },
+    /// Only time has passed.
+    Tick,
+}
+
+/// Correlates a request with its answer; given by whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+impl RequestId {
+    /// Nobody waits for the answer.
+    pub const NOBODY: Self = Self(0);
+}
+
+/// A row of the outbox; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OutboxId(pub u64);
+
+/// Who does something, and through what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// User name, token name, or `PLC`.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// Through what.
+    pub via: Via,
+}
+
+/// The way by which somebody acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Via {
+    OpcUa,
+    Text,
+    Phone,
+    Console,
+    Api,
+    Plc,
+    System,
+}
+
+/// A request of a person or program.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Acknowledges the alarm at this path, up to its newest event.
+    Acknowledge {
+        /// `<tag path>/Alarms/<name>`.
+        alarm: Arc<str>,
+        /// For the journal.
+        note: String,
+    },
+    /// Acknowledges just this event.
+    AcknowledgeEvent {
+        /// Restricts it to one alarm.
+        alarm: Option<Arc<str>>,
+        /// The event.
+        event: Uuid,
+        /// For the journal.
+        note: String,
+    },
+    /// Shelves for a time; replaces a running shelving.
+    Shelve {
+        /// `<tag path>/Alarms/<name>`.
+        alarm: Arc<str>,
+        /// Minutes; zero unshelves.
+        minutes: f64,
+        /// For the journal.
+        note: String,
+    },
+    /// Shelves until the alarm clears (and at most for the priority's maximum).
+    ShelveOneShot {
+        /// `<tag path>/Alarms/<name>`.
+        alarm: Arc<str>,
+        /// For the journal.
+        note: String,
+    },
+    /// Takes an alarm out of service or puts it back. Role engineer.
+    OutOfService {
+        /// `<tag path>/Alarms/<name>`.
+        alarm: Arc<str>,
+        /// Out or back.
+        out: bool,
+        /// For the journal.
+        note: String,
+    },
+    /// Sends a text; answered when Twilio has accepted or refused it.
+    SendText {
+        /// Name of the Twilio profile; `None` for the first.
+        twilio: Option<String>,
+        /// As given; normalised by the engine.
+        number: String,
+        /// As it is sent.
+        body: String,
+    },
+}
+
+/// A text that Twilio handed to us, by webhook or by polling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundText {
+    /// Name of the Twilio profile.
+    pub twilio: String,
+    /// `SM…`; a repeated one is ignored.
+    pub sid: String,
+    /// E.164.
+    pub from: String,
+    /// Our number.
+    pub to: String,
+    /// As typed.
+    pub body: String,
+    /// When Twilio received it; the input's own time when it did not say.
+    pub received: Option<Timestamp>,
+}
+
+/// Twilio took a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// `SM…`, `MM…` or `CA…`.
+    pub sid: String,
+    /// Billed segments as far as Twilio said.
+    pub segments: u32,
+    /// Twilio's first status.
+    pub status: DeliveryState,
+}
+
+/// Why one attempt to send failed, by what may be done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendFailure {
+    /// Certainly not sent; may be repeated (connect error, 429).
+    Retry {
+        /// Twilio's code, if any.
+        code: Option<u32>,
+        /// For people.
+        reason: String,
+        /// Retry-After.
+        after: Option<std::time::Duration>,
+    },
+    /// Perhaps sent: the connection was lost after the request went out, or 5xx.
+    Ambiguous {
+        /// For people.
+        reason: String,
+    },
+    /// Refused for good.
+    Permanent {
+        /// Twilio's code, 0 when it gave none.
+        code: u32,
+        /// Twilio's words.
+        reason: String,
+        /// What to do about it.
+        advice: String,
+        /// The account itself is refused (20003, 20005, …).
+        account: bool,
+        /// This recipient has opted out (21610).
+        opted_out: bool,
+    },
+}
+
+/// How a text fares, in rising order: a later report never moves it down (Twilio, "Track outbound message status").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum DeliveryState {
+    Accepted,
+    Queued,
+    Sending,
+    Sent,
+    Delivered,
+    Undelivered,
+    Failed,
+    Canceled,
+    Read,
+}
+
+impl DeliveryState {
+    /// Nothing but `Read` follows.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Delivered | Self::Undelivered | Self::Failed | Self::Canceled | Self::Read)
+    }
+
+    /// Twilio's word for it; `None` for one that is unknown or inbound.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "accepted" | "scheduled" => Self::Accepted,
+            "queued" => Self::Queued,
+            "sending" => Self::Sending,
+            "sent" => Self::Sent,
+            "delivered" | "partially_delivered" => Self::Delivered,
+            "undelivered" => Self::Undelivered,
+            "failed" => Self::Failed,
+            "canceled" => Self::Canceled,
+            "read" => Self::Read,
+            _ => return None,
+        })
+    }
+}
+
+/// Something to be done. The daemon commits the records of a step first and carries out the rest in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// To be made durable.
+    Record(Record),
+    /// A new value of one of the program's own tags, or of a derived tag.
+    Publish(Sample),
+    /// One attempt to send; answered by `Input::SendResult`.
+    Send(Outgoing),
+    /// A search of Twilio's list; answered by `Input::LookupResult`.
+    Lookup(Lookup),
+    /// Read a tag from its device; answered by `Input::ReadResult`.
+    Read {
+        /// The outbox row.
+        row: OutboxId,
+        /// Which.
+        tag: TagId,
+    },
+    /// Write tags to their devices, in order, stopping at the first that fails; answered by `Input::WriteResult`.
+    Write {
+        /// The outbox row.
+        row: OutboxId,
+        /// What, in order.
+        writes: Vec<(TagId, Value)>,
+        /// Read this one from the device afterwards.
+        read_back: Option<TagId>,
+    },
+    /// The answer to a request, after the commit.
+    Answer {
+        /// Whose.
+        request: RequestId,
+        /// What.
+        outcome: Outcome,
+    },
+}
+
+/// The effects of one step.
+pub type Effects = Vec<Effect>;
+
+/// One message for one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The outbox row.
+    pub row: OutboxId,
+    /// Name of the Twilio profile.
+    pub twilio: String,
+    /// By text or call.
+    pub channel: Channel,
+    /// E.164.
+    pub to: String,
+    /// What is sent or said.
+    pub body: String,
+}
+
+/// A search for a message whose fate is unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The message.
+    pub message: Outgoing,
+    /// When the ambiguous attempt began.
+    pub since: Timestamp,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Good, or why not.
+    pub status: StatusCode,
+    /// For people.
+    pub message: String,
+    /// The SID of a message that was sent.
+    pub sid: Option<String>,
+}
+
+impl Outcome {
+    /// Done.
+    #[must_use]
+    pub fn good(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::GOOD, message: message.into(), sid: None }
+    }
+
+    /// Not done.
+    #[must_use]
+    pub fn refused(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), sid: None }
+    }
+}

@@ -1,0 +1,241 @@
+//! What is made durable: the records of one step are one transaction, committed before the step's other effects.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    io::Via,
+    plan::{Channel, Priority},
+};
+use crate::tag::Timestamp;
+
+/// One durable fact.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// Sets (or, with `None`, removes) one entry of the engine's state.
+    State {
+        /// What kind of entry; each has a table of its own.
+        kind: StateKind,
+        /// Unique within its kind.
+        key: String,
+        /// JSON, for the engine's own reading.
+        value: Option<serde_json::Value>,
+    },
+    /// Appends to the journal.
+    Journal(JournalEntry),
+    /// Appends to the audit log.
+    Audit(AuditEntry),
+    /// Appends to the ledger; a repeated SID with the same direction replaces the row.
+    Ledger(LedgerEntry),
+}
+
+/// The kinds of state, each a table of `key` and `value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateKind {
+    /// Alarms by path.
+    Alarm,
+    /// Notification runs by alarm path.
+    Run,
+    /// Outbox rows by number.
+    Outbox,
+    /// Counters by name.
+    Counter,
+    /// Cooldowns by key.
+    Cooldown,
+    /// Phone numbers: opt-out, PIN failures, answers.
+    Contact,
+    /// Codes and when they may be used again.
+    Code,
+    /// The engine's own: seed, next numbers.
+    Engine,
+    /// Retained memory tags by path.
+    Retained,
+    /// Users' ids by name.
+    User,
+    /// Inbound SIDs already handled.
+    Inbound,
+}
+
+impl StateKind {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Alarm,
+        Self::Run,
+        Self::Outbox,
+        Self::Counter,
+        Self::Cooldown,
+        Self::Contact,
+        Self::Code,
+        Self::Engine,
+        Self::Retained,
+        Self::User,
+        Self::Inbound,
+    ];
+
+    /// The table's name.
+    #[must_use]
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::Alarm => "alarm",
+            Self::Run => "run",
+            Self::Outbox => "outbox",
+            Self::Counter => "counter",
+            Self::Cooldown => "cooldown",
+            Self::Contact => "contact",
+            Self::Code => "code",
+            Self::Engine => "engine",
+            Self::Retained => "retained",
+            Self::User => "app_user",
+            Self::Inbound => "inbound",
+        }
+    }
+}
+
+/// One entry of the state as it is loaded at start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateRow {
+    /// Its kind.
+    pub kind: StateKind,
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: serde_json::Value,
+}
+
+/// One alarm transition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// When it happened (the engine's time, not the source's).
+    pub time: Timestamp,
+    /// `<tag path>/Alarms/<name>`.
+    pub alarm: Arc<str>,
+    /// The alarm event; `None` for what belongs to no event (shelved while normal).
+    pub event: Option<Uuid>,
+    /// What happened.
+    pub kind: JournalKind,
+    /// The alarm's priority then.
+    pub priority: Priority,
+    /// The tag's value then, as text.
+    pub value: String,
+    /// Who, for what a person did.
+    pub user: String,
+    /// Through what.
+    pub via: Option<Via>,
+    /// Note, reason, or what the notification did.
+    pub text: String,
+    /// Associated data, with `Raised` only.
+    pub data: BTreeMap<String, String>,
+}
+
+/// What happened to an alarm or its notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum JournalKind {
+    Raised,
+    Cleared,
+    Acknowledged,
+    Latched,
+    Reset,
+    Shelved,
+    Unshelved,
+    Suppressed,
+    Unsuppressed,
+    OutOfService,
+    InService,
+    Removed,
+    ReAlarmed,
+    Chattering,
+    PipelineStarted,
+    PipelineStep,
+    PipelineEnded,
+    NobodyToContact,
+    WriteBack,
+}
+
+/// One message, call, acknowledgement, write or configuration change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub time: Timestamp,
+    /// What kind of act.
+    pub kind: AuditKind,
+    /// Who: a user, a program, `system`.
+    pub user: String,
+    /// Through what.
+    pub via: Via,
+    /// On what: a phone number, a tag, an alarm.
+    pub subject: String,
+    /// What exactly; bodies only where the profile allows it, PINs never.
+    pub text: String,
+    /// How it ended; for messages not sent, the reason.
+    pub result: String,
+    /// Alarm events that it is about.
+    pub events: Vec<Uuid>,
+    /// Twilio's SID.
+    pub sid: Option<String>,
+}
+
+/// The kinds of act in the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum AuditKind {
+    MessageSent,
+    MessageNotSent,
+    MessageFailed,
+    MessageStatus,
+    MessageReceived,
+    Answer,
+    Acknowledge,
+    Shelve,
+    OutOfService,
+    Write,
+    WriteBack,
+    OptOut,
+    OptIn,
+    PinRefused,
+    PinLocked,
+    Login,
+    LoginRefused,
+    Reload,
+    Start,
+    Stop,
+    WebhookRejected,
+}
+
+/// One SID: a text or call, accepted or received. The counters are sums over these.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// When it was accepted or received.
+    pub time: Timestamp,
+    /// Twilio's id; unique together with the direction.
+    pub sid: String,
+    /// To somebody or from somebody.
+    pub direction: Direction,
+    /// Text or call.
+    pub channel: Channel,
+    /// The user whose number it is; `None` counts under Other.
+    pub user: Option<String>,
+    /// The other side's number, E.164.
+    pub number: String,
+    /// Segments of a text.
+    pub segments: u32,
+    /// Minutes of a finished call, each call rounded up.
+    pub minutes: u32,
+    /// The outbox row that it was sent from.
+    pub row: Option<u64>,
+}
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From us.
+    Sent,
+    /// To us.
+    Received,
+}

@@ -1,0 +1,32 @@
+//! Annunciator: reads tags from PLCs, evaluates alarms on them, texts the people on call until somebody acknowledges, writes
+//! the acknowledgement back, and shows everything as an OPC UA server.
+//!
+//! Dependencies point one way: `tag`, `engine` <- `config` <- `source`, `notify`, `serve`, `store`, `report` <- `daemon` <-
+//! `cli` <- `main`; adapters never import one another.
+
+use std::{future::Future, pin::Pin};
+
+pub mod config;
+pub mod engine;
+pub mod script;
+pub mod tag;
+
+#[cfg(feature = "daemon")]
+pub mod clock;
+#[cfg(feature = "twilio")]
+pub mod notify;
+#[cfg(feature = "opcua")]
+pub mod pki;
+#[cfg(feature = "report")]
+pub mod report;
+#[cfg(any(feature = "daemon", feature = "opcua", feature = "twilio"))]
+pub mod serve;
+#[cfg(any(feature = "twilio", feature = "modbus"))]
+pub mod simulate;
+#[cfg(any(feature = "opcua", feature = "modbus"))]
+pub mod source;
+#[cfg(feature = "daemon")]
+pub mod store;
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

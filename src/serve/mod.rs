@@ -1,0 +1,62 @@
+//! The outside looking in: OPC UA server, webhooks, HTTP API. They know the program only through [`Gateway`].
+
+#[cfg(feature = "daemon")]
+pub mod api;
+#[cfg(feature = "opcua")]
+pub mod opcua;
+#[cfg(feature = "twilio")]
+pub mod webhooks;
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::{
+    BoxFuture,
+    engine::{
+        io::{Actor, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
+        plan::Plan,
+        view::{AlarmView, OutboxView, UserStatistics},
+    },
+    tag::{StatusCode, TagId, TagTable, Value},
+};
+
+/// What a server may ask of the program. The daemon implements it; every change goes through the engine or the one write path.
+pub trait Gateway: Send + Sync {
+    /// The configuration in force.
+    fn plan(&self) -> Arc<Plan>;
+    /// Tells of every new configuration.
+    fn plan_changes(&self) -> tokio::sync::watch::Receiver<Arc<Plan>>;
+    /// The present values.
+    fn table(&self) -> &TagTable;
+    /// Checks a password (argon2, off the reactor, slowed down after failures per user and per address). Both a wrong user and a
+    /// wrong password are `BadUserAccessDenied`, after the same time.
+    fn log_in(&self, user: String, password: String, from: IpAddr, via: Via) -> BoxFuture<'_, Result<Actor, StatusCode>>;
+    /// Checks an API token, in the form `name:secret`. `Ok(None)` in the role means role `sender`.
+    fn check_token(&self, token: String, from: IpAddr) -> BoxFuture<'_, Option<(String, Option<crate::engine::plan::Role>)>>;
+    /// The one write path: role, `writable`, type and range, the device's own answer. Writes to an alarm's `Ack`, `AckEvent` and
+    /// `Shelve` become commands.
+    fn write(&self, by: Actor, tag: TagId, value: Value) -> BoxFuture<'_, StatusCode>;
+    /// A person's or program's command; resolves after its commit (for `SendText`: after Twilio's answer, at most 10 s).
+    fn command(&self, by: Actor, command: Command) -> BoxFuture<'_, Outcome>;
+    /// All alarms with their present state.
+    fn alarms(&self) -> BoxFuture<'_, Vec<AlarmView>>;
+    /// Messages and writes waiting or recently ended.
+    fn outbox(&self) -> BoxFuture<'_, Vec<OutboxView>>;
+    /// One row a user, by ascending id; numbers unmasked.
+    fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>>;
+    /// Reads the configuration again. The problems, as `check` prints them, when it is refused.
+    fn reload(&self, by: Actor) -> BoxFuture<'_, Result<String, String>>;
+    /// A verified inbound text: resolves once it is committed. `Err` when the store cannot be written.
+    fn inbound(&self, text: InboundText) -> BoxFuture<'_, Result<(), ()>>;
+    /// A verified delivery report: resolves once it is committed. `Err` when the store cannot be written.
+    fn delivery(
+        &self,
+        row: Option<OutboxId>,
+        sid: String,
+        status: DeliveryState,
+        error_code: Option<u32>,
+    ) -> BoxFuture<'_, Result<(), ()>>;
+    /// True once sources, store and engine are up.
+    fn ready(&self) -> bool;
+    /// Metrics in the Prometheus text format.
+    fn metrics(&self) -> String;
+}

@@ -1,0 +1,1 @@
+//! Scenarios and simulation of the pure engine; needs no feature.

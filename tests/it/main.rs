@@ -1,0 +1,1 @@
+//! The program with real peers on loopback: one binary for all of them.

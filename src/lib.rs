@@ -11,7 +11,7 @@ pub mod engine;
 pub mod script;
 pub mod tag;
 
-#[cfg(feature = "daemon")]
+#[cfg(any(feature = "daemon", feature = "twilio"))]
 pub mod clock;
 #[cfg(feature = "twilio")]
 pub mod notify;

@@ -1,11 +1,13 @@
 //! Notifiers: one attempt to send, nothing else. Whether and when to try again is the engine's.
 
 #[cfg(feature = "twilio")]
+pub mod signature;
+#[cfg(feature = "twilio")]
 pub mod twilio;
 
 use crate::{
     BoxFuture,
-    engine::io::{Accepted, InboundText, Lookup, Outgoing, SendFailure},
+    engine::io::{Accepted, DeliveryState, InboundText, Lookup, Outgoing, SendFailure},
 };
 
 /// A way to send messages.
@@ -17,4 +19,7 @@ pub trait Notifier: Send + Sync {
     fn lookup<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Vec<Accepted>, String>>;
     /// Texts received since `since`, oldest first, for sites that cannot be called back.
     fn received<'a>(&'a self, since: crate::tag::Timestamp) -> BoxFuture<'a, Result<Vec<InboundText>, String>>;
+    /// How the message `sid` fares now, with the provider's error code if it failed; for sites that cannot be called back.
+    /// `Ok(None)` when the provider does not know it, or says a word that we do not know.
+    fn status<'a>(&'a self, sid: &'a str) -> BoxFuture<'a, Result<Option<(DeliveryState, Option<u32>)>, String>>;
 }

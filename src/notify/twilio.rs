@@ -1,1 +1,1 @@
-//! (to be built)
+//! Texts through Twilio.

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod api;
+#[cfg(any(feature = "daemon", feature = "twilio"))]
+pub mod http;
 #[cfg(feature = "opcua")]
 pub mod opcua;
 #[cfg(feature = "twilio")]

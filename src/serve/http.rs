@@ -1,0 +1,241 @@
+//! The HTTP/1.1 listener that webhooks and console stand behind: bounded connections, bounded patience, TLS where it is
+//! configured, and an orderly end.
+//!
+//! What is served is the caller's [`Router`]. Deliberately absent: HTTP/2 (Twilio and browsers do without), compression,
+//! trust in `X-Forwarded-For` (whoever stands behind a proxy lets the proxy limit by address).
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{Request, Response, StatusCode},
+};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// How long requests under way may still take once the listener is told to stop.
+pub const DRAIN: Duration = Duration::from_secs(5);
+/// Longest request line and headers together, bytes.
+pub const MAX_HEAD: usize = 32 * 1024;
+const MAX_HEADERS: usize = 100;
+const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// After a failed accept (no file descriptors left), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What one listener bears.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections; further ones wait in the system's accept queue.
+    pub connections: usize,
+    /// Open connections of one address; further ones are closed at once.
+    pub per_address: usize,
+    /// Loopback is not limited by address: a reverse proxy on this machine speaks for everybody.
+    pub loopback_is_proxy: bool,
+    /// From connecting, or from the previous answer, to the end of the next request's headers.
+    pub header_timeout: Duration,
+    /// From a request's headers to the head of its answer, its body's arrival included. Bodies that stream may take longer.
+    pub request_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            per_address: 32,
+            loopback_is_proxy: false,
+            header_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Reads a certificate chain and its private key, both PEM, for [`serve`].
+///
+/// # Errors
+/// A fragment for people, naming the file and what is wrong with it.
+pub fn tls(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, String> {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| format!("read the certificate {}: {error}", certificate.display()))?;
+    let key_file = key;
+    let key = PrivateKeyDer::from_pem_file(key_file)
+        .map_err(|error| format!("read the private key {}: {error}", key_file.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("set up TLS: {error}"))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| format!("use {} with {}: {error}", certificate.display(), key_file.display()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Serves `router` on `listener` until `stop` is cancelled; then no connection is accepted, requests under way may end within
+/// [`DRAIN`], and it returns. Handlers find the peer as `ConnectInfo<SocketAddr>`.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    stop: CancellationToken,
+) {
+    let connections = Arc::new(Semaphore::new(limits.connections));
+    let addresses = Arc::new(Addresses::default());
+    let tls = tls.map(TlsAcceptor::from);
+    let mut open = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = open.join_next() => continue,
+            accepted = accept(&listener, &connections) => accepted,
+        };
+        let Some((stream, peer, permit)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let address = peer.ip().to_canonical();
+        let limited = !(limits.loopback_is_proxy && address.is_loopback());
+        let Some(seat) = addresses.clone().enter(address, if limited { limits.per_address } else { usize::MAX }) else {
+            tracing::debug!(%address, "refused a connection: too many from this address");
+            continue;
+        };
+        let connection =
+            Connection { router: router.clone(), limits: limits.clone(), tls: tls.clone(), peer, stop: stop.clone() };
+        open.spawn(async move {
+            connection.run(stream).await;
+            drop((permit, seat));
+        });
+    }
+    drop(listener);
+    let _ = timeout(DRAIN, async { while open.join_next().await.is_some() {} }).await;
+}
+
+async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = connections.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "failed to accept a connection");
+            None
+        }
+    }
+}
+
+struct Connection {
+    router: Router,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+    peer: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let result = match self.tls.clone() {
+            None => self.speak(stream).await,
+            Some(tls) => match timeout(TLS_HANDSHAKE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.speak(stream).await,
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the TLS handshake took too long".to_owned()),
+            },
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "an HTTP connection ended early");
+        }
+    }
+
+    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S) -> Result<(), String> {
+        let Self { router, limits, peer, stop, .. } = self;
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let router = router.clone();
+            async move { Ok::<_, io::Error>(answer(router, request, peer, limits.request_timeout).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        ended.map_err(|error| error.to_string())
+    }
+}
+
+async fn answer(router: Router, request: Request<Incoming>, peer: SocketAddr, patience: Duration) -> Response<Body> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    match timeout(patience, router.oneshot(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => {
+            let mut response = Response::new(Body::from("the request took too long\n"));
+            *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+            response.headers_mut().insert(axum::http::header::CONNECTION, axum::http::HeaderValue::from_static("close"));
+            response
+        }
+    }
+}
+
+/// How many connections each address has open; an address without any has no entry, so that this is bounded by the connections.
+#[derive(Default)]
+struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+
+impl Addresses {
+    fn enter(self: Arc<Self>, address: IpAddr, most: usize) -> Option<Seat> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        drop(open);
+        Some(Seat { addresses: self, address })
+    }
+}
+
+struct Seat {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut open = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Reading what was recorded: journal and audit log by pages, newest first; the ledger.
+
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
+use uuid::Uuid;
+
+use super::{Store, StoreError, write::word};
+use crate::{
+    engine::record::{AuditEntry, AuditKind, JournalEntry, JournalKind, LedgerEntry},
+    tag::Timestamp,
+};
+
+/// The most entries of one page.
+pub const MAX_PAGE: u32 = 10_000;
+
+/// An entry with its number, which grows with every entry and is never reused.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Numbered<T> {
+    /// Its number; give the last one of a page as `before` for the next page.
+    pub id: i64,
+    /// The entry.
+    pub entry: T,
+}
+
+/// Which journal entries are wanted; everything by default, [`MAX_PAGE`] at most.
+#[derive(Clone, Debug, Default)]
+pub struct JournalQuery {
+    /// Alarm paths that begin so.
+    pub alarm_prefix: Option<String>,
+    /// Only of this alarm event.
+    pub event: Option<Uuid>,
+    /// Only of this kind.
+    pub kind: Option<JournalKind>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub to: Option<Timestamp>,
+    /// Numbers below this one.
+    pub before: Option<i64>,
+    /// At most this many.
+    pub limit: Option<u32>,
+}
+
+/// Which audit entries are wanted; everything by default, [`MAX_PAGE`] at most.
+#[derive(Clone, Debug, Default)]
+pub struct AuditQuery {
+    /// Only of this kind.
+    pub kind: Option<AuditKind>,
+    /// Only by this user or program.
+    pub user: Option<String>,
+    /// Subjects that begin so.
+    pub subject_prefix: Option<String>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub to: Option<Timestamp>,
+    /// Numbers below this one.
+    pub before: Option<i64>,
+    /// At most this many.
+    pub limit: Option<u32>,
+}
+
+/// Which ledger rows are wanted; all by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LedgerQuery {
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub to: Option<Timestamp>,
+}
+
+/// How much is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Journal entries.
+    pub journal: i64,
+    /// Audit entries.
+    pub audit: i64,
+    /// Ledger rows.
+    pub ledger: i64,
+}
+
+impl Store {
+    /// A page of the journal, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn journal(&self, query: &JournalQuery) -> Result<Vec<Numbered<JournalEntry>>, StoreError> {
+        let mut sql = QueryBuilder::new(
+            "SELECT id, time, alarm, event, kind, priority, value, user, via, text, data FROM journal WHERE true",
+        );
+        prefix(&mut sql, "alarm", query.alarm_prefix.as_deref());
+        if let Some(event) = query.event {
+            sql.push(" AND event = ").push_bind(event.to_string());
+        }
+        if let Some(kind) = query.kind {
+            sql.push(" AND kind = ").push_bind(word(&kind));
+        }
+        page(&mut sql, (query.from, query.to), query.before, query.limit);
+        sql.build().fetch_all(&self.readers).await?.iter().map(journal_entry).collect()
+    }
+
+    /// A page of the audit log, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<Numbered<AuditEntry>>, StoreError> {
+        let mut sql =
+            QueryBuilder::new("SELECT id, time, kind, user, via, subject, text, result, events, sid FROM audit WHERE true");
+        if let Some(kind) = query.kind {
+            sql.push(" AND kind = ").push_bind(word(&kind));
+        }
+        if let Some(user) = &query.user {
+            sql.push(" AND user = ").push_bind(user.clone());
+        }
+        prefix(&mut sql, "subject", query.subject_prefix.as_deref());
+        page(&mut sql, (query.from, query.to), query.before, query.limit);
+        sql.build().fetch_all(&self.readers).await?.iter().map(audit_entry).collect()
+    }
+
+    /// Ledger rows, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn ledger(&self, query: LedgerQuery) -> Result<Vec<LedgerEntry>, StoreError> {
+        let mut sql = QueryBuilder::new(
+            "SELECT time, sid, direction, channel, user, number, segments, minutes, outbox FROM ledger WHERE true",
+        );
+        range(&mut sql, (query.from, query.to));
+        sql.push(" ORDER BY time, sid, direction");
+        sql.build().fetch_all(&self.readers).await?.iter().map(ledger_entry).collect()
+    }
+
+    /// How many entries there are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        let sql = "SELECT (SELECT count(*) FROM journal), (SELECT count(*) FROM audit), (SELECT count(*) FROM ledger)";
+        let row = sqlx::query(sql).fetch_one(&self.readers).await?;
+        Ok(Counts { journal: row.try_get(0)?, audit: row.try_get(1)?, ledger: row.try_get(2)? })
+    }
+}
+
+/// Keeps to texts that begin with `wanted`, in a form that an index serves: U+10FFFF sorts after everything.
+fn prefix(sql: &mut QueryBuilder<Sqlite>, column: &'static str, wanted: Option<&str>) {
+    if let Some(wanted) = wanted {
+        sql.push(" AND ").push(column).push(" >= ").push_bind(wanted.to_owned());
+        sql.push(" AND ").push(column).push(" < ").push_bind(format!("{wanted}\u{10FFFF}"));
+    }
+}
+
+fn range(sql: &mut QueryBuilder<Sqlite>, (from, to): (Option<Timestamp>, Option<Timestamp>)) {
+    if let Some(from) = from {
+        sql.push(" AND time >= ").push_bind(from.ticks());
+    }
+    if let Some(to) = to {
+        sql.push(" AND time < ").push_bind(to.ticks());
+    }
+}
+
+fn page(sql: &mut QueryBuilder<Sqlite>, times: (Option<Timestamp>, Option<Timestamp>), before: Option<i64>, limit: Option<u32>) {
+    range(sql, times);
+    if let Some(before) = before {
+        sql.push(" AND id < ").push_bind(before);
+    }
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(limit.unwrap_or(MAX_PAGE).min(MAX_PAGE));
+}
+
+fn journal_entry(row: &SqliteRow) -> Result<Numbered<JournalEntry>, StoreError> {
+    let entry = JournalEntry {
+        time: Timestamp::from_ticks(row.try_get(1)?),
+        alarm: row.try_get::<String, _>(2)?.into(),
+        event: row.try_get::<Option<String>, _>(3)?.map(|text| parse_id(&text)).transpose()?,
+        kind: parse_word(row.try_get(4)?)?,
+        priority: parse_word(row.try_get(5)?)?,
+        value: row.try_get(6)?,
+        user: row.try_get(7)?,
+        via: row.try_get::<Option<String>, _>(8)?.map(parse_word).transpose()?,
+        text: row.try_get(9)?,
+        data: parse_json(row.try_get(10)?)?,
+    };
+    Ok(Numbered { id: row.try_get(0)?, entry })
+}
+
+fn audit_entry(row: &SqliteRow) -> Result<Numbered<AuditEntry>, StoreError> {
+    let entry = AuditEntry {
+        time: Timestamp::from_ticks(row.try_get(1)?),
+        kind: parse_word(row.try_get(2)?)?,
+        user: row.try_get(3)?,
+        via: parse_word(row.try_get(4)?)?,
+        subject: row.try_get(5)?,
+        text: row.try_get(6)?,
+        result: row.try_get(7)?,
+        events: parse_json(row.try_get(8)?)?,
+        sid: row.try_get(9)?,
+    };
+    Ok(Numbered { id: row.try_get(0)?, entry })
+}
+
+fn ledger_entry(row: &SqliteRow) -> Result<LedgerEntry, StoreError> {
+    Ok(LedgerEntry {
+        time: Timestamp::from_ticks(row.try_get(0)?),
+        sid: row.try_get(1)?,
+        direction: parse_word(row.try_get(2)?)?,
+        channel: parse_word(row.try_get(3)?)?,
+        user: row.try_get(4)?,
+        number: row.try_get(5)?,
+        segments: row.try_get(6)?,
+        minutes: row.try_get(7)?,
+        row: row.try_get::<Option<i64>, _>(8)?.map(i64::cast_unsigned),
+    })
+}
+
+fn parse_id(text: &str) -> Result<Uuid, StoreError> {
+    Uuid::parse_str(text).map_err(|error| StoreError::damaged(&format!("{text:?} is no event id: {error}")))
+}
+
+fn parse_word<T: DeserializeOwned>(word: String) -> Result<T, StoreError> {
+    serde_json::from_value(serde_json::Value::String(word)).map_err(|error| StoreError::damaged(&error.to_string()))
+}
+
+fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::damaged(&error.to_string()))
+}

@@ -1,0 +1,263 @@
+//! What every store must do, and what only SQLite's file does.
+
+use std::{collections::BTreeMap, path::Path, time::Instant};
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    engine::{
+        io::Via,
+        plan::{Channel, Priority},
+        record::{AuditEntry, AuditKind, Direction, JournalEntry, JournalKind, LedgerEntry, Record},
+    },
+    tag::Timestamp,
+};
+
+const URL: &str = "sqlite:annunciator.db";
+
+async fn open(folder: &Path) -> Store {
+    Store::open(URL, folder).await.expect("opens")
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_ticks(133_000_000_000_000_000 + second * 10_000_000)
+}
+
+fn state(kind: StateKind, key: &str, value: Option<serde_json::Value>) -> Record {
+    Record::State { kind, key: key.into(), value }
+}
+
+fn journal(second: i64, alarm: &str, kind: JournalKind) -> JournalEntry {
+    JournalEntry {
+        time: at(second),
+        alarm: alarm.into(),
+        event: Some(Uuid::from_u128(second.cast_unsigned().into())),
+        kind,
+        priority: Priority::Critical,
+        value: "81.5".into(),
+        user: "alice".into(),
+        via: Some(Via::OpcUa),
+        text: "it's \"done\"; DROP TABLE journal".into(),
+        data: BTreeMap::from([("sop".into(), "SOP-114".into())]),
+    }
+}
+
+fn audit(second: i64, user: &str) -> AuditEntry {
+    AuditEntry {
+        time: at(second),
+        kind: AuditKind::MessageSent,
+        user: user.into(),
+        via: Via::System,
+        subject: "+12223334444".into(),
+        text: "Tank level high".into(),
+        result: "accepted".into(),
+        events: vec![Uuid::from_u128(7)],
+        sid: Some("SM1".into()),
+    }
+}
+
+fn ledger(second: i64, sid: &str, direction: Direction, minutes: u32) -> LedgerEntry {
+    LedgerEntry {
+        time: at(second),
+        sid: sid.into(),
+        direction,
+        channel: Channel::Voice,
+        user: Some("alice".into()),
+        number: "+12223334444".into(),
+        segments: 0,
+        minutes,
+        row: Some(u64::MAX),
+    }
+}
+
+/// The contract: whatever lies behind, a store does this. `reopen` ends the one given and opens it again.
+async fn contract(store: Store, reopen: impl AsyncFn(Store) -> Store) {
+    assert_eq!(store.load().await.unwrap(), []);
+
+    let mut first = vec![
+        state(StateKind::Alarm, "Plant/A/Alarms/High", Some(json!({"state": 1}))),
+        state(StateKind::Alarm, "gone", Some(json!(1))),
+        state(StateKind::Alarm, "gone", None),
+        state(StateKind::Counter, "back", None),
+        state(StateKind::Counter, "back", Some(json!(2))),
+    ];
+    first.extend(StateKind::ALL.map(|kind| state(kind, "every kind", Some(json!(kind.table())))));
+    store.commit(&first).await.unwrap();
+    store.commit(&[state(StateKind::Alarm, "Plant/A/Alarms/High", Some(json!({"state": 2})))]).await.unwrap();
+    store.commit(&[]).await.unwrap();
+
+    let alarms = ["Plant/A/Alarms/High", "Plant/A/Alarms/Low", "Plant/AB/Alarms/High", "Plänt"];
+    let entries: Vec<_> =
+        (0..600).map(|n| journal(n, alarms[usize::try_from(n).unwrap() % 4], JournalKind::NobodyToContact)).collect();
+    store.commit(&entries.iter().cloned().map(Record::Journal).collect::<Vec<_>>()).await.unwrap();
+    store.commit(&[Record::Audit(audit(1, "alice")), Record::Audit(audit(2, "bob"))]).await.unwrap();
+    store
+        .commit(&[Record::Ledger(ledger(5, "CA1", Direction::Sent, 0)), Record::Ledger(ledger(6, "CA1", Direction::Received, 1))])
+        .await
+        .unwrap();
+    store.commit(&[Record::Ledger(ledger(5, "CA1", Direction::Sent, 3))]).await.unwrap();
+
+    let store = reopen(store).await;
+
+    let rows = store.load().await.unwrap();
+    let find = |kind, key: &str| rows.iter().find(|row| row.kind == kind && row.key == key).map(|row| row.value.clone());
+    assert_eq!(rows.len(), StateKind::ALL.len() + 2);
+    assert_eq!(find(StateKind::Alarm, "Plant/A/Alarms/High"), Some(json!({"state": 2})));
+    assert_eq!(find(StateKind::Counter, "back"), Some(json!(2)), "removed, then set again");
+    assert_eq!(find(StateKind::User, "every kind"), Some(json!("app_user")));
+
+    let all = store.journal(&JournalQuery::default()).await.unwrap();
+    assert_eq!(all.iter().rev().map(|row| &row.entry).collect::<Vec<_>>(), entries.iter().collect::<Vec<_>>());
+    let mut before = None;
+    let mut paged = 0;
+    loop {
+        let query = JournalQuery { alarm_prefix: Some("Plant/A/".into()), before, limit: Some(70), ..JournalQuery::default() };
+        let page = store.journal(&query).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.iter().all(|row| row.entry.alarm.starts_with("Plant/A/")));
+        (before, paged) = (Some(last.id), paged + page.len());
+    }
+    assert_eq!(paged, 300);
+    let query = JournalQuery { from: Some(at(10)), to: Some(at(12)), ..JournalQuery::default() };
+    assert_eq!(store.journal(&query).await.unwrap().len(), 2, "from is in, to is out");
+    let query = JournalQuery { event: Some(Uuid::from_u128(9)), ..JournalQuery::default() };
+    assert_eq!(store.journal(&query).await.unwrap().len(), 1);
+
+    let bobs = store.audit(&AuditQuery { user: Some("bob".into()), ..AuditQuery::default() }).await.unwrap();
+    assert_eq!(bobs.iter().map(|row| &row.entry).collect::<Vec<_>>(), [&audit(2, "bob")]);
+    let none = AuditQuery { kind: Some(AuditKind::Login), ..AuditQuery::default() };
+    assert_eq!(store.audit(&none).await.unwrap(), []);
+
+    let expected = [ledger(5, "CA1", Direction::Sent, 3), ledger(6, "CA1", Direction::Received, 1)];
+    assert_eq!(store.ledger(LedgerQuery::default()).await.unwrap(), expected, "one row a SID and direction, the last one wins");
+    let query = LedgerQuery { from: Some(at(6)), to: None };
+    assert_eq!(store.ledger(query).await.unwrap(), expected[1..]);
+    assert_eq!(store.counts().await.unwrap(), Counts { journal: 600, audit: 2, ledger: 2 });
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    contract(open(folder.path()).await, async |store: Store| {
+        store.close().await;
+        open(folder.path()).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_leaves_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.commit(&[Record::Audit(audit(1, "alice"))]).await.unwrap();
+    let unlimited = {
+        let mut writer = store.writer.lock().await;
+        writer.connection = None;
+        let unlimited = writer.options.clone();
+        writer.options = unlimited.clone().pragma("max_page_count", "64");
+        unlimited
+    };
+    let many: Vec<_> = (0..5000).map(|n| Record::Journal(journal(n, "Plant/A/Alarms/High", JournalKind::Raised))).collect();
+    for attempt in 0..2 {
+        let error = store.commit(&many).await.unwrap_err();
+        assert!(error.full, "attempt {attempt}: {error}");
+        assert!(error.to_string().starts_with("the disk is full, make room"), "{error}");
+    }
+    assert_eq!(store.counts().await.unwrap(), Counts { journal: 0, audit: 1, ledger: 0 });
+    store.writer.lock().await.options = unlimited;
+    store.commit(&many).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().journal, 5000);
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_leaves_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let many: Vec<_> = (0..5000).map(|n| Record::Journal(journal(n, "Plant/A/Alarms/High", JournalKind::Raised))).collect();
+    let _ = tokio::time::timeout(Duration::from_millis(5), store.commit(&many)).await;
+    store.commit(&[Record::Audit(audit(1, "alice"))]).await.unwrap();
+    let counts = store.counts().await.unwrap();
+    assert!(counts.journal == 0 || counts.journal == 5000, "{counts:?}");
+    assert_eq!(counts.audit, 1);
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_only_and_one_daemon_holds_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let store = open(&data).await;
+    store.commit(&[Record::Audit(audit(1, "alice"))]).await.unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&data), 0o700);
+        let files: Vec<_> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(files.len() >= 3, "{files:?}");
+        assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+    }
+    let error = Store::open(URL, &data).await.err().unwrap();
+    assert!(error.starts_with("another annunciator already runs on the store"), "{error}");
+    let reader = Store::open_read_only(URL, &data).await.unwrap();
+    assert_eq!(reader.counts().await.unwrap().audit, 1);
+    assert!(reader.commit(&[Record::Audit(audit(2, "alice"))]).await.is_err());
+    store.close().await;
+    open(&data).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |url: &str, expected: &str| {
+        let error = Store::open(url, folder.path()).await.err().unwrap_or_default();
+        assert!(error.contains(expected), "{url}: {error}");
+    };
+    check("postgres://pair/annunciator", "comes with the redundant pair").await;
+    check("mysql://x", "must be like `sqlite:annunciator.db`").await;
+    check("sqlite:", "must be like `sqlite:annunciator.db`").await;
+    check("sqlite:/proc/none/annunciator.db", "failed to make the store").await;
+    fs::write(folder.path().join("text.db"), "this is no database, not at all, it is a plain text".repeat(20)).unwrap();
+    check("sqlite:text.db", "file is not a database").await;
+    let error = Store::open_read_only("sqlite:nothing.db", folder.path()).await.err().unwrap_or_default();
+    assert!(error.starts_with("there is no store at"), "{error}");
+
+    let store = Store::open("sqlite:newer.db", folder.path()).await.unwrap();
+    {
+        let mut writer = store.writer.lock().await;
+        let sql = "UPDATE _sqlx_migrations SET version = 999999";
+        sqlx::query(sql).execute(writer.connection.as_mut().unwrap()).await.unwrap();
+    }
+    store.close().await;
+    check("sqlite:newer.db", "written by another version of annunciator").await;
+}
+
+/// Not a limit, a figure: run with `--ignored --nocapture`.
+#[tokio::test]
+#[ignore = "measures"]
+async fn commit_times() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let store = open(folder.path()).await;
+    for size in [1, 10, 100, 1000, 10_000, 30_000] {
+        let records: Vec<_> = (0..size)
+            .map(|n| match n % 3 {
+                0 => Record::Journal(journal(n, "Plant/Line1/Tank/Alarms/HighHigh", JournalKind::Raised)),
+                1 => state(
+                    StateKind::Alarm,
+                    &format!("Plant/Line1/Tank{n}/Alarms/HighHigh"),
+                    Some(json!({"state": "ActiveUnacked", "event": "0198b0f0-0000-7000-8000-000000000000", "values": [1, 2, 3]})),
+                ),
+                _ => Record::Audit(audit(n, "alice")),
+            })
+            .collect();
+        let mut times: Vec<_> = Vec::new();
+        for _ in 0..(20_000 / size).clamp(3, 200) {
+            let start = Instant::now();
+            store.commit(&records).await.unwrap();
+            times.push(start.elapsed());
+        }
+        times.sort();
+        println!("{size:>6} records: p50 {:?} max {:?}", times[times.len() / 2], times[times.len() - 1]);
+    }
+}

@@ -11,7 +11,7 @@ pub mod engine;
 pub mod script;
 pub mod tag;
 
-#[cfg(any(feature = "daemon", feature = "twilio"))]
+#[cfg(any(feature = "daemon", feature = "opcua", feature = "modbus", feature = "twilio"))]
 pub mod clock;
 #[cfg(feature = "twilio")]
 pub mod notify;

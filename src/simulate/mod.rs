@@ -1,1 +1,4 @@
-//! (to be built)
+//! What stands in for the outside world in `simulate`, `demo` and tests.
+
+#[cfg(feature = "modbus")]
+pub mod modbus_plc;

@@ -1,6 +1,12 @@
 //! The core: decides, and touches nothing. Every input comes with its time, every effect leaves as a value.
 
+pub mod answer;
+pub mod gsm;
 pub mod io;
+pub mod length;
+pub mod people;
 pub mod plan;
 pub mod record;
+pub mod reply;
+pub mod template;
 pub mod view;

@@ -136,6 +136,9 @@ fn figures(sums: [i64; 6]) -> Figures {
     Figures { messages_received, messages_sent, calls_received, calls_sent, call_minutes_received, call_minutes_sent }
 }
 
+/// A column of counts: its name and where it lies in a row.
+type Count = (&'static str, fn(&UserStatistics) -> i32);
+
 /// The rows as a data frame, for export.
 pub(super) fn users_frame(users: &[UserStatistics]) -> PolarsResult<DataFrame> {
     fn column<T>(users: &[UserStatistics], value: impl Fn(&UserStatistics) -> T) -> Vec<T> {
@@ -148,7 +151,7 @@ pub(super) fn users_frame(users: &[UserStatistics]) -> PolarsResult<DataFrame> {
         "Username" => names,
         "PhoneNumber" => numbers,
     ]?;
-    let counts: [(&str, fn(&UserStatistics) -> i32); 6] = [
+    let counts: [Count; 6] = [
         ("MessagesReceived", |user| user.messages_received),
         ("MessagesSent", |user| user.messages_sent),
         ("CallsReceived", |user| user.calls_received),

@@ -6,6 +6,8 @@ pub mod api;
 pub mod http;
 #[cfg(feature = "opcua")]
 pub mod opcua;
+#[cfg(feature = "daemon")]
+pub mod passwords;
 #[cfg(feature = "twilio")]
 pub mod webhooks;
 

@@ -1,0 +1,88 @@
+//! Chatter: an alarm that activates too often is marked, and told at most once per `hold` (SPEC 6.2, 7.3).
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{engine::plan::Chatter, tag::Timestamp};
+
+/// The most activations that are remembered; `[throttle] chatter` counts no further.
+pub const MAX_ACTIVATIONS: usize = 64;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Chattering {
+    /// The last activations, oldest first.
+    activations: VecDeque<Timestamp>,
+    marked: bool,
+    /// When it was last told while it chattered.
+    told: Option<Timestamp>,
+    /// An activation since then was not told.
+    held: bool,
+}
+
+impl Chattering {
+    pub(super) const fn is_marked(&self) -> bool {
+        self.marked
+    }
+
+    /// Counts an activation of which people `would` be told. Whether it is marked by this one, and whether it is held back.
+    pub(super) fn activation(&mut self, rules: &Chatter, now: Timestamp, would: bool) -> (bool, bool) {
+        if self.activations.len() == MAX_ACTIVATIONS {
+            self.activations.pop_front();
+        }
+        self.activations.push_back(now);
+        self.forget(rules, now);
+        let before = self.marked;
+        self.marked = self.is_too_often(rules);
+        let held = would && self.marked && self.told.is_some_and(|told| now < told + rules.hold);
+        if would && self.marked && !held {
+            self.told = Some(now);
+        }
+        self.held = held;
+        (self.marked && !before, held)
+    }
+
+    /// True when it has stopped chattering.
+    pub(super) fn tick(&mut self, rules: &Chatter, now: Timestamp) -> bool {
+        self.forget(rules, now);
+        let before = self.marked;
+        self.marked = self.marked && self.is_too_often(rules);
+        before && !self.marked
+    }
+
+    /// True once when an activation was held back and may be told now.
+    pub(super) fn take_held(&mut self, rules: Option<&Chatter>, now: Timestamp) -> bool {
+        let over = self.held && rules.zip(self.told).is_none_or(|(rules, told)| told + rules.hold <= now);
+        if over {
+            self.held = false;
+            self.told = Some(now);
+        }
+        over
+    }
+
+    /// It is told by other means.
+    pub(super) fn forget_held(&mut self) {
+        self.held = false;
+    }
+
+    pub(super) fn due(&self, rules: &Chatter) -> Option<Timestamp> {
+        let end = self.marked.then(|| self.activations.iter().rev().nth(threshold(rules) - 1).map(|time| *time + rules.per));
+        let hold = self.told.filter(|_| self.held).map(|told| told + rules.hold);
+        [end.flatten(), hold].into_iter().flatten().min()
+    }
+
+    fn forget(&mut self, rules: &Chatter, now: Timestamp) {
+        while self.activations.front().is_some_and(|oldest| *oldest + rules.per <= now) {
+            self.activations.pop_front();
+        }
+    }
+
+    fn is_too_often(&self, rules: &Chatter) -> bool {
+        self.activations.len() >= threshold(rules)
+    }
+}
+
+fn threshold(rules: &Chatter) -> usize {
+    usize::try_from(rules.activations).unwrap_or(MAX_ACTIVATIONS).clamp(1, MAX_ACTIVATIONS)
+}

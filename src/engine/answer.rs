@@ -7,8 +7,8 @@ use super::{
     plan::Fit,
 };
 
-/// The most characters of an answer: three segments.
-pub const MAX_ANSWER: u32 = 459;
+/// The most characters of an answer: three segments with room for some brackets, which cost two septets each.
+pub const MAX_ANSWER: u32 = 440;
 
 /// Alarms that one answer lists.
 const MAX_LISTED: usize = 6;
@@ -189,4 +189,78 @@ fn bounded_list(heading: &str, items: &[DigestItem<'_>], total: usize, how: &str
 
 fn bounded(text: &str) -> String {
     fit(text, None, MAX_ANSWER, Fit::Characters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{gsm, reply};
+
+    const TANK: DigestItem<'static> = DigestItem { name: "HIGH Plant/Tank/HighHigh", code: "K7M" };
+    const PUMP: DigestItem<'static> = DigestItem { name: "LOW Plant/Pump/Trip", code: "Q2F" };
+
+    #[test]
+    fn answers_say_what_happened() {
+        let cases = [
+            (
+                Acknowledged { done: vec![TANK], plc: Plc::Took, ..Acknowledged::default() },
+                "Acknowledged: HIGH Plant/Tank/HighHigh #K7M. The PLC took it.",
+            ),
+            (
+                Acknowledged { done: vec![TANK, PUMP], plc: Plc::Pending, open: 37, ..Acknowledged::default() },
+                "Acknowledged 2: HIGH Plant/Tank/HighHigh #K7M, LOW Plant/Pump/Trip #Q2F. The PLC is being told. Still open: 37. Text ? to see the list.",
+            ),
+            (
+                Acknowledged { already: vec![Already { item: TANK, by: "bob", at: "14:05" }], ..Acknowledged::default() },
+                "HIGH Plant/Tank/HighHigh #K7M was acknowledged by bob at 14:05.",
+            ),
+            (
+                Acknowledged {
+                    done: vec![PUMP],
+                    unknown: vec!["XXX"],
+                    plc: Plc::DidNot("no connection to plc1"),
+                    ..Acknowledged::default()
+                },
+                "Acknowledged: LOW Plant/Pump/Trip #Q2F. The PLC did NOT take it: no connection to plc1. No open alarm has the code XXX.",
+            ),
+            (Acknowledged::default(), "Nothing is open, nothing was acknowledged."),
+        ];
+        for (outcome, expected) in cases {
+            assert_eq!(acknowledged(&outcome), expected);
+        }
+        assert_eq!(
+            open_list(&[TANK, PUMP], 2, true),
+            "Open: 2.\nHIGH Plant/Tank/HighHigh #K7M\nLOW Plant/Pump/Trip #Q2F\nTo acknowledge, text your PIN and a code (PIN K7M), or PIN ALL."
+        );
+        assert_eq!(open_list(&[], 0, true), "Nothing is open.");
+    }
+
+    #[test]
+    fn long_lists_keep_the_instruction() {
+        let name = "CRITICAL Plant/Line1/A very long name of an area/Another folder/Tank level/HighHigh";
+        let items = vec![DigestItem { name, code: "K7M" }; 40];
+        for text in [open_list(&items, 90, true), which_one(&items, 90)] {
+            assert!(text.ends_with("(PIN K7M), or PIN ALL.") && text.contains("more\n"), "{text}");
+            assert!(gsm::segments(&text) <= 3 && text.matches("#K7M").count() >= 3, "{text}");
+        }
+        let outcome = Acknowledged { done: items.clone(), open: 5, ..Acknowledged::default() };
+        assert!(gsm::segments(&acknowledged(&outcome)) <= 3);
+        assert!(gsm::segments(&plc_did_not(items[0], &"x".repeat(1000))) <= 3);
+    }
+
+    #[test]
+    fn no_answer_reads_as_a_command() {
+        for answer in [
+            wrong_pin(1),
+            wrong_pin(4),
+            locked("14:20"),
+            no_pin(),
+            not_allowed(),
+            acknowledged_by(TANK, "bob", "14:05"),
+            plc_took(PUMP),
+        ] {
+            assert_eq!(reply::parse(&answer), reply::Reply::Other);
+            assert_eq!(gsm::segments(&answer), 1, "{answer}");
+        }
+    }
 }

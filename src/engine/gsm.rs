@@ -94,11 +94,18 @@ pub fn fold(text: &str) -> Cow<'_, str> {
     Cow::Owned(folded)
 }
 
-/// `text`, folded when that saves segments.
+/// True when every character of `text` is in the two tables.
+#[must_use]
+pub fn is_gsm(text: &str) -> bool {
+    text.chars().all(|character| septets(character).is_some())
+}
+
+/// `text`, folded when that saves segments. A text that stays UCS-2 all the same is left alone: folding would cost its accents
+/// and joined emoji, and save nothing worth it.
 #[must_use]
 pub fn economize(text: &str) -> Cow<'_, str> {
     match fold(text) {
-        Cow::Owned(folded) if segments(&folded) < segments(text) => Cow::Owned(folded),
+        Cow::Owned(folded) if is_gsm(&folded) && segments(&folded) < segments(text) => Cow::Owned(folded),
         _ => Cow::Borrowed(text),
     }
 }

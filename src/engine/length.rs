@@ -24,15 +24,13 @@ pub fn fit(text: &str, code: Option<&str>, limit: u32, fit: Fit) -> String {
     let text = strip(text);
     let folded = gsm::fold(&text);
     let code = code.filter(|code| !code.is_empty());
-    let variants = [Some(text.as_str()), (folded != text).then_some(&*folded)];
-    let mut best: Option<Candidate> = None;
-    for variant in variants.into_iter().flatten() {
-        let candidate = room.cut(variant, code);
-        if best.as_ref().is_none_or(|best| candidate.is_better_than(best)) {
-            best = Some(candidate);
-        }
+    let best = room.cut(&text, code);
+    if folded == text {
+        return best.text;
     }
-    best.map(|best| best.text).unwrap_or_default()
+    // Folded is worth it only where nothing of UCS-2 is left, see [`gsm::economize`].
+    let candidate = Room { only_gsm: true, ..room }.cut(&folded, code);
+    if candidate.is_better_than(&best) { candidate.text } else { best.text }
 }
 
 /// One alarm of a consolidated text.
@@ -89,6 +87,7 @@ fn digest_text(names: &str, total: usize, more: usize) -> String {
 struct Room {
     characters: usize,
     one_segment: bool,
+    only_gsm: bool,
 }
 
 /// One way to make a text fit.
@@ -96,6 +95,7 @@ struct Candidate {
     text: String,
     cut: bool,
     segments: usize,
+    /// Graphemes of a text that was cut.
     kept: usize,
 }
 
@@ -114,11 +114,13 @@ impl Candidate {
 impl Room {
     fn new(limit: u32, fit: Fit) -> Self {
         let limit = usize::try_from(limit.max(MIN_LIMIT)).unwrap_or(MAX_CHARACTERS);
-        Self { characters: limit.min(MAX_CHARACTERS), one_segment: fit == Fit::Segment }
+        Self { characters: limit.min(MAX_CHARACTERS), one_segment: fit == Fit::Segment, only_gsm: false }
     }
 
     fn holds(&self, text: &str) -> bool {
-        text.chars().count() <= self.characters && (!self.one_segment || gsm::segments(text) == 1)
+        text.chars().count() <= self.characters
+            && (!self.one_segment || gsm::segments(text) == 1)
+            && (!self.only_gsm || gsm::is_gsm(text))
     }
 
     /// `text` with its code: whole when it fits, else its longest beginning.
@@ -126,8 +128,7 @@ impl Room {
         let tail = code.map(|code| format!(" #{code}")).unwrap_or_default();
         let whole = if code.is_none_or(|code| shows(text, code)) { text.to_owned() } else { format!("{text}{tail}") };
         if self.holds(&whole) {
-            let kept = text.graphemes(true).count();
-            return Candidate::new(whole.trim_start().to_owned(), false, kept);
+            return Candidate::new(whole.trim_start().to_owned(), false, 0);
         }
         let without_tail = self.longest(text, CUT);
         if code.is_none_or(|code| shows(&without_tail.text, code)) {
@@ -158,4 +159,111 @@ fn shows(text: &str, code: &str) -> bool {
         let after = text[start + code.len()..].chars().next();
         [before, after].into_iter().flatten().all(|neighbour| !neighbour.is_alphanumeric())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, code: &str, limit: u32, mode: Fit, expected: &str) {
+        assert_eq!(fit(text, Some(code), limit, mode), expected);
+    }
+
+    #[test]
+    fn the_code_is_reserved_first() {
+        check("Tank high", "K7M", 160, Fit::Segment, "Tank high #K7M");
+        check("Tank high, code K7M", "K7M", 160, Fit::Segment, "Tank high, code K7M");
+        check("Tank K7MX high", "K7M", 160, Fit::Segment, "Tank K7MX high #K7M");
+        check("Tank level high high", "K7M", 20, Fit::Characters, "Tank level[...] #K7M");
+        check("#K7M Tank level high high", "K7M", 20, Fit::Characters, "#K7M Tank level[...]");
+        check("Tank level high high, say K7M", "K7M", 20, Fit::Characters, "Tank level[...] #K7M");
+        check("Tank", "", 20, Fit::Characters, "Tank");
+        check("", "K7M", 20, Fit::Characters, "#K7M");
+        check("a\r\n\r\nb\tc\u{7}\u{0}", "K7M", 160, Fit::Segment, "a\nb c #K7M");
+        assert_eq!(fit("Tank level high high, stop", None, 20, Fit::Characters), "Tank level high[...]");
+        assert_eq!(fit("x", None, 0, Fit::Characters), "x", "a limit below the least counts as the least");
+    }
+
+    #[test]
+    fn one_segment_is_one_segment() {
+        let text = "a".repeat(200);
+        // 160 septets: 149 letters, 7 for the cut, 5 for the code - one less character than septets twice.
+        check(&text, "K7M", 160, Fit::Segment, &format!("{}[...] #K7M", "a".repeat(148)));
+        check(&text, "K7M", 160, Fit::Characters, &format!("{}[...] #K7M", "a".repeat(150)));
+        let warm = format!("81 °C {}", "a".repeat(200));
+        check(&warm, "K7M", 160, Fit::Segment, &format!("81 degC {}[...] #K7M", "a".repeat(140)));
+        let cyrillic = "Насос ".repeat(30);
+        let fitted = fit(&cyrillic, Some("K7M"), 160, Fit::Segment);
+        assert_eq!((gsm::segments(&fitted), fitted.chars().count()), (1, 69), "{fitted}");
+        check("81 °C", "K7M", 160, Fit::Segment, "81 °C #K7M");
+    }
+
+    #[test]
+    fn graphemes_stay_whole() {
+        let family = "👨‍👩‍👧‍👦";
+        let text = family.repeat(10);
+        // Each is seven characters: two of them, the cut and the code are 24.
+        check(&text, "K7M", 24, Fit::Characters, &format!("{family}{family}[...] #K7M"));
+        check(&text, "K7M", 23, Fit::Characters, &format!("{family}[...] #K7M"));
+        check(&"e\u{301}".repeat(30), "K7M", 21, Fit::Characters, &format!("{}[...] #K7M", "e\u{301}".repeat(5)));
+    }
+
+    #[test]
+    fn digests_name_what_fits() {
+        let names: Vec<String> = (0..40).map(|number| format!("HIGH Plant/Line1/Pump{number}/Trip")).collect();
+        let items: Vec<DigestItem<'_>> = names.iter().map(|name| DigestItem { name, code: "K7M" }).collect();
+        let text = digest(&items, 3, 40, 160, Fit::Segment);
+        let expected = "40 alarms: HIGH Plant/Line1/Pump0/Trip #K7M, HIGH Plant/Line1/Pump1/Trip #K7M, HIGH Plant/Line1/Pump2/Trip #K7M and 37 more";
+        assert_eq!((text.text.as_str(), text.listed), (expected, 3));
+        assert_eq!(digest(&items, 10, 10_000, 160, Fit::Segment).listed, 3);
+        assert_eq!(digest(&items[..1], 10, 1, 160, Fit::Segment).text, "HIGH Plant/Line1/Pump0/Trip #K7M");
+        assert_eq!(
+            digest(&items[..2], 10, 2, 160, Fit::Segment).text,
+            "2 alarms: HIGH Plant/Line1/Pump0/Trip #K7M, HIGH Plant/Line1/Pump1/Trip #K7M"
+        );
+        assert_eq!(digest(&items, 10, 40, 20, Fit::Segment).text, "HIGH P[...] #K7M +39");
+        assert_eq!(digest(&[], 10, 12, 160, Fit::Segment), Digest { text: "12 alarms".into(), listed: 0 });
+    }
+
+    const ANY_TEXT: &str = "[a-zA-Z0-9 \\[€°µ“…\\n]{0,300}|\\PC{0,300}|(👨‍👩‍👧‍👦|e\u{301}|🇩🇪|Ж|a ){0,100}";
+
+    fn mode(segment: bool) -> Fit {
+        if segment { Fit::Segment } else { Fit::Characters }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn every_text_fits(text in ANY_TEXT, code in "[ACEFGHJKMNPRTWXY]{2}[34679]{1,2}", limit in 20_u32..2000, segment: bool) {
+            let fitted = fit(&text, Some(&code), limit, mode(segment));
+            prop_assert!(fitted.chars().count() <= usize::try_from(limit).unwrap().min(MAX_CHARACTERS));
+            prop_assert!(!segment || gsm::segments(&fitted) == 1);
+            prop_assert!(shows(&fitted, &code), "{fitted:?}");
+            prop_assert!(fitted.chars().all(|character| !character.is_control() || character == '\n'));
+            if let Some((kept, _)) = fitted.rsplit_once(CUT).filter(|_| !text.contains(CUT)) {
+                // What was kept ends where a grapheme of the text (or of its folding) ends.
+                let text = strip(&text);
+                let whole = [text.as_str(), &*gsm::fold(&text)].into_iter().any(|text| {
+                    let text = text.trim_start();
+                    let mut ends = text.grapheme_indices(true).map(|(start, grapheme)| start + grapheme.len()).chain([0]);
+                    text.starts_with(kept) && ends.any(|end| end == kept.len())
+                });
+                prop_assert!(whole, "{kept:?}");
+            }
+        }
+
+        #[test]
+        fn every_digest_fits(names in prop::collection::vec(ANY_TEXT, 1..12), n in 0_usize..12, more in 0_usize..100_000, limit in 20_u32..2000, segment: bool) {
+            let items: Vec<DigestItem<'_>> = names.iter().map(|name| DigestItem { name, code: "K7M" }).collect();
+            let digest = digest(&items, n, items.len() + more, limit, mode(segment));
+            prop_assert!(digest.text.chars().count() <= usize::try_from(limit).unwrap());
+            prop_assert!(!segment || gsm::segments(&digest.text) == 1);
+            prop_assert!((1..=n.max(1)).contains(&digest.listed));
+            prop_assert!(digest.text.matches("#K7M").count() >= digest.listed, "{}", digest.text);
+        }
+    }
 }

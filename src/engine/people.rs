@@ -170,3 +170,228 @@ pub fn mask_number(number: &str) -> String {
     let plus = if number.starts_with('+') { "+" } else { "" };
     format!("{plus}{head}•••{tail}")
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::Weekday::{self, Friday, Monday, Saturday, Sunday, Thursday, Tuesday, Wednesday};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EVERY_DAY: [Weekday; 7] = [Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday];
+
+    fn shift(days: &[Weekday], from: &str, to: &str) -> Shift {
+        let to = if to == "24:00" { None } else { Some(to.parse().unwrap()) };
+        Shift { days: days.to_vec(), from: from.parse().unwrap(), to }
+    }
+
+    fn schedule(zone: Option<&str>, weekly: Vec<Shift>, except: &[(&str, &str)]) -> Schedule {
+        let except = except.iter().map(|(from, until)| (from.parse().unwrap(), until.parse().unwrap())).collect();
+        Schedule { name: "test".into(), time_zone: zone.map(str::to_owned), weekly, except }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse::<jiff::Timestamp>().unwrap().into()
+    }
+
+    /// Duty at each instant, and the instants at which it changes from the first on.
+    #[track_caller]
+    fn check(schedule: &Schedule, duty: &[(&str, bool)], changes: &[&str]) {
+        for (instant, expected) in duty {
+            assert_eq!(on_duty(schedule, None, at(instant)), *expected, "{instant}");
+        }
+        let mut now = at(duty[0].0);
+        for change in changes {
+            now = next_change(schedule, None, now).unwrap_or(Timestamp::NULL);
+            assert_eq!(now.to_string(), at(change).to_string());
+        }
+    }
+
+    #[test]
+    fn days_are_those_on_which_a_shift_starts() {
+        // SPEC 3: nights from Monday to Friday, all of the weekend. 2026-11-20 is a Friday; London is on UTC.
+        let nights = schedule(
+            Some("Europe/London"),
+            vec![
+                shift(&[Monday, Tuesday, Wednesday, Thursday, Friday], "18:00", "06:00"),
+                shift(&[Saturday, Sunday], "00:00", "24:00"),
+            ],
+            &[("2026-12-24T00:00", "2026-12-27T00:00")],
+        );
+        check(
+            &nights,
+            &[
+                ("2026-11-20T12:00:00Z", false),
+                ("2026-11-20T18:00:00Z", true),
+                ("2026-11-21T05:59:59Z", true),
+                ("2026-11-22T23:59:59.9999999Z", true),
+                ("2026-11-23T00:00:00Z", false),
+                ("2026-11-23T05:00:00Z", false),
+                ("2026-12-24T03:00:00Z", false),
+                ("2026-12-26T12:00:00Z", false),
+                ("2026-12-27T00:00:00Z", true),
+            ],
+            &["2026-11-20T18:00:00Z", "2026-11-23T00:00:00Z", "2026-11-23T18:00:00Z", "2026-11-24T06:00:00Z"],
+        );
+        check(
+            &nights,
+            &[("2026-12-23T12:00:00Z", false)],
+            &["2026-12-23T18:00:00Z", "2026-12-24T00:00:00Z", "2026-12-27T00:00:00Z"],
+        );
+    }
+
+    #[test]
+    fn an_hour_that_occurs_twice_is_on_duty_twice() {
+        // New York, 2026-11-01: 01:00 to 02:00 occurs at 05:00Z and again at 06:00Z.
+        let early = schedule(Some("America/New_York"), vec![shift(&[Sunday], "01:30", "03:00")], &[]);
+        check(
+            &early,
+            &[("2026-11-01T05:00:00Z", false), ("2026-11-01T06:10:00Z", true)],
+            &["2026-11-01T05:30:00Z", "2026-11-01T08:00:00Z"],
+        );
+        let late = schedule(Some("America/New_York"), vec![shift(&[Saturday], "22:00", "01:30")], &[]);
+        check(
+            &late,
+            &[("2026-11-01T00:00:00Z", false), ("2026-11-01T05:45:00Z", true)],
+            &["2026-11-01T02:00:00Z", "2026-11-01T06:30:00Z"],
+        );
+    }
+
+    #[test]
+    fn an_hour_that_is_skipped_begins_at_the_next_instant() {
+        // New York, 2026-03-08: 02:00 to 03:00 does not exist, 07:00Z is the next instant.
+        let start = schedule(Some("America/New_York"), vec![shift(&[Sunday], "02:30", "05:00")], &[]);
+        check(&start, &[("2026-03-08T06:00:00Z", false)], &["2026-03-08T07:00:00Z", "2026-03-08T09:00:00Z"]);
+        let end = schedule(Some("America/New_York"), vec![shift(&[Saturday], "22:00", "02:30")], &[]);
+        check(&end, &[("2026-03-08T00:00:00Z", false)], &["2026-03-08T03:00:00Z", "2026-03-08T07:00:00Z"]);
+        // A shift inside of it does not take place; the one a week later does.
+        let inside = schedule(Some("America/New_York"), vec![shift(&[Sunday], "02:15", "02:45")], &[]);
+        check(&inside, &[("2026-03-08T06:00:00Z", false), ("2026-03-08T07:00:00Z", false)], &["2026-03-15T06:15:00Z"]);
+        // Half an hour at Lord Howe; midnight in Sao Paulo; a whole day in Apia (2011-12-30).
+        let lord_howe = schedule(Some("Australia/Lord_Howe"), vec![shift(&[Sunday], "02:15", "04:00")], &[]);
+        check(&lord_howe, &[("2026-10-03T15:00:00Z", false)], &["2026-10-03T15:30:00Z", "2026-10-03T17:00:00Z"]);
+        let sao_paulo = schedule(Some("America/Sao_Paulo"), vec![shift(&[Sunday], "00:00", "08:00")], &[]);
+        check(&sao_paulo, &[("2018-11-04T02:00:00Z", false)], &["2018-11-04T03:00:00Z", "2018-11-04T10:00:00Z"]);
+        let apia =
+            schedule(Some("Pacific/Apia"), vec![shift(&[Friday], "08:00", "17:00"), shift(&[Saturday], "08:00", "17:00")], &[]);
+        check(&apia, &[("2011-12-30T09:00:00Z", false)], &["2011-12-30T18:00:00Z", "2011-12-31T03:00:00Z"]);
+    }
+
+    #[test]
+    fn around_the_clock_has_no_gap() {
+        for zone in ["America/Sao_Paulo", "Africa/Cairo", "Europe/Berlin", "Pacific/Apia"] {
+            let always = schedule(Some(zone), vec![shift(&EVERY_DAY, "00:00", "24:00")], &[]);
+            assert_eq!(next_change(&always, None, at("2011-12-20T00:00:00Z")), None, "{zone}");
+            let handover = schedule(Some(zone), vec![shift(&EVERY_DAY, "06:00", "06:00")], &[]);
+            assert_eq!(next_change(&handover, None, at("2018-10-20T00:00:00Z")), None, "{zone}");
+        }
+        let never = schedule(None, vec![], &[]);
+        assert!(!on_duty(&never, None, at("2026-01-01T00:00:00Z")));
+        assert_eq!(next_change(&never, None, at("2026-01-01T00:00:00Z")), None);
+    }
+
+    #[test]
+    fn the_schedules_zone_goes_before_the_users() {
+        let day = vec![shift(&EVERY_DAY, "08:00", "16:00")];
+        let noon = at("2026-11-20T12:00:00Z");
+        assert!(!on_duty(&schedule(None, day.clone(), &[]), Some("America/Los_Angeles"), noon));
+        assert!(on_duty(&schedule(Some("Europe/London"), day.clone(), &[]), Some("America/Los_Angeles"), noon));
+        assert!(on_duty(&schedule(None, day, &[]), Some("No/Where"), noon), "an unknown zone is UTC");
+    }
+
+    #[test]
+    fn times_and_numbers_for_people() {
+        let (time, now) = (at("2026-11-20T20:05:33Z"), at("2026-11-21T05:00:00Z"));
+        assert_eq!(clock_text(time, now, Some("America/Chicago")), "14:05");
+        assert_eq!(clock_text(time, now, Some("Asia/Tokyo")), "05:05");
+        assert_eq!(clock_text(time, now, None), "2026-11-20 20:05 UTC");
+        assert_eq!(date_text(time, Some("America/Chicago")), "2026-11-20 14:05:33");
+        assert_eq!(date_text(Timestamp::NULL, None), "");
+        for (number, masked) in [
+            ("+12223334444", "+1•••4444"),
+            ("+447700900123", "+44•••0123"),
+            ("+353861234567", "+353•••4567"),
+            ("12345", "•••45"),
+            ("", "•••"),
+            ("+99912", "+•••12"),
+        ] {
+            assert_eq!(mask_number(number), masked);
+        }
+    }
+
+    const ZONE_NAMES: [&str; 12] = [
+        "UTC",
+        "America/New_York",
+        "America/St_Johns",
+        "America/Sao_Paulo",
+        "Europe/Berlin",
+        "Europe/London",
+        "Africa/Casablanca",
+        "Asia/Tehran",
+        "Asia/Kolkata",
+        "Asia/Amman",
+        "Australia/Lord_Howe",
+        "Pacific/Apia",
+    ];
+
+    /// What a clock on the wall says, where it was not put forward or back for two days around.
+    fn by_wall_clock(shift: &Shift, local: DateTime) -> bool {
+        let yesterday = local.date().yesterday().unwrap();
+        let overnight = shift.to.is_some_and(|to| to <= shift.from);
+        let before_end = shift.to.is_none_or(|to| local.time() < to);
+        if overnight {
+            (shift.days.contains(&local.weekday()) && local.time() >= shift.from)
+                || (shift.days.contains(&yesterday.weekday()) && before_end)
+        } else {
+            shift.days.contains(&local.weekday()) && local.time() >= shift.from && before_end
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Twenty years, 2011 to 2030.
+        #[test]
+        fn duty_is_what_the_wall_clock_says(
+            zone_name in prop::sample::select(&ZONE_NAMES[..]),
+            second in 1_293_840_000_i64..1_924_990_000,
+            days in prop::sample::subsequence(&EVERY_DAY[..], 1..=7),
+            from in 0_i8..96,
+            to in 0_i8..=96,
+        ) {
+            let time = |quarter: i8| Time::new(quarter / 4, quarter % 4 * 15, 0, 0).unwrap();
+            let shift = Shift { days, from: time(from), to: (to < 96).then(|| time(to)) };
+            let schedule = Schedule { name: "any".into(), time_zone: Some(zone_name.into()), weekly: vec![shift.clone()], except: vec![] };
+            let now = jiff::Timestamp::from_second(second).unwrap();
+            let zone = zone(zone_name).unwrap();
+            let duty = on_duty(&schedule, None, now.into());
+            let calm = zone.to_offset(now - 48.hours()) == zone.to_offset(now + 48.hours());
+            if calm {
+                prop_assert_eq!(duty, by_wall_clock(&shift, zone.to_datetime(now)));
+            }
+            // The next change is one, and nothing changes before it.
+            let Some(change) = next_change(&schedule, None, now.into()) else {
+                for hours in 0..400 {
+                    prop_assert_eq!(on_duty(&schedule, None, (now + hours.hours()).into()), duty);
+                }
+                return Ok(());
+            };
+            let change = change.to_jiff();
+            prop_assert!(change > now);
+            prop_assert_ne!(on_duty(&schedule, None, change.into()), duty);
+            let span = change.as_second() - now.as_second();
+            for part in 0..8 {
+                let between = jiff::Timestamp::from_second(now.as_second() + span * part / 8).unwrap();
+                prop_assert_eq!(on_duty(&schedule, None, between.into()), duty);
+            }
+            prop_assert_eq!(on_duty(&schedule, None, (change - 1.millisecond()).into()), duty);
+        }
+
+        #[test]
+        fn masked_numbers_hide_the_middle(number in "\\+?[0-9]{0,15}") {
+            let masked = mask_number(&number);
+            let shown = masked.chars().filter(char::is_ascii_digit).count();
+            prop_assert!(shown <= 7 && (number.len() < 8 || shown + 3 <= number.len()));
+        }
+    }
+}

@@ -293,3 +293,180 @@ fn unquoted(text: &str) -> String {
         .collect();
     kept.join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a body is read as, in one line: `1234`, `1234 K7M`, `1234 ALL`, `?`, `out`, `in`, `help`, `-`.
+    fn read(body: &str) -> String {
+        match parse(body) {
+            Reply::Pin(pin) => pin.expose().to_owned(),
+            Reply::PinCodes(pin, codes) => format!("{} {}", pin.expose(), codes.join(" ")),
+            Reply::PinAll(pin) => format!("{} ALL", pin.expose()),
+            Reply::List => "?".into(),
+            Reply::Keyword(Keyword::OptOut) => "out".into(),
+            Reply::Keyword(Keyword::OptIn) => "in".into(),
+            Reply::Keyword(Keyword::Help) => "help".into(),
+            Reply::Other => "-".into(),
+        }
+    }
+
+    #[test]
+    fn texts_are_read_as_people_mean_them() {
+        let cases = [
+            ("1234", "1234"),
+            (" 1234. ", "1234"),
+            ("12 34", "1234"),
+            ("1-2-3-4", "1234"),
+            ("0123456789", "0123456789"),
+            ("1234 k7m", "1234 K7M"),
+            ("1234, #K7M and-", "1234 K7M AND"),
+            ("1234 K7M K7M q2fx", "1234 K7M Q2FX"),
+            ("1234\nK7M\r\n", "1234 K7M"),
+            ("1234K7M", "1234 K7M"),
+            ("#1234 #K7M", "1234 K7M"),
+            ("1234 all", "1234 ALL"),
+            ("1234 All.", "1234 ALL"),
+            ("?", "?"),
+            (" ?? ", "?"),
+            ("？", "?"),
+            ("؟", "?"),
+            ("\u{200f}?\u{200e}", "?"),
+            // Digits of other scripts, key caps, full width, marks of direction.
+            ("١٢٣٤", "1234"),
+            ("۱۲۳۴ k7m", "1234 K7M"),
+            ("１２３４　Ｋ７Ｍ", "1234 K7M"),
+            ("1️⃣2️⃣3️⃣4️⃣", "1234"),
+            ("\u{202b}1234\u{202c} \u{feff}K7M", "1234 K7M"),
+            ("𝟏𝟐𝟑𝟒", "1234"),
+            // Typographic quotation marks around the whole or a part.
+            ("“1234 K7M”", "1234 K7M"),
+            ("1234 “K7M”", "1234 K7M"),
+            ("'1234'", "1234"),
+            // What was quoted is not what was said.
+            ("1234\n> CRITICAL Tank #Q2F", "1234"),
+            ("1234 K7M\n\n> HIGH Plant/A (81 %) #Q2F\n> text PIN ALL", "1234 K7M"),
+            ("1234\n\nOn Fri, Nov 20, 2026 Plant wrote:\nCRITICAL Tank #Q2F", "1234"),
+            ("1234 K7M “CRITICAL Tank level high high, stop the feed #Q2F”", "1234 K7M"),
+            ("1234\r\n＞ 9999", "1234"),
+            // Twilio's words, alone, in any case.
+            ("STOP", "out"),
+            ("stop.", "out"),
+            ("Unsubscribe", "out"),
+            ("end", "out"),
+            ("YES", "in"),
+            ("start", "in"),
+            ("help", "help"),
+            ("INFO", "help"),
+            // … and never as a code.
+            ("1234 STOP", "-"),
+            ("1234 END", "-"),
+            ("1234 YES", "-"),
+            ("1234 INFO", "-"),
+            // Anything else.
+            ("", "-"),
+            ("   ", "-"),
+            ("123", "-"),
+            ("12345678901", "-"),
+            ("K7M", "-"),
+            ("K7M 1234", "-"),
+            ("1234 K7", "-"),
+            ("1234 K7M please", "-"),
+            ("1234 ALL K7M", "-"),
+            ("12345K7M", "-"),
+            ("ok", "-"),
+            ("👍", "-"),
+            ("Liked “CRITICAL Tank #K7M”", "-"),
+            ("> 1234", "-"),
+            ("what is 1234?", "-"),
+            ("1234 K7M 5678", "-"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(read(body), expected, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_bodies_are_bounded() {
+        assert_eq!(read(&"9".repeat(10_000)), "-");
+        assert_eq!(read(&"1234 ".repeat(2_000)), "-");
+        assert_eq!(read(&format!("1234 {}", "K7M ".repeat(2_000))), "-");
+        assert_eq!(read(&format!("1234 {}", (100..200).map(|code| format!("K{code} ")).collect::<String>())), "-");
+        assert_eq!(read(&format!("1234 {}\n", "\u{200f}".repeat(10_000))), "1234");
+        assert_eq!(read(&"🚨".repeat(10_000)), "-");
+        assert_eq!(read(&format!("1234\n{}", "> x\n".repeat(5_000))), "1234");
+        assert_eq!(read("\0\u{1}1234\u{7f}"), "1234");
+    }
+
+    #[test]
+    fn pins_are_masked() {
+        let cases = [
+            ("1234", "••••"),
+            ("1234 K7M", "•••• K7M"),
+            ("12 34 K7M.", "•••• K7M."),
+            ("1-2-3-4", "••••"),
+            ("١٢٣٤", "••••"),
+            ("1️⃣2️⃣3️⃣4️⃣", "••••"),
+            ("1234K7M", "••••K7M"),
+            ("pin:1234!", "pin:••••!"),
+            ("K7M Q2F", "K7M Q2F"),
+            ("1234\n> old", "••••\n> old"),
+            ("ok 👍", "ok 👍"),
+            ("1\u{200b}2\u{200b}34", "••••"),
+        ];
+        for (body, masked) in cases {
+            assert_eq!(mask_pins(body), masked, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn pins_are_compared_as_a_whole() {
+        assert!(same_pin("1234", "1234"));
+        for (given, pin) in [("1235", "1234"), ("12341234", "1234"), ("123", "1234"), ("", "1234"), ("", ""), ("1234", "")] {
+            assert!(!same_pin(given, pin), "{given:?} {pin:?}");
+        }
+        assert!(!format!("{:?}", parse("4711 K7M")).contains("4711"));
+    }
+
+    #[test]
+    fn codes_are_unmistakable() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            let code = new_code(&mut random, 3);
+            assert!(is_code(&code) && read(&format!("1234 {}", code.to_lowercase())) == format!("1234 {code}"), "{code}");
+        }
+        for bad in ["", "K7", "K7MAA", "369", "3467", "ALL", "END", "YES", "INFO", "k7m", "K0M", "KÄM"] {
+            assert!(!is_code(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn anything_is_read(body in "\\PC{0,200}|[0-9a-zA-Z #.>\"“”\\n?\u{200f}١]{0,200}") {
+            let masked = mask_pins(&body);
+            let reply = parse(&body);
+            if let Reply::Pin(pin) | Reply::PinAll(pin) | Reply::PinCodes(pin, _) = &reply {
+                prop_assert!((4..=10).contains(&pin.expose().len()));
+                // Masked, the same body says no PIN any more.
+                let shown: String = plain(&masked).chars().filter(char::is_ascii_digit).collect();
+                prop_assert!(!shown.contains(pin.expose()), "{masked}");
+            }
+            let again = matches!(parse(&masked), Reply::Pin(_) | Reply::PinAll(_) | Reply::PinCodes(..));
+            prop_assert!(!again, "{}", masked);
+        }
+
+        #[test]
+        fn spelling_does_not_matter(pin in "[0-9]{4,10}", code in "[ACEFGHJKMNPRTWXY]{2}[34679]", noise in "[ .,#\u{200f}\u{feff}]{1,5}") {
+            let expected = format!("{pin} {code}");
+            let bodies = [format!("{pin} {code}."), format!("{noise}{pin} {noise}{}{noise}", code.to_lowercase()), format!("“{pin} {code}”")];
+            for body in bodies {
+                prop_assert_eq!(read(&body), expected.clone());
+            }
+        }
+    }
+}

@@ -198,7 +198,7 @@ pub fn render(source: &str, context: &Context<'_>) -> Result<String, TemplateErr
         let mut all = fields.clone();
         all.insert("tags", Jinja::from_dyn_object(Arc::clone(&known)));
         let output = Bounded::default();
-        let rendered = template.render_captured_to(Jinja::from_iter(all), output.clone()).map(|_| ());
+        let rendered = template.render_captured_to(map(all), output.clone()).map(|_| ());
         if !known.answer(context) {
             rendered.map_err(|error| explain(&error))?;
             return Ok(strip(&output.text()));
@@ -295,7 +295,7 @@ const FILTERS_TO_SUGGEST: [&str; 17] = [
 ];
 
 fn knows_filter(name: &str) -> bool {
-    let context = Jinja::from_iter([("name", Jinja::from(name))]);
+    let context = map([("name", Jinja::from(name))]);
     ENVIRONMENT.compile_expression("name is filter").and_then(|test| test.eval(context)).is_ok_and(|known| known.is_true())
 }
 
@@ -407,7 +407,7 @@ fn explain(error: &Error) -> TemplateError {
 fn fields(context: &Context<'_>) -> BTreeMap<&'static str, Jinja> {
     let alarm = &context.alarm;
     let event = alarm.event.map(|event| event.to_string()).unwrap_or_default();
-    let data: Jinja = alarm.data.iter().map(|(key, value)| (key.as_str(), Jinja::from(value.as_str()))).collect();
+    let data = map(alarm.data.iter().map(|(key, value)| (key.as_str(), Jinja::from(value.as_str()))));
     let of_alarm = [
         ("path", Jinja::from(alarm.path)),
         ("name", Jinja::from(alarm.name)),
@@ -422,26 +422,27 @@ fn fields(context: &Context<'_>) -> BTreeMap<&'static str, Jinja> {
         ("data", data),
         ("code", Jinja::from(alarm.code)),
     ];
-    let parameters: Jinja = context
-        .parameters
-        .iter()
-        .map(|(name, parameter)| {
-            let value = match parameter {
-                Parameter::Tag(tag) => (context.read)(TagName::Id(*tag)).map_or(Jinja::UNDEFINED, |value| to_jinja(&value)),
-                Parameter::AlarmField(field) => {
-                    of_alarm.iter().find(|(name, _)| name == field).map_or(Jinja::UNDEFINED, |(_, value)| value.clone())
-                }
-                Parameter::Constant(text) => Jinja::from(text.as_str()),
-            };
-            (name.as_str(), value)
-        })
-        .collect();
+    let parameters = map(context.parameters.iter().map(|(name, parameter)| {
+        let value = match parameter {
+            Parameter::Tag(tag) => (context.read)(TagName::Id(*tag)).map_or(Jinja::UNDEFINED, |value| to_jinja(&value)),
+            Parameter::AlarmField(field) => {
+                of_alarm.iter().find(|(name, _)| name == field).map_or(Jinja::UNDEFINED, |(_, value)| value.clone())
+            }
+            Parameter::Constant(text) => Jinja::from(text.as_str()),
+        };
+        (name.as_str(), value)
+    }));
     BTreeMap::from([
-        ("alarm", Jinja::from_iter(of_alarm)),
+        ("alarm", map(of_alarm)),
         ("user", Jinja::from_object(Named(context.user.to_owned()))),
         ("site", Jinja::from_object(Named(context.site.to_owned()))),
         ("parameters", parameters),
     ])
+}
+
+/// Collecting pairs into a Jinja value makes a list of pairs; this makes a map.
+fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, Jinja)>) -> Jinja {
+    Jinja::from_object(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<String, Jinja>>())
 }
 
 /// A tag's value as templates compute with it. What is not known is undefined, so that `default` can speak for it.
@@ -528,5 +529,143 @@ impl io::Write for Bounded {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_context<T>(then: impl FnOnce(&Context<'_>) -> T) -> T {
+        let value = Value::Float(81.3);
+        let data = BTreeMap::from([("sop".to_owned(), "SOP-114".to_owned())]);
+        let parameters = BTreeMap::from([
+            ("level".to_owned(), Parameter::Tag(TagId(7))),
+            ("urgency".to_owned(), Parameter::AlarmField("priority".into())),
+            ("line".to_owned(), Parameter::Constant("Line 1".into())),
+        ]);
+        let read = |name: TagName<'_>| match name {
+            TagName::Path("Plant/Flow") => Some(Value::Double(12.345)),
+            TagName::Path("Plant/Next") => Some(Value::string("Plant/Flow")),
+            TagName::Path("Plant/Bits") => {
+                Some(Value::Array(crate::tag::DataType::Int16, [Value::Int16(3), Value::Int16(4)].into()))
+            }
+            TagName::Id(TagId(7)) => Some(Value::Int32(42)),
+            _ => None,
+        };
+        then(&Context {
+            alarm: AlarmText {
+                path: "Plant/Tank/Level/Alarms/HighHigh",
+                name: "HighHigh",
+                tag: "Plant/Tank/Level",
+                value: &value,
+                unit: "%",
+                priority: Priority::Critical,
+                state: "ActiveUnacked",
+                message: "Level high high",
+                active_time: "2026-11-20T20:05:33Z".parse::<jiff::Timestamp>().unwrap().into(),
+                event: None,
+                data: &data,
+                code: "K7M",
+            },
+            user: "alice",
+            time_zone: Some("America/Chicago"),
+            site: "Works 2",
+            parameters: &parameters,
+            read: &read,
+        })
+    }
+
+    #[test]
+    fn templates_speak_of_the_alarm() {
+        let cases = [
+            ("plain {text} 100 %", "plain {text} 100 %"),
+            (
+                "{{ alarm.priority | upper }} {{ alarm.path }}: {{ alarm.message }} ({{ alarm.value }} {{ alarm.unit }})",
+                "CRITICAL Plant/Tank/Level/Alarms/HighHigh: Level high high (81.3 %)",
+            ),
+            ("{{ alarm.value | round }} {{ (alarm.value * 2) | round(1) }}", "81.0 162.6"),
+            ("{{ alarm.value | int }}", "81"),
+            ("{{ site }}/{{ site.name }} {{ user }}={{ user.name | upper }}", "Works 2/Works 2 alice=ALICE"),
+            (
+                "{{ alarm.active_time }} {{ alarm.active_time | time }} {{ alarm.active_time | time('%d.%m.') }}",
+                "2026-11-20 14:05:33 14:05 20.11.",
+            ),
+            ("{{ alarm.data.sop }} {{ alarm.data.none }} {{ alarm.data['none'] | default('-') }}", "SOP-114 ? -"),
+            ("{{ tags['Plant/Flow'] | round(2) }} m3/h", "12.35 m3/h"),
+            ("{{ tags[\"No/Such\"] }} {{ tags['No/Such'] | default('none') }}", "? none"),
+            ("{{ tags[tags['Plant/Next']] | int }} {{ tags['Plant/Bits'][1] }}", "12 4"),
+            ("{% if alarm.value > 80 %}high{% else %}low{% endif %}", "high"),
+            (
+                "{{ $parameters.level }} {{$parameters.urgency|upper}} {{ $parameters.line }} {{ $parameters.none }}",
+                "42 CRITICAL Line 1 ?",
+            ),
+            ("costs $parameters {{ '$parameters' }}", "costs $parameters $parameters"),
+            ("{{ 'a' ~ '\\n\\n\\tb' }}", "a\nb"),
+            ("#{{ alarm.code }}{# hidden #}", "#K7M"),
+            ("{{ '<b>&' }}", "<b>&"),
+        ];
+        with_context(|context| {
+            for (source, expected) in cases {
+                assert_eq!(render(source, context).as_deref(), Ok(expected), "{source}");
+                check(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+            }
+        });
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line() {
+        let cases = [
+            ("", 1, "the text is empty"),
+            ("a\n{{ alarm.path", 2, "syntax error: unexpected end of input, expected end of variable block"),
+            ("a\nb {{ alarm.prioritty }}", 2, "unknown field `alarm.prioritty`, did you mean `alarm.priority`?"),
+            ("{{ user.phone }}", 1, "unknown field `user.phone`, there is only `user.name`"),
+            (
+                "{{ alarn.path }}",
+                1,
+                "unknown name `alarn`, expected `alarm`, `user`, `site`, `tags[\"path\"]` or `$parameters.name`",
+            ),
+            ("{{ alarm }}", 1, "`alarm` needs a field, such as `alarm.path`"),
+            ("{% if false %}{{ alarm.path | uper }}{% endif %}", 1, "unknown filter `uper`, did you mean `upper`?"),
+            ("{% macro a() %}{% endmacro %}", 1, "messages do not have `macro`"),
+            ("{% include 'x' %}", 1, "messages do not have `include`"),
+        ];
+        for (source, line, message) in cases {
+            let error = check(source).unwrap_err();
+            assert_eq!((error.line, error.message.as_str()), (line, message), "{source}");
+        }
+        let error = check("a\nb {{ alarm.prioritty }}").unwrap_err();
+        assert_eq!(error.span, Some(13..22));
+        assert!(check(&"x".repeat(MAX_SOURCE + 1)).is_err());
+    }
+
+    #[test]
+    fn a_failing_template_does_not_cost_the_message() {
+        let endless = "{% for a in range(1000) %}{% for b in range(1000) %}x{% endfor %}{% endfor %}";
+        let huge = "{{ 'x' * 20000 }}";
+        with_context(|context| {
+            for source in [
+                "{{ alarm.path",
+                "{{ alarm.path * 2.5 }}",
+                "{{ alarm.none.none }}",
+                "{{ x | nofilter }}",
+                endless,
+                huge,
+                "{{ '' }}",
+            ] {
+                let (text, error) = render_or_fallback(source, context);
+                assert_eq!(text, "CRITICAL Plant/Tank/Level/Alarms/HighHigh (81.3 %)", "{source}");
+                assert!(error.is_some(), "{source}");
+            }
+        });
+    }
+
+    #[test]
+    fn references_are_found() {
+        let found = references(
+            "{{ tags['a/b'] + tags[ \"c d\" ] }} {{ $parameters.level }} {% if $parameters.x.y %}{% endif %} tags['no",
+        );
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+        assert_eq!(found, References { tags: names(&["a/b", "c d"]), parameters: names(&["level", "x"]) });
     }
 }

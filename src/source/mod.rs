@@ -17,6 +17,9 @@ use crate::{
     tag::{Sample, StatusCode, TagId, Value},
 };
 
+#[cfg(feature = "modbus")]
+pub mod modbus;
+
 /// One device or server.
 pub trait Source: Send {
     /// One session: connects, reports [`Link::connected`], delivers samples and carries out requests until the session ends.
@@ -138,5 +141,34 @@ impl SourceStats {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("name", &self.name).field("tags", &self.tags.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::plan::{OnCommLoss, Origin, Role},
+        tag::TagPath,
+    };
+
+    /// A read-only tag `A/B` of this type, for the drivers' tests.
+    pub fn def(value_type: &str) -> TagDef {
+        TagDef {
+            id: TagId(3),
+            path: TagPath::new("A/B").unwrap(),
+            value_type: value_type.parse().unwrap(),
+            origin: Origin::System,
+            scale: None,
+            unit: None,
+            range: None,
+            writable: false,
+            write_role: Role::Engineer,
+            deadband: None,
+            stale_after: None,
+            on_comm_loss: OnCommLoss::Hold,
+            description: String::new(),
+            browse_parent: None,
+        }
     }
 }

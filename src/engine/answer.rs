@@ -217,11 +217,11 @@ mod tests {
             (
                 Acknowledged {
                     done: vec![PUMP],
-                    unknown: vec!["XXX"],
+                    unknown: vec!["QQQ"],
                     plc: Plc::DidNot("no connection to plc1"),
                     ..Acknowledged::default()
                 },
-                "Acknowledged: LOW Plant/Pump/Trip #Q2F. The PLC did NOT take it: no connection to plc1. No open alarm has the code XXX.",
+                "Acknowledged: LOW Plant/Pump/Trip #Q2F. The PLC did NOT take it: no connection to plc1. No open alarm has the code QQQ.",
             ),
             (Acknowledged::default(), "Nothing is open, nothing was acknowledged."),
         ];

@@ -1,1 +1,117 @@
-//! (to be built)
+//! The HTTP API under `/api/v1` on the console listener, with `/healthz`, `/readyz` and `/metrics` (SPEC 11, 14).
+//!
+//! It knows the program through [`Gateway`] and reads the journal, audit log and ledger from the [`Store`]. Every route names the
+//! least role in its handler's first argument; nobody has a right without credentials, from wherever they come. Deliberately
+//! absent: the listener itself (`http`), TLS, the console's pages, live events, CORS (another site's pages have no business here).
+
+mod alarms;
+mod auth;
+mod problem;
+mod records;
+mod send;
+mod tags;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse as _, Response},
+    routing::{get, post},
+};
+
+use self::problem::Problem;
+use super::Gateway;
+use crate::store::Store;
+
+/// The largest request body, bytes.
+const MAX_BODY: usize = 256 * 1024;
+/// The most messages that may be on their way through `POST send` at once.
+const MAX_SENDS: usize = 64;
+
+/// What every handler has.
+#[derive(Clone)]
+struct Api {
+    gateway: Arc<dyn Gateway>,
+    store: Arc<Store>,
+    sends: Arc<tokio::sync::Semaphore>,
+}
+
+/// The console listener's routes. Serve it with the peer's address as `ConnectInfo<SocketAddr>`.
+pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>) -> Router {
+    let api = Api { gateway, store, sends: Arc::new(tokio::sync::Semaphore::new(MAX_SENDS)) };
+    let v1 = Router::new()
+        .route("/tags", get(tags::list))
+        .route("/tags/{*path}", get(tags::read).put(tags::write))
+        .route("/alarms", get(alarms::list))
+        .route("/alarms/ack", post(alarms::acknowledge))
+        .route("/alarms/shelve", post(alarms::shelve))
+        .route("/alarms/out-of-service", post(alarms::out_of_service))
+        .route("/journal", get(records::journal))
+        .route("/audit", get(records::audit))
+        .route("/users", get(records::users))
+        .route("/statistics", get(records::statistics))
+        .route("/messages", get(records::messages))
+        .route("/sources", get(records::sources))
+        .route("/reload", post(send::reload))
+        .route("/send", post(send::send));
+    Router::new()
+        .route("/", get(front_page))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .nest("/api/v1", v1)
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(guard))
+        .with_state(api)
+}
+
+/// Refuses what a page of another site makes a browser send with the user's credentials, and marks every answer as not to be
+/// kept, guessed at, or framed.
+async fn guard(request: Request, next: Next) -> Response {
+    let site = request.headers().get("sec-fetch-site").and_then(|site| site.to_str().ok()).unwrap_or("none");
+    let foreign = !matches!(site, "none" | "same-origin");
+    let mut response = if foreign && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        Problem::new(StatusCode::FORBIDDEN, "requests from other sites' pages are refused").into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    response
+}
+
+async fn front_page() -> Html<&'static str> {
+    Html(
+        "<!doctype html><html lang=\"en\"><title>Annunciator</title><h1>Annunciator</h1>\
+         <p>The console comes with a later release. The HTTP API is at <a href=\"/api/v1/alarms\">/api/v1</a>: \
+         tags, alarms, journal, audit, users, statistics, messages, sources; log in with user name and password, or send \
+         <code>Authorization: Bearer name:secret</code>.</p>\
+         <p><a href=\"/healthz\">/healthz</a> <a href=\"/readyz\">/readyz</a> <a href=\"/metrics\">/metrics</a></p></html>\n",
+    )
+}
+
+async fn ready(State(api): State<Api>) -> (StatusCode, &'static str) {
+    if api.gateway.ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "starting\n") }
+}
+
+async fn metrics(State(api): State<Api>, _: auth::LocalOrViewer) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], api.gateway.metrics()).into_response()
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
+}

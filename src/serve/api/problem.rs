@@ -1,0 +1,136 @@
+//! Errors as `application/problem+json` (RFC 9457), and extractors whose refusals are such.
+
+use axum::{
+    Json,
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{engine::io::Outcome, store::StoreError, tag};
+
+/// One problem. `status_code` is the OPC UA name of the same thing where there is one.
+#[derive(Debug, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_code: Option<String>,
+}
+
+impl Problem {
+    /// A problem with `detail` for the caller.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error");
+        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), status_code: None }
+    }
+
+    /// The same with another HTTP status.
+    pub fn with(self, status: StatusCode) -> Self {
+        Self { status_code: self.status_code, ..Self::new(status, self.detail) }
+    }
+
+    /// Nobody, or not who they say.
+    pub fn unauthorized(detail: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// What the engine or a device refused.
+    pub fn refused(code: tag::StatusCode, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        let detail = if detail.is_empty() { format!("refused: {code}") } else { detail };
+        Self { status_code: Some(code.to_string()), ..Self::new(http_status(code), detail) }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"annunciator\", charset=\"UTF-8\""));
+            headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"annunciator\""));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "failed to read the store");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read at present")
+    }
+}
+
+/// The answer to a command: the engine's words, or a problem.
+#[derive(Serialize)]
+pub struct Done {
+    status: String,
+    message: String,
+}
+
+/// Turns the engine's answer into ours.
+pub fn answer(outcome: Outcome) -> Result<Json<Done>, Problem> {
+    if outcome.status.is_bad() {
+        return Err(Problem::refused(outcome.status, outcome.message));
+    }
+    Ok(Json(Done { status: outcome.status.to_string(), message: outcome.message }))
+}
+
+fn http_status(code: tag::StatusCode) -> StatusCode {
+    use tag::StatusCode as Ua;
+    match Ua(code.0 & 0xFFFF_0000) {
+        Ua::BAD_USER_ACCESS_DENIED | Ua::BAD_NOT_WRITABLE | Ua::BAD_WRITE_NOT_SUPPORTED | Ua::BAD_NOT_READABLE => {
+            StatusCode::FORBIDDEN
+        }
+        Ua::BAD_NODE_ID_UNKNOWN | Ua::BAD_NOT_FOUND | Ua::BAD_EVENT_ID_UNKNOWN => StatusCode::NOT_FOUND,
+        Ua::BAD_TYPE_MISMATCH | Ua::BAD_OUT_OF_RANGE | Ua::BAD_INVALID_ARGUMENT | Ua::BAD_SHELVING_TIME_OUT_OF_RANGE => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        Ua::BAD_INVALID_STATE
+        | Ua::BAD_NOTHING_TO_DO
+        | Ua::BAD_CONDITION_BRANCH_ALREADY_ACKED
+        | Ua::BAD_OBJECT_DELETED
+        | Ua::BAD_OUT_OF_SERVICE => StatusCode::CONFLICT,
+        Ua::BAD_TOO_MANY_OPERATIONS => StatusCode::TOO_MANY_REQUESTS,
+        Ua::BAD_RESOURCE_UNAVAILABLE => StatusCode::SERVICE_UNAVAILABLE,
+        Ua::BAD_NOT_SUPPORTED => StatusCode::NOT_IMPLEMENTED,
+        Ua::BAD_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
+        Ua::BAD_INTERNAL_ERROR | Ua::BAD_UNEXPECTED_ERROR | Ua::BAD_CONFIGURATION_ERROR => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// A JSON body.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Json(body) = Json::from_request(request, state)
+            .await
+            .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+        Ok(Self(body))
+    }
+}
+
+/// The query string.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(params) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+        Ok(Self(params))
+    }
+}

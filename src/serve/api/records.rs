@@ -1,0 +1,195 @@
+//! What was recorded and counted: journal, audit log, users, statistics, messages, sources.
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{
+    Api,
+    auth::Viewer,
+    problem::{Params, Problem},
+};
+use crate::{
+    engine::{
+        people::mask_number,
+        plan::{Plan, PublishPhone},
+        record::{AuditEntry, AuditKind, JournalEntry, JournalKind},
+        view::{OutboxView, UserStatistics},
+    },
+    store::{AuditQuery, JournalQuery, Numbered},
+    tag::{TagId, Timestamp},
+};
+
+/// Entries of one page, unless the caller wants fewer or more.
+const PAGE: u32 = 500;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalParams {
+    /// Alarm paths that begin so.
+    alarm: Option<String>,
+    event: Option<Uuid>,
+    kind: Option<JournalKind>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    before: Option<i64>,
+    limit: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditParams {
+    kind: Option<AuditKind>,
+    user: Option<String>,
+    /// Subjects that begin so.
+    subject: Option<String>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    before: Option<i64>,
+    limit: Option<u32>,
+}
+
+/// One page, newest first.
+#[derive(Serialize)]
+pub struct Page<T> {
+    entries: Vec<Numbered<T>>,
+    /// Give it as `before` for the next page; none at the end.
+    next: Option<i64>,
+}
+
+pub async fn journal(
+    State(api): State<Api>,
+    _: Viewer,
+    Params(params): Params<JournalParams>,
+) -> Result<Json<Page<JournalEntry>>, Problem> {
+    let limit = params.limit.unwrap_or(PAGE).clamp(1, crate::store::MAX_PAGE);
+    let query = JournalQuery {
+        alarm_prefix: params.alarm,
+        event: params.event,
+        kind: params.kind,
+        from: params.from,
+        to: params.to,
+        before: params.before,
+        limit: Some(limit),
+    };
+    Ok(Json(page(api.store.journal(&query).await?, limit)))
+}
+
+pub async fn audit(
+    State(api): State<Api>,
+    _: Viewer,
+    Params(params): Params<AuditParams>,
+) -> Result<Json<Page<AuditEntry>>, Problem> {
+    let limit = params.limit.unwrap_or(PAGE).clamp(1, crate::store::MAX_PAGE);
+    let query = AuditQuery {
+        kind: params.kind,
+        user: params.user,
+        subject_prefix: params.subject,
+        from: params.from,
+        to: params.to,
+        before: params.before,
+        limit: Some(limit),
+    };
+    let plan = api.gateway.plan();
+    let mut entries = api.store.audit(&query).await?;
+    for row in entries.iter_mut().filter(|row| is_number(&row.entry.subject)) {
+        row.entry.subject = published(&plan, &row.entry.subject);
+    }
+    Ok(Json(page(entries, limit)))
+}
+
+fn page<T>(entries: Vec<Numbered<T>>, limit: u32) -> Page<T> {
+    let full = entries.len() >= limit as usize;
+    let next = entries.last().filter(|_| full).map(|last| last.id);
+    Page { entries, next }
+}
+
+#[derive(Serialize)]
+pub struct UserList {
+    users: Vec<UserStatistics>,
+}
+
+pub async fn users(State(api): State<Api>, _: Viewer) -> Json<UserList> {
+    Json(UserList { users: published_users(&api).await })
+}
+
+/// The live counters, in the form of `annunciator report --users --output json`.
+pub async fn statistics(State(api): State<Api>, _: Viewer) -> Json<serde_json::Value> {
+    let plan = api.gateway.plan();
+    let figure = |name: &str| {
+        let tag = plan.system.get(&format!("Twilio/{name}"));
+        tag.map_or(serde_json::Value::from(0), |tag| api.gateway.table().read(tag).value.to_json())
+    };
+    Json(json!({
+        "users": published_users(&api).await,
+        "totals": {
+            "messages_received": figure("MessagesReceived"),
+            "messages_sent": figure("MessagesSent"),
+            "calls_received": figure("CallsReceived"),
+            "calls_sent": figure("CallsSent"),
+            "call_minutes_received": figure("CallMinutesReceived"),
+            "call_minutes_sent": figure("CallMinutesSent"),
+        },
+        "other": {
+            "messages_received": figure("MessagesReceivedOther"),
+            "messages_sent": figure("MessagesSentOther"),
+            "calls_sent": figure("CallsSentOther"),
+        },
+    }))
+}
+
+#[derive(Serialize)]
+pub struct MessageList {
+    messages: Vec<OutboxView>,
+}
+
+pub async fn messages(State(api): State<Api>, _: Viewer) -> Json<MessageList> {
+    Json(MessageList { messages: api.gateway.outbox().await })
+}
+
+/// Every source with its state, as under `System/Gateway/Sources/`.
+pub async fn sources(State(api): State<Api>, _: Viewer) -> Json<serde_json::Value> {
+    let plan = api.gateway.plan();
+    let read = |tag: TagId| api.gateway.table().read(tag).value.to_json();
+    let sources: Vec<_> = plan
+        .sources
+        .iter()
+        .map(|source| {
+            json!({
+                "name": &*source.name,
+                "kind": source.kind,
+                "connected": read(source.nodes.connected),
+                "last_error": read(source.nodes.last_error),
+                "reconnects": read(source.nodes.reconnects),
+                "good_tags": read(source.nodes.good_tags),
+                "bad_tags": read(source.nodes.bad_tags),
+                "reads_per_second": read(source.nodes.reads_per_second),
+                "write_errors": read(source.nodes.write_errors),
+            })
+        })
+        .collect();
+    Json(json!({ "sources": sources }))
+}
+
+async fn published_users(api: &Api) -> Vec<UserStatistics> {
+    let plan = api.gateway.plan();
+    let mut users = api.gateway.users().await;
+    for user in &mut users {
+        user.phone_number = published(&plan, &user.phone_number);
+    }
+    users
+}
+
+/// `number` as `[people] publish_phone` lets it be seen.
+fn published(plan: &Plan, number: &str) -> String {
+    match plan.people.publish_phone {
+        PublishPhone::Full => number.to_owned(),
+        PublishPhone::Masked if !number.is_empty() => mask_number(number),
+        PublishPhone::Masked | PublishPhone::None => String::new(),
+    }
+}
+
+fn is_number(subject: &str) -> bool {
+    subject.strip_prefix('+').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}

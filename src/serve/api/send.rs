@@ -1,0 +1,110 @@
+//! Sending a message for a program or a person, and reloading.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Api,
+    auth::{Engineer, Sender},
+    problem::{Body, Problem},
+};
+use crate::{
+    engine::io::{Command, Outcome},
+    tag,
+};
+
+/// How long a caller who does not want to wait waits for the commit at most.
+const GLANCE: Duration = Duration::from_secs(1);
+/// The longest number, bytes.
+const MAX_NUMBER: usize = 64;
+/// The longest message, bytes; Twilio takes 1,600 characters.
+const MAX_MESSAGE: usize = 6400;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendBody {
+    number: String,
+    message: String,
+    /// Name of the Twilio profile.
+    twilio: Option<String>,
+    #[serde(default = "yes")]
+    fire_and_forget: bool,
+}
+
+/// SPEC 8, `POST /api/v1/send`.
+#[derive(Serialize)]
+pub struct Sent {
+    /// It was not sent; always false for `fire_and_forget`.
+    error_status: bool,
+    /// It was not sent because too much was.
+    throttling_status: bool,
+    /// It was not sent because sending is disabled.
+    disabled: bool,
+    /// For people.
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct Reloaded {
+    message: String,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+pub async fn send(State(api): State<Api>, Sender(by): Sender, Body(body): Body<SendBody>) -> Result<Json<Sent>, Problem> {
+    if body.number.len() > MAX_NUMBER || body.message.len() > MAX_MESSAGE {
+        let detail = format!("a number has at most {MAX_NUMBER} bytes, a message {MAX_MESSAGE}");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
+    let Ok(place) = Arc::clone(&api.sends).try_acquire_owned() else {
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many messages are being sent: try again in a few seconds"));
+    };
+    let command = Command::SendText { twilio: body.twilio, number: body.number, body: body.message };
+    let gateway = Arc::clone(&api.gateway);
+    // A task of its own: a caller who hangs up, or does not wait, must not take the message along.
+    let mut sending = tokio::spawn(async move {
+        let outcome = gateway.command(by, command).await;
+        drop(place);
+        outcome
+    });
+    let ended = if body.fire_and_forget { tokio::time::timeout(GLANCE, &mut sending).await.ok() } else { Some(sending.await) };
+    match ended {
+        Some(Ok(outcome)) => Ok(Json(sent(outcome, body.fire_and_forget))),
+        Some(Err(error)) => {
+            tracing::error!(%error, "failed to send a message for a program");
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the message could not be handed over"))
+        }
+        None => Ok(Json(Sent {
+            error_status: false,
+            throttling_status: false,
+            disabled: false,
+            message: "on its way; see the messages for what becomes of it".into(),
+            sid: None,
+        })),
+    }
+}
+
+fn sent(outcome: Outcome, fire_and_forget: bool) -> Sent {
+    Sent {
+        error_status: !fire_and_forget && outcome.status.is_bad(),
+        throttling_status: outcome.status == tag::StatusCode::BAD_TOO_MANY_OPERATIONS,
+        disabled: outcome.status == tag::StatusCode::BAD_OUT_OF_SERVICE,
+        message: outcome.message,
+        sid: outcome.sid,
+    }
+}
+
+pub async fn reload(State(api): State<Api>, Engineer(by): Engineer) -> Result<Json<Reloaded>, Problem> {
+    match api.gateway.reload(by).await {
+        Ok(message) => Ok(Json(Reloaded { message })),
+        Err(problems) => {
+            Err(Problem::refused(tag::StatusCode::BAD_CONFIGURATION_ERROR, problems).with(StatusCode::UNPROCESSABLE_ENTITY))
+        }
+    }
+}

@@ -19,6 +19,7 @@ use crate::{
 
 #[cfg(feature = "modbus")]
 pub mod modbus;
+pub mod simulator;
 
 /// One device or server.
 pub trait Source: Send {

@@ -13,6 +13,8 @@ pub mod tag;
 
 #[cfg(any(feature = "daemon", feature = "opcua", feature = "modbus", feature = "twilio"))]
 pub mod clock;
+#[cfg(feature = "daemon")]
+pub mod metrics;
 #[cfg(feature = "twilio")]
 pub mod notify;
 #[cfg(feature = "opcua")]

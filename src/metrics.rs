@@ -1,0 +1,262 @@
+//! Figures for Prometheus (SPEC 14), in the OpenMetrics text format.
+//!
+//! The daemon keeps one [`Metrics`] and sets its fields where things happen; nothing here measures by itself.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Metric, Registry, Unit},
+};
+
+use crate::{
+    engine::io::{Accepted, SendFailure},
+    tag::StatusCode,
+};
+
+/// Codes that are counted by name; further ones count as `other`, so that a provider cannot fill our memory.
+const MAX_CODES: usize = 100;
+/// From 10 µs to about 20 s, each bucket twice the one before.
+const BUCKETS: (f64, f64, u16) = (0.000_01, 2.0, 22);
+
+/// All figures. Cloning is not needed: share it behind an `Arc`.
+pub struct Metrics {
+    registry: Registry,
+    tags: Family<Quality, Gauge>,
+    /// Tag values that changed.
+    pub changes: Counter,
+    /// How long one step of the engine took, in seconds.
+    pub engine_step: Histogram,
+    /// From the source's sample to the commit of what it caused, in seconds.
+    pub flank_to_commit: Histogram,
+    /// From the source's sample to the HTTP request of the text that tells of it, in seconds.
+    pub flank_to_send: Histogram,
+    /// Messages and writes that wait.
+    pub outbox_depth: Gauge,
+    /// How long the oldest of them has waited, in seconds.
+    pub outbox_oldest: Gauge<f64, AtomicU64>,
+    twilio_results: Family<Code, Counter>,
+    codes_seen: Mutex<HashSet<String>>,
+    webhook_rejects: Family<Reason, Counter>,
+    sources: Family<Source, Gauge>,
+    /// Open OPC UA connections.
+    pub opcua_connections: Gauge,
+    /// Activated OPC UA sessions.
+    pub opcua_sessions: Gauge,
+    /// OPC UA subscriptions.
+    pub opcua_subscriptions: Gauge,
+    /// How long a commit took, in seconds.
+    pub store_commit: Histogram,
+    /// Records committed.
+    pub store_records: Counter,
+    /// Commits that failed.
+    pub store_failures: Counter,
+}
+
+/// How many tags are of which quality.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TagCounts {
+    pub good: u32,
+    pub uncertain: u32,
+    pub bad: u32,
+}
+
+impl TagCounts {
+    /// One tag more.
+    pub fn add(&mut self, status: StatusCode) {
+        let place = if status.is_good() {
+            &mut self.good
+        } else if status.is_uncertain() {
+            &mut self.uncertain
+        } else {
+            &mut self.bad
+        };
+        *place += 1;
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Quality {
+    quality: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Code {
+    code: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Source {
+    source: Arc<str>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All figures at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("annunciator");
+        let to = &mut registry;
+        Self {
+            tags: plain(to, "tags", "Tags by quality", Family::default()),
+            changes: plain(to, "tag_changes", "Tag values that changed", Counter::default()),
+            engine_step: seconds(to, "engine_step", "How long one step of the engine took"),
+            flank_to_commit: seconds(to, "flank_to_commit", "From a source's sample to the commit of what it caused"),
+            flank_to_send: seconds(to, "flank_to_send", "From a source's sample to the request that sends its text"),
+            outbox_depth: plain(to, "outbox_depth", "Messages and writes that wait", Gauge::default()),
+            outbox_oldest: in_seconds(to, "outbox_oldest", "How long the oldest of them has waited", Gauge::default()),
+            twilio_results: plain(to, "twilio_results", "Attempts to send by result", Family::default()),
+            codes_seen: Mutex::default(),
+            webhook_rejects: plain(to, "webhook_rejects", "Webhooks that were refused, by reason", Family::default()),
+            sources: plain(to, "source_connected", "Sources: 1 when connected", Family::default()),
+            opcua_connections: plain(to, "opcua_connections", "Open OPC UA connections", Gauge::default()),
+            opcua_sessions: plain(to, "opcua_sessions", "Activated OPC UA sessions", Gauge::default()),
+            opcua_subscriptions: plain(to, "opcua_subscriptions", "OPC UA subscriptions", Gauge::default()),
+            store_commit: seconds(to, "store_commit", "How long a commit took"),
+            store_records: plain(to, "store_records", "Records committed", Counter::default()),
+            store_failures: plain(to, "store_failures", "Commits that failed", Counter::default()),
+            registry,
+        }
+    }
+
+    /// How many tags are of which quality now.
+    pub fn set_tags(&self, counts: TagCounts) {
+        for (quality, count) in [("good", counts.good), ("uncertain", counts.uncertain), ("bad", counts.bad)] {
+            self.tags.get_or_create(&Quality { quality }).set(count.into());
+        }
+    }
+
+    /// A source is connected or not.
+    pub fn set_source(&self, source: &Arc<str>, connected: bool) {
+        self.sources.get_or_create(&Source { source: Arc::clone(source) }).set(connected.into());
+    }
+
+    /// A source is no longer configured.
+    pub fn remove_source(&self, source: &Arc<str>) {
+        self.sources.remove(&Source { source: Arc::clone(source) });
+    }
+
+    /// One attempt to send has ended: `accepted`, `ambiguous`, `unreachable` or Twilio's code.
+    pub fn count_send(&self, result: &Result<Accepted, SendFailure>) {
+        let code = match result {
+            Ok(_) => "accepted".to_owned(),
+            Err(SendFailure::Ambiguous { .. }) => "ambiguous".to_owned(),
+            Err(SendFailure::Retry { code: None, .. }) => "unreachable".to_owned(),
+            Err(SendFailure::Retry { code: Some(code), .. } | SendFailure::Permanent { code, .. }) => code.to_string(),
+        };
+        let mut seen = self.codes_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = seen.len() < MAX_CODES || seen.contains(&code);
+        if named {
+            seen.insert(code.clone());
+        }
+        let code = if named { code } else { "other".to_owned() };
+        self.twilio_results.get_or_create(&Code { code }).inc();
+    }
+
+    /// A webhook was refused.
+    pub fn count_reject(&self, reason: &'static str) {
+        self.webhook_rejects.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A commit has ended.
+    pub fn count_commit(&self, records: usize, took: Duration, good: bool) {
+        self.store_commit.observe(took.as_secs_f64());
+        if good {
+            self.store_records.inc_by(records as u64);
+        } else {
+            self.store_failures.inc();
+        }
+    }
+
+    /// All figures as text, for `/metrics`.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut out = String::with_capacity(8192);
+        text::encode(&mut out, &self.registry).expect("a String takes all text");
+        out
+    }
+}
+
+fn plain<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn in_seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}
+
+fn seconds(registry: &mut Registry, name: &str, help: &str) -> Histogram {
+    let (start, factor, count) = BUCKETS;
+    let buckets = prometheus_client::metrics::histogram::exponential_buckets(start, factor, count);
+    in_seconds(registry, name, help, Histogram::new(buckets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_come_out_as_text() {
+        let metrics = Metrics::new();
+        let mut counts = TagCounts::default();
+        for status in [StatusCode::GOOD, StatusCode::GOOD, StatusCode::UNCERTAIN_INITIAL_VALUE, StatusCode::BAD_TIMEOUT] {
+            counts.add(status);
+        }
+        metrics.set_tags(counts);
+        metrics.flank_to_send.observe(0.004);
+        metrics.outbox_oldest.set(1.5);
+        metrics.set_source(&"plc1".into(), true);
+        metrics.count_reject("signature");
+        metrics.count_commit(7, Duration::from_millis(3), true);
+        metrics.count_commit(9, Duration::from_millis(3), false);
+        metrics.count_send(&Err(SendFailure::Retry { code: Some(20_429), reason: String::new(), after: None }));
+        metrics.count_send(&Err(SendFailure::Ambiguous { reason: String::new() }));
+        let text = metrics.encode();
+        for line in [
+            "annunciator_tags{quality=\"good\"} 2",
+            "annunciator_tags{quality=\"uncertain\"} 1",
+            "annunciator_tags{quality=\"bad\"} 1",
+            "annunciator_flank_to_send_seconds_count 1",
+            "annunciator_outbox_oldest_seconds 1.5",
+            "annunciator_source_connected{source=\"plc1\"} 1",
+            "annunciator_webhook_rejects_total{reason=\"signature\"} 1",
+            "annunciator_store_records_total 7",
+            "annunciator_store_failures_total 1",
+            "annunciator_twilio_results_total{code=\"20429\"} 1",
+            "annunciator_twilio_results_total{code=\"ambiguous\"} 1",
+            "annunciator_opcua_sessions 0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        metrics.remove_source(&"plc1".into());
+        assert!(!metrics.encode().contains("plc1"));
+    }
+
+    #[test]
+    fn codes_have_a_bound() {
+        let metrics = Metrics::new();
+        for code in 0..1000 {
+            metrics.count_send(&Err(SendFailure::Retry { code: Some(code), reason: String::new(), after: None }));
+        }
+        assert_eq!(metrics.encode().matches("twilio_results_total{").count(), MAX_CODES + 1);
+    }
+}

@@ -171,6 +171,19 @@ pub fn mask_number(number: &str) -> String {
     format!("{plus}{head}•••{tail}")
 }
 
+/// `number` in E.164. `region` (ISO 3166) is for numbers without a country code.
+///
+/// # Errors
+/// When it is no number that can exist; the words say how to write it (Twilio's 21211).
+pub fn normalise(number: &str, region: Option<&str>) -> Result<String, String> {
+    const LONGEST: usize = 40;
+    let region = region.and_then(|region| region.to_uppercase().parse::<phonenumber::country::Id>().ok());
+    let words = || format!("{number:?} is not a phone number (21211): write it as + and digits, such as +12223334444");
+    let parsed =
+        Some(number.trim()).filter(|number| number.len() <= LONGEST).and_then(|number| phonenumber::parse(region, number).ok());
+    parsed.map(|parsed| parsed.format().mode(phonenumber::Mode::E164).to_string()).ok_or_else(words)
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::civil::Weekday::{self, Friday, Monday, Saturday, Sunday, Thursday, Tuesday, Wednesday};

@@ -2,5 +2,3 @@
 
 #[cfg(feature = "modbus")]
 pub mod modbus_plc;
-#[cfg(feature = "twilio")]
-pub mod twilio;

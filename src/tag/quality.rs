@@ -13,7 +13,7 @@ pub struct StatusCode(pub u32);
 macro_rules! status_codes {
     ($($(#[$doc:meta])* $constant:ident $name:literal = $code:literal;)*) => {
         impl StatusCode {
-            $($(#[$doc])* pub const $constant: Self = Self($code);)*
+            $(#[doc = concat!("`", $name, "`.")] $(#[$doc])* pub const $constant: Self = Self($code);)*
 
             /// The standard's name of the code without its info bits, when it is one that this program uses.
             #[must_use]

@@ -1,5 +1,3 @@
 //! The program with real peers on loopback: one binary for all of them.
 
 mod support;
-mod twilio;
-mod webhooks;

@@ -2,7 +2,6 @@
 
 pub mod peers;
 pub mod process;
-pub mod twilio;
 
 use std::{process::Command, time::Duration};
 

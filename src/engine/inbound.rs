@@ -1,0 +1,350 @@
+//! Texts from people: who it was, whether they may, what they meant (SPEC 9, "By text").
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    Engine, Timer,
+    alarm::AckScope,
+    answer,
+    io::{Actor, InboundText, Outcome, RequestId, Via},
+    length::DigestItem,
+    outbox::{Answer, LateAnswer, Purpose, Text, TextState},
+    people,
+    plan::{Channel, Role, UserDef},
+    record::{AuditKind, Direction, LedgerEntry, Record},
+    reply::{self, Keyword, Reply},
+    throttle::short_name,
+};
+use crate::tag::Timestamp;
+
+/// Wrong PINs …
+const PIN_TRIES: usize = 5;
+/// … within this time …
+const PIN_WINDOW: Duration = Duration::from_secs(15 * 60);
+/// … lock the number for this long.
+const PIN_LOCK: Duration = Duration::from_secs(15 * 60);
+/// Answers to one number …
+const ANSWERS: usize = 10;
+/// … within this time.
+const ANSWER_WINDOW: Duration = Duration::from_secs(3600);
+/// A bare PIN acknowledges only when no other event told to the phone was told or ended this recently.
+const UNAMBIGUOUS: Duration = Duration::from_secs(300);
+/// An answer waits this long for the PLC.
+const PLC_WAIT: Duration = Duration::from_secs(15);
+/// Inbound SIDs that are remembered.
+const INBOUND_KEEP: Duration = Duration::from_secs(7 * 86_400);
+
+/// What is remembered of a phone number.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct ContactState {
+    pub opted_out: bool,
+    pub pin_failures: Vec<Timestamp>,
+    pub locked_until: Timestamp,
+    pub answers: Vec<Timestamp>,
+}
+
+/// What a phone was told and may acknowledge.
+struct OpenRun {
+    path: Arc<str>,
+    code: String,
+    last_told: Uuid,
+    told_at: Timestamp,
+}
+
+impl Engine {
+    /// A text came in. A repeated SID is answered again but does nothing.
+    pub(super) fn inbound(&mut self, request: RequestId, text: &InboundText) {
+        let good = Outcome::good("");
+        if self.inbound_seen.contains_key(&text.sid) {
+            return self.answer(request, good);
+        }
+        self.inbound_seen.insert(text.sid.clone(), self.now);
+        self.dirty.inbound.insert(text.sid.clone());
+        self.timers.set(&Timer::Inbound(text.sid.clone()), Some(self.now + INBOUND_KEEP));
+        let user = self.plan.user_by_number(&text.from).cloned();
+        self.count_message(Direction::Received, user.as_ref().map(|user| user.name.as_str()));
+        self.effects_record(Record::Ledger(LedgerEntry {
+            time: self.now,
+            sid: text.sid.clone(),
+            direction: Direction::Received,
+            channel: Channel::Sms,
+            user: user.as_ref().map(|user| user.name.clone()),
+            number: text.from.clone(),
+            segments: 0,
+            minutes: 0,
+            row: None,
+        }));
+        let name = user.as_ref().map_or("", |user| user.name.as_str()).to_owned();
+        let body = reply::mask_pins(&text.body);
+        let result = if user.is_some() { "received" } else { "from nobody we know" };
+        self.audit(AuditKind::MessageReceived, &name, Via::Text, &text.from, body, result, Vec::new(), Some(text.sid.clone()));
+        match (reply::parse(&text.body), user) {
+            (Reply::Keyword(Keyword::OptOut), _) => self.set_opted_out(&text.from, true, "STOP"),
+            (Reply::Keyword(Keyword::OptIn), _) => self.set_opted_out(&text.from, false, "START"),
+            (Reply::Keyword(Keyword::Help), _) | (_, None) => {}
+            (reply, Some(user)) => self.reply(&user, text, reply),
+        }
+        self.answer(request, good);
+    }
+
+    fn reply(&mut self, user: &UserDef, text: &InboundText, reply: Reply) {
+        let received = text.received.map_or(self.now, |received| received.min(self.now));
+        let intent = match reply {
+            Reply::Pin(pin) => Some((pin, None)),
+            Reply::PinCodes(pin, codes) => Some((pin, Some(codes))),
+            Reply::PinAll(pin) => Some((pin, Some(vec!["ALL".to_owned()]))),
+            Reply::List | Reply::Other | Reply::Keyword(_) => None,
+        };
+        let to = LateAnswer { twilio: text.twilio.clone(), to: text.from.clone(), user: Some(user.name.clone()) };
+        let Some((pin, codes)) = intent else {
+            let list = self.list(&text.from, received, user.pin.is_some());
+            return self.answer_person(to, plain(list));
+        };
+        if let Err(words) = self.check_pin(user, &text.from, pin.expose()) {
+            return self.answer_person(to, plain(words));
+        }
+        if user.role < Role::Operator {
+            return self.answer_person(to, plain(answer::not_allowed()));
+        }
+        let actor = Actor { name: user.name.clone(), role: user.role, via: Via::Text };
+        let answer = match codes {
+            None => self.acknowledge_only(&actor, user, &text.from, received),
+            Some(codes) if codes == ["ALL"] => self.acknowledge_all(&actor, user, &text.from, received),
+            Some(codes) => self.acknowledge_codes(&actor, user, &codes, received),
+        };
+        self.answer_person(to, answer);
+    }
+
+    /// Checks a PIN; a number with too many failures is locked for a while (SPEC 9).
+    fn check_pin(&mut self, user: &UserDef, number: &str, given: &str) -> Result<(), String> {
+        let now = self.now;
+        let until = |until: Timestamp| answer::locked(&people::clock_text(until, now, user.time_zone.as_deref()));
+        let contact = self.contacts.entry(number.to_owned()).or_default();
+        if contact.locked_until > now {
+            return Err(until(contact.locked_until));
+        }
+        let Some(pin) = &user.pin else { return Err(answer::no_pin()) };
+        self.dirty.contacts.insert(number.to_owned());
+        if reply::same_pin(given, pin.expose()) {
+            contact.pin_failures.clear();
+            return Ok(());
+        }
+        contact.pin_failures.retain(|failure| now.since(*failure) < PIN_WINDOW);
+        contact.pin_failures.push(now);
+        let failures = contact.pin_failures.len();
+        let locked = failures >= PIN_TRIES;
+        if locked {
+            contact.locked_until = now + PIN_LOCK;
+            contact.pin_failures.clear();
+        }
+        self.audit(AuditKind::PinRefused, &user.name, Via::Text, number, String::new(), "wrong PIN", Vec::new(), None);
+        if !locked {
+            return Err(answer::wrong_pin(u32::try_from(PIN_TRIES - failures).unwrap_or(0)));
+        }
+        self.audit(AuditKind::PinLocked, &user.name, Via::Text, number, String::new(), "five wrong PINs", Vec::new(), None);
+        self.timers.set(&Timer::Contact(number.to_owned()), Some(now + PIN_LOCK));
+        self.watch_contacts();
+        self.skip_contact(number);
+        Err(until(now + PIN_LOCK))
+    }
+
+    /// Runs that wait for an answer of this number go on at once.
+    fn skip_contact(&mut self, number: &str) {
+        let paths: Vec<Arc<str>> = self.runs.iter().filter(|(_, run)| run.is_live()).map(|(path, _)| Arc::clone(path)).collect();
+        for path in paths {
+            let waits = self.runs.get_mut(&path).is_some_and(|run| run.give_up_on(number));
+            if waits {
+                self.advance(&path);
+            }
+        }
+    }
+
+    /// What this phone was told before `when` and is not acknowledged, oldest first.
+    fn open_runs(&self, number: Option<&str>, when: Timestamp) -> Vec<OpenRun> {
+        let mut open: Vec<OpenRun> = self
+            .runs
+            .iter()
+            .filter(|(path, _)| self.is_open(path))
+            .filter_map(|(path, run)| {
+                let last_told = run.last_told(number, when)?;
+                let told_at =
+                    run.told.iter().find(|told| number.is_none_or(|number| told.number == number)).map(|told| told.at)?;
+                Some(OpenRun { path: Arc::clone(path), code: run.code.clone(), last_told, told_at })
+            })
+            .collect();
+        open.sort_by_key(|run| run.told_at);
+        open
+    }
+
+    fn is_open(&self, path: &str) -> bool {
+        self.plan.alarm_index.get(path).is_some_and(|index| self.alarms[*index].alarm.open_events().next().is_some())
+    }
+
+    /// Just the PIN: only when it cannot mean anything else.
+    fn acknowledge_only(&mut self, actor: &Actor, user: &UserDef, number: &str, when: Timestamp) -> Answer {
+        let mut open = self.open_runs(Some(number), when);
+        let recent = |path: &Arc<str>| {
+            self.runs.get(path).is_some_and(|run| {
+                let told = run.told.iter().rev().find(|told| told.number == number);
+                let ended = run.closed.filter(|_| run.was_told(number));
+                told.map(|told| told.at).into_iter().chain(ended).any(|at| self.now.since(at) < UNAMBIGUOUS)
+            })
+        };
+        let unambiguous = open.len() == 1 && !self.runs.keys().any(|path| *path != open[0].path && recent(path));
+        match open.pop() {
+            Some(only) if unambiguous => self.acknowledge_runs(actor, user, number, vec![only]),
+            last => {
+                open.extend(last);
+                let items = names(&open);
+                plain(answer::which_one(&digest_items(&items), items.len()))
+            }
+        }
+    }
+
+    fn acknowledge_all(&mut self, actor: &Actor, user: &UserDef, number: &str, when: Timestamp) -> Answer {
+        let open = self.open_runs(Some(number), when);
+        self.acknowledge_runs(actor, user, number, open)
+    }
+
+    fn acknowledge_codes(&mut self, actor: &Actor, user: &UserDef, codes: &[String], when: Timestamp) -> Answer {
+        let mut open = self.open_runs(None, when);
+        let mut chosen = Vec::new();
+        let mut others = Answer::default();
+        for code in codes {
+            match open.iter().position(|run| run.code == *code) {
+                Some(place) => chosen.push(open.swap_remove(place)),
+                None => self.why_not(code, user, &mut others),
+            }
+        }
+        let number = user.contacts.first().map_or("", |contact| contact.number.as_str());
+        let mut answer = self.acknowledge_runs(actor, user, number, chosen);
+        answer.already.append(&mut others.already);
+        answer.unknown.append(&mut others.unknown);
+        answer
+    }
+
+    fn why_not(&self, code: &str, user: &UserDef, answer: &mut Answer) {
+        let run = self.runs.iter().find(|(_, run)| run.code == *code);
+        let acknowledged = run.and_then(|(path, _)| {
+            let index = self.plan.alarm_index.get(path).copied()?;
+            let view = self.alarms[index].alarm.view(&self.plan.alarms[index]);
+            (!view.ack_user.is_empty()).then(|| (short_name(path), view))
+        });
+        match acknowledged {
+            Some((name, view)) => {
+                let at = people::clock_text(view.ack_time, self.now, user.time_zone.as_deref());
+                answer.already.push((name, code.to_owned(), view.ack_user, at));
+            }
+            None => answer.unknown.push(code.to_owned()),
+        }
+    }
+
+    fn acknowledge_runs(&mut self, actor: &Actor, user: &UserDef, number: &str, runs: Vec<OpenRun>) -> Answer {
+        let mut answer = Answer::default();
+        for run in runs {
+            match self.acknowledge_path(&run.path, AckScope::UpTo(run.last_told), actor, "") {
+                Ok(rows) => {
+                    answer.done.push((short_name(&run.path), run.code));
+                    answer.waits_for.extend(rows);
+                }
+                Err(_) => self.why_not(&run.code, user, &mut answer),
+            }
+        }
+        answer.plc = !answer.waits_for.is_empty();
+        for row in std::mem::take(&mut answer.waits_for) {
+            match self.write_back(row).map(|row| (row.confirmed, row.detail.clone())) {
+                Some((None, _)) => answer.waits_for.push(row),
+                Some((Some(false), detail)) => answer.plc_failure = Some(detail),
+                Some((Some(true), _)) | None => {}
+            }
+        }
+        answer.open = self.open_runs(Some(number), self.now).len();
+        answer
+    }
+
+    fn list(&self, number: &str, when: Timestamp, has_pin: bool) -> String {
+        let items = names(&self.open_runs(Some(number), when));
+        answer::open_list(&digest_items(&items), items.len(), has_pin)
+    }
+
+    /// Answers a person through the outbox; at most ten an hour a number.
+    fn answer_person(&mut self, to: LateAnswer, answer: Answer) {
+        let now = self.now;
+        let contact = self.contacts.entry(to.to.clone()).or_default();
+        contact.answers.retain(|answer| now.since(*answer) < ANSWER_WINDOW);
+        let allowed = contact.answers.len() < ANSWERS && !contact.opted_out;
+        if allowed {
+            contact.answers.push(now);
+        }
+        self.dirty.contacts.insert(to.to.clone());
+        if allowed {
+            return self.send_answer(to, answer);
+        }
+        let (user, result) = (to.user.unwrap_or_default(), "more than 10 answers an hour, or opted out");
+        self.audit(AuditKind::MessageNotSent, &user, Via::System, &to.to, String::new(), result, Vec::new(), None);
+    }
+
+    pub(super) fn send_answer(&mut self, to: LateAnswer, answer: Answer) {
+        let not_before = if answer.waits_for.is_empty() { self.now } else { self.now + PLC_WAIT };
+        self.enqueue(Text {
+            twilio: to.twilio,
+            to: to.to,
+            user: to.user,
+            purpose: Purpose::Answer(answer),
+            body: String::new(),
+            state: TextState::Queued,
+            attempts: 0,
+            possible_duplicate: false,
+            not_before,
+            detail: String::new(),
+            audit: true,
+        });
+    }
+
+    /// STOP, START, or error 21610.
+    pub(super) fn set_opted_out(&mut self, number: &str, opted_out: bool, why: &str) {
+        let contact = self.contacts.entry(number.to_owned()).or_default();
+        if contact.opted_out == opted_out {
+            return;
+        }
+        contact.opted_out = opted_out;
+        self.dirty.contacts.insert(number.to_owned());
+        let user = self.plan.user_by_number(number).map(|user| user.name.clone()).unwrap_or_default();
+        let kind = if opted_out { AuditKind::OptOut } else { AuditKind::OptIn };
+        self.audit(kind, &user, Via::Text, number, String::new(), why, Vec::new(), None);
+        self.watch_contacts();
+        if opted_out {
+            self.skip_contact(number);
+        }
+    }
+
+    /// OptedOut and PinLocked (SPEC 6.4).
+    pub(super) fn watch_contacts(&mut self) {
+        let now = self.now;
+        let on_duty = |user: &&Arc<UserDef>| people::user_on_duty(&self.plan, user, now);
+        let opted_out = self.plan.users.values().filter(on_duty).find(|user| {
+            user.contacts.iter().any(|contact| self.contacts.get(&contact.number).is_some_and(|state| state.opted_out))
+        });
+        let opted_out =
+            opted_out.map(|user| format!("{} has opted out of texts (only START from that phone ends it)", user.name));
+        let locked = self.contacts.iter().find(|(_, state)| state.locked_until > now);
+        let locked = locked.map(|(number, _)| format!("{} is locked for wrong PINs", people::mask_number(number)));
+        self.set_system("System/Gateway/Alarms/OptedOut", opted_out);
+        self.set_system("System/Gateway/Alarms/PinLocked", locked);
+    }
+}
+
+fn plain(words: String) -> Answer {
+    Answer { plain: Some(words), ..Answer::default() }
+}
+
+fn digest_items(names: &[(String, String)]) -> Vec<DigestItem<'_>> {
+    names.iter().map(|(name, code)| DigestItem { name, code }).collect()
+}
+
+fn names(runs: &[OpenRun]) -> Vec<(String, String)> {
+    runs.iter().map(|run| (short_name(&run.path), run.code.clone())).collect()
+}

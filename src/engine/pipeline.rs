@@ -1,0 +1,515 @@
+//! Pipelines: the steps that an alarm event walks through until somebody acknowledges.
+//!
+//! A run belongs to an alarm. It is kept, with its code and the place it has reached, for as long as an event of that alarm is
+//! unacknowledged; a new activation in that time joins it. Everything that ends it is checked before every step, every contact
+//! and every attempt of a message.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    Engine, Timer,
+    io::OutboxId,
+    outbox::Purpose,
+    people,
+    plan::{Action, AlarmDef, Channel, Notify, Order, Priority},
+    record::{AuditKind, JournalKind},
+};
+use crate::{engine::io::Via, tag::Timestamp};
+
+/// Steps that one visit may walk through without waiting; a loop of empty steps ends there.
+const MAX_STEPS_AT_ONCE: usize = 100;
+/// Texts that one run remembers.
+const MAX_ROWS: usize = 64;
+/// People and events that one run remembers to have told.
+const MAX_TOLD: usize = 512;
+
+/// The notification of one alarm.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Run {
+    pub pipeline: String,
+    pub started: Timestamp,
+    pub code: String,
+    pub step: usize,
+    pub step_name: Option<String>,
+    pub stage: Stage,
+    pub told: Vec<Told>,
+    /// When the last event was closed; the run is remembered a little longer, for replies that come late.
+    pub closed: Option<Timestamp>,
+    /// Its latest texts.
+    pub rows: Vec<OutboxId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    /// Before the step's first action.
+    Enter,
+    Delay {
+        until: Timestamp,
+    },
+    Notify(NotifyStage),
+    /// Ended; the reason is in the journal. `cleared` ones go on with the next activation.
+    Ended {
+        cleared: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct NotifyStage {
+    /// From zero.
+    pub round: u32,
+    pub round_started: Timestamp,
+    /// Contacts of this round that were dealt with.
+    pub position: usize,
+    /// Contacts of this round whose text was asked for.
+    pub tried: u32,
+    pub waiting: Vec<Waiting>,
+    /// Between two rounds.
+    pub next_round: Option<Timestamp>,
+}
+
+/// A contact whose text was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    pub number: String,
+    /// `None` while the text is being gathered with others.
+    pub row: Option<OutboxId>,
+    pub since: Timestamp,
+    pub accepted: Option<Timestamp>,
+    pub failed: bool,
+}
+
+/// Twilio accepted a text to `number` that names the event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub number: String,
+    pub event: Uuid,
+    pub at: Timestamp,
+}
+
+/// One way to one person, as a notify step sees it.
+#[derive(Clone, Debug)]
+struct Candidate {
+    user: String,
+    number: String,
+    min_priority: Priority,
+}
+
+impl Run {
+    pub(super) fn is_live(&self) -> bool {
+        !matches!(self.stage, Stage::Ended { .. })
+    }
+
+    pub(super) fn was_told(&self, number: &str) -> bool {
+        self.told.iter().any(|told| told.number == number)
+    }
+
+    /// The last event that `number` was told of before `when`.
+    pub(super) fn last_told(&self, number: Option<&str>, when: Timestamp) -> Option<Uuid> {
+        let mut told = self.told.iter().rev();
+        told.find(|told| number.is_none_or(|number| told.number == number) && told.at <= when).map(|told| told.event)
+    }
+
+    pub(super) fn note_row(&mut self, row: OutboxId) {
+        if self.rows.len() >= MAX_ROWS {
+            self.rows.remove(0);
+        }
+        self.rows.push(row);
+    }
+
+    fn note_told(&mut self, number: &str, event: Uuid, at: Timestamp) {
+        if self.told.len() >= MAX_TOLD {
+            self.told.remove(0);
+        }
+        self.told.push(Told { number: number.to_owned(), event, at });
+    }
+}
+
+enum Progress {
+    /// Nothing to do before then (`None`: before a message's fate is known).
+    Wait(Option<Timestamp>),
+    Done,
+}
+
+impl Engine {
+    /// A new event shall be notified: starts a run, or joins the one of an earlier event that is still unacknowledged.
+    pub(super) fn start_run(&mut self, index: usize) {
+        let def = Arc::clone(&self.plan.alarms[index]);
+        let Some(pipeline) = def.pipeline.clone().filter(|name| self.plan.pipelines.contains_key(name)) else { return };
+        let joined = match self.runs.get_mut(&def.path).filter(|run| run.closed.is_none() && run.pipeline == pipeline) {
+            Some(run) => {
+                // A run that ended because the alarm had cleared goes on where it was; one that had walked to its end starts again.
+                if let Stage::Ended { cleared } = run.stage {
+                    if !cleared {
+                        (run.step, run.step_name) = (0, None);
+                    }
+                    run.stage = Stage::Enter;
+                }
+                true
+            }
+            None => false,
+        };
+        if !joined {
+            let code = self.new_code();
+            let run = Run {
+                pipeline: pipeline.clone(),
+                started: self.now,
+                code,
+                step: 0,
+                step_name: None,
+                stage: Stage::Enter,
+                told: Vec::new(),
+                closed: None,
+                rows: Vec::new(),
+            };
+            self.runs.insert(Arc::clone(&def.path), run);
+            self.journal(index, JournalKind::PipelineStarted, None, &pipeline);
+        }
+        self.advance(&def.path);
+    }
+
+    /// The same alarm, notified afresh: after silence has ended, or for `re_alarm_after`.
+    pub(super) fn restart_run(&mut self, index: usize) {
+        let path = Arc::clone(&self.plan.alarms[index].path);
+        if let Some(run) = self.runs.get_mut(&path) {
+            (run.step, run.step_name, run.stage) = (0, None, Stage::Enter);
+        }
+        self.start_run(index);
+    }
+
+    /// Ends a run; texts that only it needed are cancelled when their turn comes.
+    pub(super) fn end_run(&mut self, path: &str, reason: &str, cleared: bool) {
+        let Some(run) = self.runs.get_mut(path).filter(|run| run.is_live()) else { return };
+        run.stage = Stage::Ended { cleared };
+        self.mark_run(path);
+        if let Some(index) = self.plan.alarm_index.get(path).copied() {
+            self.journal(index, JournalKind::PipelineEnded, None, reason);
+        }
+        self.cancel_unneeded(path);
+    }
+
+    /// Walks a run on as far as it can go now.
+    pub(super) fn advance(&mut self, path: &str) {
+        for _ in 0..MAX_STEPS_AT_ONCE {
+            let Some(run) = self.runs.get(path).filter(|run| run.is_live()) else { return self.mark_run(path) };
+            let Some(index) = self.plan.alarm_index.get(path).copied() else { return };
+            if let Some((reason, cleared)) = self.end_condition(index, run) {
+                return self.end_run(path, reason, cleared);
+            }
+            let Some(pipeline) = self.plan.pipelines.get(&run.pipeline).cloned() else {
+                return self.end_run(path, "its pipeline was removed", false);
+            };
+            let Some(step) = pipeline.steps.get(run.step) else {
+                return self.end_run(path, "the last step has ended", false);
+            };
+            let progress = match &step.action {
+                Action::Delay(delay) => self.advance_delay(path, *delay),
+                Action::Notify(notify) => self.advance_notify(path, index, notify),
+            };
+            match progress {
+                Progress::Wait(due) => {
+                    self.timers.set(&Timer::Run(path.into()), due);
+                    return self.mark_run(path);
+                }
+                Progress::Done => {
+                    let Some(run) = self.runs.get_mut(path) else { return };
+                    run.step += 1;
+                    run.step_name = pipeline.steps.get(run.step).and_then(|step| step.name.clone());
+                    run.stage = Stage::Enter;
+                }
+            }
+        }
+        self.end_run(path, "more than 100 steps in one instant", false);
+    }
+
+    /// Why a run may not go on: reason, and whether the next activation resumes it.
+    fn end_condition(&self, index: usize, run: &Run) -> Option<(&'static str, bool)> {
+        let (def, alarm) = (&self.plan.alarms[index], &self.alarms[index].alarm);
+        let end_on_clear = self.plan.pipelines.get(&run.pipeline).is_none_or(|pipeline| pipeline.end_on_clear);
+        if alarm.is_silent() {
+            return Some(("silenced", false));
+        }
+        let takes_acknowledgement = Self::takes_acknowledgement(def);
+        if takes_acknowledgement && alarm.open_events().next().is_none() {
+            return Some(("acknowledged", false));
+        }
+        if takes_acknowledgement && end_on_clear && !alarm.state().is_active() {
+            return Some(("cleared", true));
+        }
+        None
+    }
+
+    fn takes_acknowledgement(def: &AlarmDef) -> bool {
+        def.ack_mode != super::plan::AckMode::Unused && !matches!(def.mode, super::plan::Mode::AnyChange)
+    }
+
+    fn advance_delay(&mut self, path: &str, delay: std::time::Duration) -> Progress {
+        let now = self.now;
+        let Some(run) = self.runs.get_mut(path) else { return Progress::Done };
+        match run.stage {
+            Stage::Delay { until } if until <= now => Progress::Done,
+            Stage::Delay { until } => Progress::Wait(Some(until)),
+            _ => {
+                run.stage = Stage::Delay { until: now + delay };
+                if delay.is_zero() { Progress::Done } else { Progress::Wait(Some(now + delay)) }
+            }
+        }
+    }
+
+    fn advance_notify(&mut self, path: &str, index: usize, notify: &Notify) -> Progress {
+        let now = self.now;
+        let candidates = self.candidates(notify);
+        let Some(run) = self.runs.get_mut(path) else { return Progress::Done };
+        if !matches!(run.stage, Stage::Notify(_)) {
+            run.stage = Stage::Notify(NotifyStage {
+                round: 0,
+                round_started: now,
+                position: 0,
+                tried: 0,
+                waiting: Vec::new(),
+                next_round: None,
+            });
+        }
+        loop {
+            let Some(Run { stage: Stage::Notify(stage), .. }) = self.runs.get_mut(path) else { return Progress::Done };
+            if let Some(next) = stage.next_round {
+                if next > now {
+                    return Progress::Wait(Some(next));
+                }
+                stage.next_round = None;
+                stage.round += 1;
+                (stage.round_started, stage.position, stage.tried) = (now, 0, 0);
+                stage.waiting.clear();
+            }
+            let last = stage.position >= candidates.len();
+            match notify.order {
+                Order::Sequential => {
+                    if let Some(wait) = must_wait(stage.waiting.last(), notify, last, now) {
+                        return Progress::Wait(wait);
+                    }
+                }
+                Order::Broadcast if last => {
+                    let unresolved = stage.waiting.iter().filter_map(|waiting| must_wait(Some(waiting), notify, true, now));
+                    if let Some(wait) = unresolved.reduce(|a, b| match (a, b) {
+                        (Some(a), Some(b)) => Some(a.min(b)),
+                        (a, b) => a.or(b),
+                    }) {
+                        return Progress::Wait(wait);
+                    }
+                }
+                Order::Broadcast => {}
+            }
+            if let Some(candidate) = candidates.get(stage.position) {
+                stage.position += 1;
+                self.contact(path, index, notify, candidate);
+            } else if stage.tried == 0 {
+                self.journal(
+                    index,
+                    JournalKind::NobodyToContact,
+                    None,
+                    &format!("roster {} has nobody to contact", notify.roster),
+                );
+                return Progress::Done;
+            } else if stage.round + 1 < notify.times {
+                stage.next_round = Some((stage.round_started + notify.repeat).max(now));
+            } else {
+                return Progress::Done;
+            }
+        }
+    }
+
+    /// Everybody whom a notify step may contact, in order.
+    fn candidates(&self, notify: &Notify) -> Vec<Candidate> {
+        let users = self.plan.rosters.get(&notify.roster).into_iter().flatten().filter_map(|name| self.plan.users.get(name));
+        let contacts = users.flat_map(|user| {
+            let texts = user.contacts.iter().filter(|contact| contact.channel == Channel::Sms);
+            texts.map(|contact| Candidate {
+                user: user.name.clone(),
+                number: contact.number.clone(),
+                min_priority: contact.min_priority,
+            })
+        });
+        contacts.collect()
+    }
+
+    /// Asks for a text to one contact, or says in the audit log why there is none.
+    fn contact(&mut self, path: &str, index: usize, notify: &Notify, candidate: &Candidate) {
+        if let Some(reason) = self.refusal(index, notify, candidate) {
+            let event = self.alarms[index].alarm.newest().map(|event| event.id);
+            let events = event.into_iter().collect();
+            let text = format!("{path} by {}", notify.profile);
+            self.audit(AuditKind::MessageNotSent, &candidate.user, Via::System, &candidate.number, text, &reason, events, None);
+            return;
+        }
+        let now = self.now;
+        let Some(run) = self.runs.get_mut(path) else { return };
+        let step = run.step_name.clone().unwrap_or_else(|| run.step.to_string());
+        if let Stage::Notify(stage) = &mut run.stage {
+            stage.tried += 1;
+            stage.waiting.push(Waiting {
+                number: candidate.number.clone(),
+                row: None,
+                since: now,
+                accepted: None,
+                failed: false,
+            });
+        }
+        self.ask_for_text(path, index, notify, &step, &candidate.user, &candidate.number);
+    }
+
+    fn refusal(&self, index: usize, notify: &Notify, candidate: &Candidate) -> Option<String> {
+        let user = self.plan.users.get(&candidate.user)?;
+        let Some(profile) = self.plan.profiles.get(&notify.profile) else { return Some("its profile was removed".to_owned()) };
+        if self.plan.alarms[index].priority < candidate.min_priority {
+            return Some("below the contact's least priority".to_owned());
+        }
+        if self.knob(&profile.disabled) {
+            return Some("disabled".to_owned());
+        }
+        if !people::user_on_duty(&self.plan, user, self.now) {
+            return Some("off duty".to_owned());
+        }
+        if let Some(consent) = &profile.consent
+            && !user.consent.contains(consent)
+        {
+            return Some("no consent".to_owned());
+        }
+        let contact = self.contacts.get(&candidate.number)?;
+        contact.opted_out.then(|| "opted out".to_owned())
+    }
+
+    /// The contact of `row` was reached by Twilio: runs go on waiting for an answer.
+    pub(super) fn text_accepted(&mut self, row: OutboxId) {
+        let now = self.now;
+        let Some((number, items)) = self.alarm_items(row) else { return };
+        for item in items {
+            let Some(run) = self.runs.get_mut(&item.alarm) else { continue };
+            if item.named {
+                run.note_told(&number, item.event, now);
+            }
+            if let Some(waiting) = run.waiting_mut(row) {
+                waiting.accepted = Some(now);
+            }
+            self.advance(&item.alarm);
+        }
+    }
+
+    /// The contact of `row` cannot be reached by it: runs go on at once.
+    pub(super) fn text_failed(&mut self, row: OutboxId) {
+        let Some((_, items)) = self.alarm_items(row) else { return };
+        for item in items {
+            if let Some(waiting) = self.runs.get_mut(&item.alarm).and_then(|run| run.waiting_mut(row)) {
+                waiting.failed = true;
+            }
+            self.advance(&item.alarm);
+        }
+    }
+
+    fn alarm_items(&self, row: OutboxId) -> Option<(String, Vec<super::outbox::Item>)> {
+        let text = self.outbox.text(row)?;
+        match &text.purpose {
+            Purpose::Alarm { items, .. } => Some((text.to.clone(), items.clone())),
+            Purpose::Answer { .. } | Purpose::Manual => None,
+        }
+    }
+
+    /// True while `event` of the alarm at `path` still wants to be told. A run that has walked to its end says nothing against
+    /// it: a text that Twilio could not take yet is needed all the same.
+    pub(super) fn wants_telling(&self, path: &str, event: Uuid) -> bool {
+        let Some(index) = self.plan.alarm_index.get(path).copied() else { return false };
+        let Some(run) = self.runs.get(path) else { return false };
+        let takes_acknowledgement = Self::takes_acknowledgement(&self.plan.alarms[index]);
+        self.end_condition(index, run).is_none()
+            && (!takes_acknowledgement || self.alarms[index].alarm.open_events().any(|open| open.id == event))
+    }
+
+    /// Every run goes on from its stored place: texts being gathered are gathered again.
+    pub(super) fn resume_runs(&mut self) {
+        let paths: Vec<Arc<str>> = self.runs.keys().cloned().collect();
+        for path in paths {
+            let Some(index) = self.plan.alarm_index.get(&path).copied() else {
+                self.runs.remove(&path);
+                self.mark_run(&path);
+                continue;
+            };
+            self.relocate(&path);
+            self.regather(&path, index);
+            self.advance(&path);
+        }
+    }
+
+    /// After a reload: the step of the same name, or the same position (SPEC 2).
+    pub(super) fn relocate(&mut self, path: &str) {
+        let Some(run) = self.runs.get_mut(path).filter(|run| run.is_live()) else { return };
+        let Some(pipeline) = self.plan.pipelines.get(&run.pipeline) else { return };
+        let same_name =
+            run.step_name.as_ref().and_then(|name| pipeline.steps.iter().position(|step| step.name.as_ref() == Some(name)));
+        let position = same_name.unwrap_or(if run.step_name.is_none() { run.step } else { 0 });
+        let moved = run.step_name.is_some() && same_name.is_none();
+        run.step = position;
+        let fits = match (&run.stage, pipeline.steps.get(position).map(|step| &step.action)) {
+            (Stage::Delay { .. }, Some(Action::Delay(_))) | (Stage::Notify(_), Some(Action::Notify(_))) | (Stage::Enter, _) => {
+                true
+            }
+            (Stage::Delay { .. } | Stage::Notify(_) | Stage::Ended { .. }, _) => false,
+        };
+        if moved || !fits {
+            run.stage = Stage::Enter;
+            run.step_name = pipeline.steps.get(position).and_then(|step| step.name.clone());
+        }
+    }
+
+    fn regather(&mut self, path: &str, index: usize) {
+        let Some(Run { stage: Stage::Notify(stage), step, step_name, pipeline, .. }) = self.runs.get(path) else { return };
+        let lost: Vec<String> =
+            stage.waiting.iter().filter(|waiting| waiting.row.is_none()).map(|waiting| waiting.number.clone()).collect();
+        let (pipeline, step, name) = (pipeline.clone(), *step, step_name.clone().unwrap_or_else(|| step.to_string()));
+        let Some(pipeline) = self.plan.pipelines.get(&pipeline).cloned() else { return };
+        let Some(Action::Notify(notify)) = pipeline.steps.get(step).map(|step| &step.action) else { return };
+        for number in lost {
+            let Some(user) = self.plan.user_by_number(&number).map(|user| user.name.clone()) else { continue };
+            self.ask_for_text(path, index, notify, &name, &user, &number);
+        }
+    }
+
+    pub(super) fn mark_run(&mut self, path: &str) {
+        if self.runs.get(path).is_none_or(|run| !run.is_live()) {
+            self.timers.set(&Timer::Run(path.into()), None);
+        }
+        self.dirty.runs.insert(path.into());
+    }
+}
+
+impl Run {
+    /// Nobody waits any longer for an answer of this number; true when somebody did.
+    pub(super) fn give_up_on(&mut self, number: &str) -> bool {
+        let Stage::Notify(stage) = &mut self.stage else { return false };
+        let mut waited = false;
+        for waiting in stage.waiting.iter_mut().filter(|waiting| waiting.number == number && !waiting.failed) {
+            (waiting.failed, waited) = (true, true);
+        }
+        waited
+    }
+
+    pub(super) fn waiting_mut(&mut self, row: OutboxId) -> Option<&mut Waiting> {
+        match &mut self.stage {
+            Stage::Notify(stage) => stage.waiting.iter_mut().find(|waiting| waiting.row == Some(row)),
+            Stage::Enter | Stage::Delay { .. } | Stage::Ended { .. } => None,
+        }
+    }
+}
+
+/// How long a contact holds the step up: `None` not at all, `Some(None)` until a message's fate is known.
+#[allow(clippy::option_option)]
+fn must_wait(waiting: Option<&Waiting>, notify: &Notify, last: bool, now: Timestamp) -> Option<Option<Timestamp>> {
+    let waiting = waiting.filter(|waiting| !waiting.failed)?;
+    match (waiting.accepted, waiting.row) {
+        // The step ends when the last contact was told; waiting before the next step is a delay step's job.
+        (Some(_), _) if last => None,
+        (Some(accepted), _) => (now < accepted + notify.wait).then_some(Some(accepted + notify.wait)),
+        (None, Some(_)) => (now < waiting.since + notify.wait).then_some(Some(waiting.since + notify.wait)),
+        (None, None) => Some(None),
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! One Rhai engine serves all of them; it is never changed after it was made. Expressions have no effects, no statements and no
 //! names but those in `gate`. Integers divide as integers, as they do in the PLC; an overflow or a division of integers by zero
-//! makes the result Bad.
+//! makes the result Bad. As in C, `&` binds less than `==`.
 
 use std::{
     fmt,
@@ -13,8 +13,8 @@ use std::{
 use rhai::{
     AST, Dynamic, Engine, FLOAT, INT, ImmutableString, Position, Scope,
     packages::{
-        ArithmeticPackage, BasicArrayPackage, BasicMathPackage, BitFieldPackage, LanguageCorePackage, LogicPackage,
-        MoreStringPackage, Package,
+        ArithmeticPackage, BasicArrayPackage, BasicIteratorPackage, BasicMathPackage, BitFieldPackage, LanguageCorePackage,
+        LogicPackage, MoreStringPackage, Package,
     },
 };
 
@@ -148,6 +148,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     LogicPackage::new().register_into_engine(&mut engine);
     BasicMathPackage::new().register_into_engine(&mut engine);
     BitFieldPackage::new().register_into_engine(&mut engine);
+    BasicIteratorPackage::new().register_into_engine(&mut engine);
     MoreStringPackage::new().register_into_engine(&mut engine);
     BasicArrayPackage::new().register_into_engine(&mut engine);
     // Rhai's mathematics is for floating-point numbers; tags are often integers.
@@ -218,3 +219,6 @@ fn offset(source: &str, position: Position) -> Option<usize> {
 fn next_boundary(source: &str, start: usize) -> usize {
     source[start..].chars().next().map_or(start, |c| start + c.len_utf8())
 }
+
+#[cfg(test)]
+mod tests;

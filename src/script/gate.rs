@@ -48,9 +48,9 @@ pub(super) const FUNCTIONS: [&str; 35] = [
     "to_upper",
 ];
 
-const KEYWORDS: [&str; 6] = ["if", "else", "switch", "in", "true", "false"];
+const KEYWORDS: [&str; 7] = ["if", "else", "switch", "_", "in", "true", "false"];
 
-/// An expression that passed: `script` is for Rhai, in which variable `_0` is the tag `inputs[0]`, and so on.
+/// An expression that passed: `script` is for Rhai, in which variable `v0` is the tag `inputs[0]`, and so on.
 pub(super) struct Gated {
     pub script: String,
     pub inputs: Vec<TagId>,
@@ -58,7 +58,7 @@ pub(super) struct Gated {
 
 /// The name of the variable for an input: never longer than the shortest `tag("x")`, and no name that passes the gate.
 pub(super) fn variable(index: usize) -> String {
-    format!("_{index}")
+    format!("v{index}")
 }
 
 /// Checks `source`, which has at most [`super::MAX_SOURCE`] bytes.
@@ -87,7 +87,7 @@ impl Gate<'_> {
                         self.replace(&mut script, start..end, &variable(tag));
                         continue;
                     }
-                    self.check_name(&name.value, name.span)?;
+                    check_name(&name.value, name.span)?;
                 }
                 '0'..='9' => self.number(),
                 '"' => drop(self.text(start)?),
@@ -140,8 +140,8 @@ impl Gate<'_> {
 
     fn operator(&mut self, start: usize, c: char) -> Result<(), ExpressionError> {
         let rest = &self.source[start..];
-        let comparison = ["==", "!=", "<=", ">="].iter().any(|two| rest.starts_with(two));
-        if comparison {
+        let two = ["==", "!=", "<=", ">=", "=>"].iter().any(|two| rest.starts_with(two));
+        if two {
             self.chars.next();
             return Ok(());
         }
@@ -152,22 +152,6 @@ impl Gate<'_> {
             return Err(error("comments are not part of expressions", start..start + 2, "put it in a `#` line of the file"));
         }
         Ok(())
-    }
-
-    fn check_name(&mut self, name: &str, span: Range<usize>) -> Result<(), ExpressionError> {
-        if KEYWORDS.contains(&name) || FUNCTIONS.contains(&name) {
-            return Ok(());
-        }
-        let words = FUNCTIONS.iter().chain(&KEYWORDS).chain(&["tag"]);
-        let nearest = words.map(|known| (strsim::damerau_levenshtein(name, known), *known)).min();
-        let help = match (name, nearest) {
-            ("and", _) => "write `&&`".to_owned(),
-            ("or", _) => "write `||`".to_owned(),
-            ("not", _) => "write `!`".to_owned(),
-            (_, Some((distance, known))) if distance <= 2 => format!("did you mean `{known}`?"),
-            _ => "a tag is written tag(\"path\")".to_owned(),
-        };
-        Err(error(format!("`{name}` is not part of expressions"), span, help))
     }
 
     /// What follows the word `tag`: the position of its tag in `inputs`.
@@ -217,4 +201,20 @@ struct Word {
 
 fn error(message: impl Into<String>, span: Range<usize>, help: impl Into<String>) -> ExpressionError {
     ExpressionError { message: message.into(), span: Some(span), help: help.into(), unknown_tag: None }
+}
+
+fn check_name(name: &str, span: Range<usize>) -> Result<(), ExpressionError> {
+    if KEYWORDS.contains(&name) || FUNCTIONS.contains(&name) {
+        return Ok(());
+    }
+    let words = FUNCTIONS.iter().chain(&KEYWORDS).chain(&["tag"]);
+    let nearest = words.map(|known| (strsim::damerau_levenshtein(name, known), *known)).min();
+    let help = match (name, nearest) {
+        ("and", _) => "write `&&`".to_owned(),
+        ("or", _) => "write `||`".to_owned(),
+        ("not", _) => "write `!`".to_owned(),
+        (_, Some((distance, known))) if distance <= (name.len() / 3).max(1) => format!("did you mean `{known}`?"),
+        _ => "a tag is written tag(\"path\")".to_owned(),
+    };
+    Err(error(format!("`{name}` is not part of expressions"), span, help))
 }

@@ -319,6 +319,7 @@ impl Alarm {
     }
 
     /// The unacknowledged events, oldest first.
+    #[must_use]
     pub fn open_events(&self) -> impl DoubleEndedIterator<Item = &AlarmEvent> {
         self.older.iter().chain(&self.newest).filter(|event| event.is_open())
     }
@@ -461,3 +462,6 @@ impl Alarm {
         changes.push(Change::ReAlarmed { event, notify: !silent });
     }
 }
+
+#[cfg(test)]
+mod tests;

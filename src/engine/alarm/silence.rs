@@ -58,7 +58,7 @@ impl Alarm {
         if time.is_zero() {
             return Ok(self.unshelve());
         }
-        let max = self.longest(plan, def)?;
+        let max = longest(plan, def)?;
         if time > max {
             return Err(ShelveRefused::TooLong { max });
         }
@@ -70,7 +70,7 @@ impl Alarm {
     /// # Errors
     /// When the alarm may not be shelved at all.
     pub fn shelve_one_shot(&mut self, plan: &Plan, def: &AlarmDef, now: Timestamp) -> Result<Vec<Change>, ShelveRefused> {
-        let max = self.longest(plan, def)?;
+        let max = longest(plan, def)?;
         Ok(self.shelve_until(now + max, true))
     }
 
@@ -121,10 +121,6 @@ impl Alarm {
         self.out_of_service
     }
 
-    fn longest(&self, plan: &Plan, def: &AlarmDef) -> Result<Duration, ShelveRefused> {
-        if def.shelving { Ok(plan.alarm_rules.max_shelve[def.priority as usize]) } else { Err(ShelveRefused::NotAllowed) }
-    }
-
     fn shelve_until(&mut self, until: Timestamp, one_shot: bool) -> Vec<Change> {
         self.shelving = Some(Shelving { until, one_shot });
         vec![Change::Shelved { until, one_shot }]
@@ -142,4 +138,8 @@ impl Alarm {
         }
         changes
     }
+}
+
+fn longest(plan: &Plan, def: &AlarmDef) -> Result<Duration, ShelveRefused> {
+    if def.shelving { Ok(plan.alarm_rules.max_shelve[def.priority as usize]) } else { Err(ShelveRefused::NotAllowed) }
 }

@@ -264,3 +264,6 @@ pub fn inputs(def: &AlarmDef) -> Vec<TagId> {
     tags.retain(|tag| seen.insert(*tag));
     tags
 }
+
+#[cfg(test)]
+pub(in crate::engine) mod tests;

@@ -11,8 +11,6 @@ use crate::tag::{Reading, Timestamp};
 
 /// Samples of one window are kept at least this fraction of it apart, which bounds how many there are.
 const RESOLUTION: u32 = 128;
-/// While no sample comes the rate is looked at again this often in a window.
-const LOOKS: u32 = 16;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slope {
@@ -59,12 +57,18 @@ impl Slope {
         self.usable = false;
     }
 
-    /// When the rate changes by time alone.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// When to look without a new sample: once the first window is filled, and once there was silence for a window, so that the
+    /// rate is zero. In between nothing is concluded from silence, or every rate would tremble between two polls.
     pub(super) fn due(&self, window: Duration) -> Option<Timestamp> {
-        let (oldest, newest) = (self.samples.front()?.0, self.samples.back()?.0);
-        let settled = self.samples.len() == 1 && self.looked.since(self.arrived) >= window;
-        let flat = oldest == newest && settled;
-        (!flat).then(|| self.looked.max(self.arrived) + (window / LOOKS).max(Duration::from_millis(1)))
+        let span = self.samples.back()?.0.since(self.samples.front()?.0);
+        let filled = self.arrived + window.saturating_sub(span);
+        let flat = self.arrived + window;
+        [filled, flat].into_iter().find(|time| *time > self.looked)
     }
 
     pub(super) fn judge(&mut self, inclusive: bool, deadband: f64, window: Duration, active: bool, now: Timestamp) -> Verdict {
@@ -85,6 +89,9 @@ impl Slope {
     /// Units per second over the window that ends now; `None` until there is a sample as old as the window.
     fn rate(&mut self, window: Duration, now: Timestamp) -> Option<f64> {
         let (newest, value) = *self.samples.back()?;
+        if now.since(self.arrived) >= window {
+            return Some(0.0);
+        }
         let end = newest + now.since(self.arrived);
         self.trim(end, window);
         let start = end - window;

@@ -10,6 +10,9 @@ use crate::{
     engine::io::{Accepted, DeliveryState, InboundText, Lookup, Outgoing, SendFailure},
 };
 
+/// How a message fares, with the provider's error code if it failed.
+pub type Delivery = (DeliveryState, Option<u32>);
+
 /// A way to send messages.
 pub trait Notifier: Send + Sync {
     /// One attempt.
@@ -18,8 +21,8 @@ pub trait Notifier: Send + Sync {
     /// the same body (also after a trial account's prefix), created not before the attempt; oldest first.
     fn lookup<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Vec<Accepted>, String>>;
     /// Texts received since `since`, oldest first, for sites that cannot be called back.
-    fn received<'a>(&'a self, since: crate::tag::Timestamp) -> BoxFuture<'a, Result<Vec<InboundText>, String>>;
+    fn received(&self, since: crate::tag::Timestamp) -> BoxFuture<'_, Result<Vec<InboundText>, String>>;
     /// How the message `sid` fares now, with the provider's error code if it failed; for sites that cannot be called back.
     /// `Ok(None)` when the provider does not know it, or says a word that we do not know.
-    fn status<'a>(&'a self, sid: &'a str) -> BoxFuture<'a, Result<Option<(DeliveryState, Option<u32>)>, String>>;
+    fn status<'a>(&'a self, sid: &'a str) -> BoxFuture<'a, Result<Option<Delivery>, String>>;
 }

@@ -3,7 +3,7 @@
 //! A signature proves origin, not freshness: whoever takes a webhook drops repeats by its SID. Which URL was signed is the
 //! caller's to know; it comes from the configuration, never from the request's `Host`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, Mac};
@@ -110,7 +110,10 @@ fn body_hash_matches(url: &str, body: &[u8]) -> bool {
     use sha2::{Digest, Sha256};
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let Some((_, claimed)) = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "bodySHA256") else { return false };
-    let hash: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hash = String::with_capacity(64);
+    for byte in Sha256::digest(body) {
+        let _ = write!(hash, "{byte:02x}");
+    }
     hash.as_bytes().ct_eq(claimed.as_bytes()).into()
 }
 

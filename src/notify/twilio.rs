@@ -16,11 +16,11 @@ use tokio::sync::Semaphore;
 pub use advice::{advice, concerns_account};
 use answer::Answer;
 
-use super::Notifier;
+use super::{Delivery, Notifier};
 use crate::{
     BoxFuture,
     engine::{
-        io::{Accepted, DeliveryState, InboundText, Lookup, OutboxId, Outgoing, SendFailure},
+        io::{Accepted, InboundText, Lookup, OutboxId, Outgoing, SendFailure},
         plan::{Channel, TwilioDef},
     },
     tag::Timestamp,
@@ -150,11 +150,11 @@ impl Notifier for Twilio {
         Box::pin(self.search(lookup))
     }
 
-    fn received<'a>(&'a self, since: Timestamp) -> BoxFuture<'a, Result<Vec<InboundText>, String>> {
+    fn received(&self, since: Timestamp) -> BoxFuture<'_, Result<Vec<InboundText>, String>> {
         Box::pin(self.inbound(since))
     }
 
-    fn status<'a>(&'a self, sid: &'a str) -> BoxFuture<'a, Result<Option<(DeliveryState, Option<u32>)>, String>> {
+    fn status<'a>(&'a self, sid: &'a str) -> BoxFuture<'a, Result<Option<Delivery>, String>> {
         Box::pin(self.fetch_status(sid))
     }
 }

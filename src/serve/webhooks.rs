@@ -27,7 +27,7 @@ use super::Gateway;
 use crate::{
     engine::{
         io::{DeliveryState, InboundText, OutboxId},
-        plan::TwilioDef,
+        plan::{Secret, TwilioDef},
     },
     notify::signature::{self, Payload},
 };
@@ -245,8 +245,7 @@ fn verify(profile: &TwilioDef, parts: &Parts, form: &Form) -> Result<(), Reason>
     let external = profile.external_url.as_deref().ok_or(Reason::OutboundOnly)?;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let claimed = parts.headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).ok_or(Reason::Unsigned)?;
-    let tokens: Vec<&str> =
-        std::iter::once(&profile.auth_token).chain(&profile.auth_token_2).map(|token| token.expose()).collect();
+    let tokens: Vec<&str> = std::iter::once(&profile.auth_token).chain(&profile.auth_token_2).map(Secret::expose).collect();
     if signature::verify(&tokens, &format!("{external}{path}"), Payload::Form(&form.0), claimed) {
         Ok(())
     } else {

@@ -2,3 +2,5 @@
 
 #[cfg(feature = "modbus")]
 pub mod modbus_plc;
+#[cfg(feature = "twilio")]
+pub mod twilio;

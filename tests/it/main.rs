@@ -1,3 +1,5 @@
 //! The program with real peers on loopback: one binary for all of them.
 
 mod support;
+mod twilio;
+mod webhooks;

@@ -3,7 +3,7 @@
 //! Twilio's times have whole seconds and another clock than ours. Both are allowed for: the clocks are compared through the
 //! `Date` of every answer, and a time is taken as the last instant that it may mean.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jiff::fmt::rfc2822;
 use reqwest::{Method, header};
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     clock,
     engine::io::{Accepted, DeliveryState, InboundText, Lookup},
+    notify::Delivery,
     tag::Timestamp,
 };
 
@@ -60,8 +61,14 @@ struct Message {
     date_sent: Option<String>,
 }
 
-/// A message and the last instant of our clock at which it can have been created.
-type Dated = (Timestamp, Message);
+/// A message with its time.
+struct Dated {
+    /// As Twilio's clock says, whole seconds.
+    date: Timestamp,
+    /// The last instant of our clock at which it can have been created.
+    latest: Timestamp,
+    message: Message,
+}
 
 impl Twilio {
     /// Messages that may be the one whose fate is unknown, oldest first. Asked with and without DateSent: a message that still
@@ -71,21 +78,20 @@ impl Twilio {
         if self.profile.messaging_service_sid.is_none() {
             filter.extend(self.profile.from.clone().map(|from| ("From", from)));
         }
-        let mut found = BTreeMap::new();
+        let mut found = Vec::<Dated>::new();
         for dated in [false, true] {
             let mut filter = filter.clone();
             if dated {
                 filter.push(("DateSent>", day_before(lookup.since)));
             }
-            for (time, message) in self.messages(&filter, lookup.since).await? {
-                if self.is_ours(&message, lookup) {
-                    found.insert(message.sid.clone(), (time, message));
+            for candidate in self.messages(&filter, lookup.since).await? {
+                let is_new = found.iter().all(|known| known.message.sid != candidate.message.sid);
+                if is_new && self.is_ours(&candidate.message, lookup) {
+                    found.push(candidate);
                 }
             }
         }
-        let mut found: Vec<Dated> = found.into_values().collect();
-        found.sort_by_key(|(time, _)| *time);
-        Ok(found.into_iter().map(|(_, message)| message.accepted()).collect())
+        Ok(oldest_first(found).map(|dated| dated.message.accepted()).collect())
     }
 
     /// Texts that people sent to us since `since`, oldest first.
@@ -100,25 +106,22 @@ impl Twilio {
                 && (message.messaging_service_sid.is_none()
                     || message.messaging_service_sid == self.profile.messaging_service_sid)
         };
-        let mut texts: Vec<InboundText> = messages
-            .into_iter()
-            .filter(|(_, message)| ours(message) && answer::is_sid(&message.sid))
-            .map(|(time, message)| InboundText {
+        let now = clock::now();
+        let texts = oldest_first(messages).filter(|dated| ours(&dated.message) && answer::is_sid(&dated.message.sid));
+        Ok(texts
+            .map(|Dated { latest, message, .. }| InboundText {
                 twilio: self.profile.name.clone(),
                 sid: message.sid,
                 from: message.from.unwrap_or_default(),
                 to: message.to.unwrap_or_default(),
                 body: message.body.unwrap_or_default(),
-                received: Some(time),
+                received: Some(latest.min(now)),
             })
-            .collect();
-        texts.reverse();
-        texts.sort_by_key(|text| text.received);
-        Ok(texts)
+            .collect())
     }
 
     /// How one message fares.
-    pub(super) async fn fetch_status(&self, sid: &str) -> Result<Option<(DeliveryState, Option<u32>)>, String> {
+    pub(super) async fn fetch_status(&self, sid: &str) -> Result<Option<Delivery>, String> {
         if !answer::is_sid(sid) {
             return Err(format!("read a message of Twilio: {sid:?} is no SID"));
         }
@@ -141,16 +144,17 @@ impl Twilio {
             let page: Page = parse(&answer)?;
             let (mut newer, read) = (0, page.messages.len());
             for message in page.messages {
-                let time = message.time(ahead);
-                if time >= since {
+                let date = message.date();
+                let latest = Timestamp::from_ticks(date.ticks() - ahead) + SECOND;
+                if latest >= since {
                     newer += 1;
-                    found.push((time, message));
+                    found.push(Dated { date, latest, message });
                 }
             }
             match page.next_page_uri {
                 // A page with nothing new on it ends the search: what follows is older still.
                 Some(next) if next.starts_with('/') && (newer > 0 || read == 0) => {
-                    url = format!("{}{next}", self.profile.base_url)
+                    url = format!("{}{next}", self.profile.base_url);
                 }
                 _ => return Ok(found),
             }
@@ -189,11 +193,10 @@ impl Twilio {
 }
 
 impl Message {
-    /// The last instant of our clock at which it can have been created.
-    fn time(&self, ahead: i64) -> Timestamp {
-        let now = clock::now();
+    /// When it was created by Twilio's clock; now, when Twilio does not say.
+    fn date(&self) -> Timestamp {
         let date = self.date_created.as_deref().or(self.date_sent.as_deref());
-        date.and_then(parse_time).map_or(now, |date| (Timestamp::from_ticks(date.ticks() - ahead) + SECOND).min(now))
+        date.and_then(parse_time).unwrap_or_else(clock::now)
     }
 
     fn accepted(self) -> Accepted {
@@ -203,6 +206,13 @@ impl Message {
             sid: self.sid,
         }
     }
+}
+
+/// Twilio lists the newest first; those of one second keep that order, reversed.
+fn oldest_first(mut found: Vec<Dated>) -> impl Iterator<Item = Dated> {
+    found.reverse();
+    found.sort_by_key(|dated| dated.date);
+    found.into_iter()
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, String> {

@@ -1,0 +1,107 @@
+"""Twilio's official helper library as a peer: its client against our simulator, its validator against our signatures.
+
+    twilio_helper.py client BASE SID TOKEN      one JSON line a question
+    twilio_helper.py server TOKEN               prints "port N", then one JSON line a webhook received
+    twilio_helper.py post TOKEN SIGNED_BASE LISTENER PATH BODY-JSON    posts a signed form, prints the status
+"""
+
+import http.server
+import json
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from twilio.base.exceptions import TwilioRestException
+from twilio.http.http_client import TwilioHttpClient
+from twilio.request_validator import RequestValidator
+from twilio.rest import Client
+
+HOST = "https://api.twilio.com"
+
+
+class Elsewhere(TwilioHttpClient):
+    """The library's own HTTP client, with another host."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base = base
+
+    def request(self, method, uri, *args, **kwargs):
+        return super().request(method, uri.replace(HOST, self.base), *args, **kwargs)
+
+
+def show(**fields):
+    print(json.dumps(fields), flush=True)
+
+
+def refused(name, call):
+    try:
+        call()
+        show(name=name, status=0, code=0)
+    except TwilioRestException as error:
+        show(name=name, status=error.status, code=error.code)
+
+
+def client(base, sid, token):
+    twilio = Client(sid, token, http_client=Elsewhere(base))
+    create = twilio.messages.create
+    made = create(to="+15550002222", from_="+15550001111", body="from the helper library")
+    show(name="create", sid=made.sid, status=made.status, segments=made.num_segments, direction=made.direction)
+    fetched = twilio.messages(made.sid).fetch()
+    show(name="fetch", sid=fetched.sid, body=fetched.body, dated=fetched.date_created is not None)
+    for number in range(6):
+        create(to="+15550003333", from_="+15550001111", body=f"page {number}")
+    rows = twilio.messages.list(to="+15550003333", page_size=2)
+    show(name="list", bodies=[row.body for row in rows])
+    refused("to", lambda: create(to="nobody", from_="+15550001111", body="x"))
+    refused("from", lambda: create(to="+15550002222", from_="+15550009999", body="x"))
+    refused("no sender", lambda: create(to="+15550002222", body="x"))
+    refused("long", lambda: create(to="+15550002222", from_="+15550001111", body="x" * 1601))
+    refused("unknown", lambda: twilio.messages("SM" + "0" * 32).fetch())
+    wrong = Client(sid, "wrong", http_client=Elsewhere(base))
+    refused("credentials", lambda: wrong.messages.create(to="+15550002222", from_="+15550001111", body="x"))
+
+
+def server(token):
+    validator = RequestValidator(token)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            params = dict(urllib.parse.parse_qsl(body, keep_blank_values=True))
+            url = f"http://127.0.0.1:{self.server.server_port}{self.path}"
+            valid = validator.validate(url, params, self.headers["X-Twilio-Signature"])
+            self.send_response(204)
+            self.end_headers()
+            show(valid=valid, path=self.path, params=params)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as listener:
+        print(f"port {listener.server_port}", flush=True)
+        listener.serve_forever()
+
+
+class Repeated(dict):
+    """Parameters as web frameworks hand them over: several values a key."""
+
+    def getlist(self, key):
+        value = self[key]
+        return value if isinstance(value, list) else [value]
+
+
+def post(token, signed_base, listener, path, params):
+    params = Repeated(json.loads(params))
+    signature = RequestValidator(token).compute_signature(signed_base + path, params)
+    form = urllib.parse.urlencode(params, doseq=True).encode()
+    request = urllib.request.Request(listener + path, form, {"X-Twilio-Signature": signature})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            show(status=answer.status)
+    except urllib.error.HTTPError as error:
+        show(status=error.code)
+
+
+{"client": client, "server": server, "post": post}[sys.argv[1]](*sys.argv[2:])

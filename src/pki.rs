@@ -3,7 +3,8 @@
 //! ```text
 //! pki/own/cert.der      our certificate            pki/trusted/    certificates of peers that are let in
 //! pki/private/key.pem   our key, mode 0600         pki/rejected/   certificates that knocked and wait for a person
-//!                                                  pki/issuers/    kept for certificate authorities
+//! pki/client/           the client library's copy  pki/issuers/    kept for certificate authorities
+//!                       of what passed our check
 //! ```
 //!
 //! A peer is trusted when its certificate equals, byte for byte, a file in `trusted/` (`.der` or `.pem`, any name); the folder
@@ -33,6 +34,8 @@ const MAX_FILE: u64 = 64 * 1024;
 const KEY_BITS: u32 = 2048;
 /// How long our own certificate is valid, in days: five years.
 const VALID_DAYS: u32 = 5 * 365;
+/// Our own certificate within the folder.
+const OWN_CERTIFICATE: &str = "own/cert.der";
 /// The fewest hexadecimal digits that name a certificate.
 const MIN_PREFIX: usize = 4;
 
@@ -167,6 +170,12 @@ impl Pki {
         &self.dir
     }
 
+    /// True when our own certificate is there already.
+    #[must_use]
+    pub fn has_own(&self) -> bool {
+        self.dir.join(OWN_CERTIFICATE).exists()
+    }
+
     /// Our own certificate for `application_uri`; on first start it is made, self-signed, with the URI and `hosts` (names or
     /// addresses) as its alternative names (Part 6, 6.2.2).
     ///
@@ -174,7 +183,7 @@ impl Pki {
     /// A fragment that says what is wrong with the files: unreadable, only one of the two there, not belonging together, or made
     /// for another application URI.
     pub fn own(&self, application_uri: &str, hosts: &[String]) -> Result<OwnCertificate, String> {
-        let certificate_file = self.dir.join("own/cert.der");
+        let certificate_file = self.dir.join(OWN_CERTIFICATE);
         let key_file = self.dir.join("private/key.pem");
         let advice = format!("move {} and {} away to have new ones made", certificate_file.display(), key_file.display());
         match (certificate_file.exists(), key_file.exists()) {

@@ -3,6 +3,9 @@
 //! A driver only keeps one session at a time. Reconnecting, back-off, marking values bad and publishing the source's state are
 //! the daemon's, done once for all drivers.
 
+#[cfg(feature = "opcua")]
+pub mod opcua;
+
 use std::{
     fmt,
     sync::{

@@ -1,0 +1,422 @@
+//! From configured addresses to monitored items: resolve, check against the tag's type, create in batches.
+//!
+//! What is wrong with one tag is told as that tag's quality and in the log; only a failing connection fails the whole.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use opcua::{
+    client::Session,
+    types::{
+        AttributeId, BrowseDescription, BrowseDirection, BrowsePath, DataChangeFilter, DataChangeTrigger, DataValue, Error,
+        ExtensionObject, MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NamespaceMap, NodeId, ReadValueId,
+        ReferenceTypeId, StatusCode as Code, TimestampsToReturn, VariableId, Variant, VariantScalarTypeId as Wire,
+    },
+};
+
+use super::{
+    address::NodeAddress,
+    convert,
+    settings::{OpcuaSettings, TagAddress},
+};
+use crate::{
+    source::SourceTag,
+    tag::{Sample, StatusCode, TagId, Timestamp, Value},
+};
+
+/// Operations to a request when the server names no limit of its own, and the most even when it does.
+const MAX_OPERATIONS: usize = 1000;
+/// The longest chain of data types up to a built-in one.
+const MAX_SUBTYPES: usize = 16;
+/// Problems of single tags that are logged one by one for each attempt; the rest is counted.
+const MAX_LOGGED: usize = 10;
+/// The handle of the server's clock among our items.
+pub const CLOCK: u32 = u32::MAX;
+/// How often the server looks at its clock for us.
+const CLOCK_SAMPLING: Duration = Duration::from_secs(1);
+
+/// The server's OperationLimits (Part 5, 6.3.11), those that we use.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    read: usize,
+    translate: usize,
+    monitored_items: usize,
+}
+
+/// What is known of one tag's node.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    id: Option<NodeId>,
+    /// The server's type, for writes.
+    wire: Option<Wire>,
+    monitored: bool,
+}
+
+/// All tags of one session. A tag's client handle is its place plus one.
+pub struct Items {
+    /// The session.
+    pub session: Arc<Session>,
+    /// The subscription that holds the items.
+    pub subscription: u32,
+    /// The tags.
+    pub tags: Arc<[SourceTag]>,
+    settings: OpcuaSettings,
+    limits: Limits,
+    places: HashMap<TagId, usize>,
+    nodes: Mutex<Vec<Node>>,
+}
+
+/// A tag that cannot be had, why, and its quality.
+struct Problem {
+    place: usize,
+    status: StatusCode,
+    reason: String,
+}
+
+impl Items {
+    /// Reads the server's limits and namespaces; no item is created yet.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn new(
+        session: Arc<Session>,
+        subscription: u32,
+        tags: Arc<[SourceTag]>,
+        settings: OpcuaSettings,
+    ) -> Result<Self, Error> {
+        session.read_namespace_array().await?;
+        let limits = limits(&session).await?;
+        let places = tags.iter().enumerate().map(|(place, tag)| (tag.def.id, place)).collect();
+        let nodes = Mutex::new(vec![Node::default(); tags.len()]);
+        Ok(Self { session, subscription, tags, settings, limits, places, nodes })
+    }
+
+    /// The tag behind a client handle.
+    #[must_use]
+    pub fn tag(&self, handle: u32) -> Option<&SourceTag> {
+        self.tags.get(usize::try_from(handle).ok()?.checked_sub(1)?)
+    }
+
+    /// The tag with its node and the server's type; `None` when it could not be resolved.
+    #[must_use]
+    pub fn node(&self, tag: TagId) -> Option<(&SourceTag, NodeId, Wire)> {
+        let place = *self.places.get(&tag)?;
+        let tag = &self.tags[place];
+        let node = self.lock()[place].clone();
+        let wire = node.wire.unwrap_or_else(|| convert::own_type(tag.def.value_type.data_type));
+        Some((tag, node.id?, wire))
+    }
+
+    /// Remembers the type of a value that came, where the server declared only an abstract one.
+    pub fn learn(&self, handle: u32, value: &Variant) {
+        let Some(wire) = convert::wire_type(value) else { return };
+        let place = handle as usize;
+        let mut nodes = self.lock();
+        if let Some(node) = place.checked_sub(1).and_then(|place| nodes.get_mut(place))
+            && node.wire.is_none()
+        {
+            node.wire = Some(wire);
+        }
+    }
+
+    /// Watches the server's clock in the same subscription; false when the server does not let us.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn watch_clock(&self) -> Result<bool, Error> {
+        let node: NodeId = VariableId::Server_ServerStatus_CurrentTime.into();
+        let request = monitor(&node, CLOCK, CLOCK_SAMPLING, 1, false);
+        let results = self.session.create_monitored_items(self.subscription, TimestampsToReturn::Neither, vec![request]).await?;
+        Ok(results.first().is_some_and(|created| created.result.status_code.is_good()))
+    }
+
+    /// Creates the items of every tag that has none yet. What comes back are the qualities of the tags that cannot be had.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn create(&self) -> Result<Vec<Sample>, Error> {
+        let missing: Vec<usize> =
+            self.lock().iter().enumerate().filter(|(_, node)| !node.monitored).map(|(place, _)| place).collect();
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut problems = Vec::new();
+        let resolved = self.resolve(&missing, &mut problems).await?;
+        let checked = self.check(resolved, &mut problems).await?;
+        self.monitor(&checked, &mut problems).await?;
+        for problem in problems.iter().take(MAX_LOGGED) {
+            tracing::warn!(tag = %self.tags[problem.place].def.path, "{}", problem.reason);
+        }
+        if problems.len() > MAX_LOGGED {
+            tracing::warn!("{} further tags cannot be had", problems.len() - MAX_LOGGED);
+        }
+        let sample = |problem: Problem| Sample {
+            tag: self.tags[problem.place].def.id,
+            value: Value::Null,
+            status: problem.status,
+            source_time: Timestamp::NULL,
+        };
+        Ok(problems.into_iter().map(sample).collect())
+    }
+
+    /// Reads every monitored tag anew, after notifications were lost.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn read_all(&self) -> Result<Vec<Sample>, Error> {
+        let nodes: Vec<(usize, NodeId)> = {
+            let nodes = self.lock();
+            let monitored = nodes.iter().enumerate().filter(|(_, node)| node.monitored);
+            monitored.filter_map(|(place, node)| Some((place, node.id.clone()?))).collect()
+        };
+        let ids: Vec<ReadValueId> = nodes.iter().map(|(_, node)| attribute(node, AttributeId::Value)).collect();
+        let values = read(&self.session, &ids, self.limits.read, TimestampsToReturn::Source).await?;
+        Ok(nodes.iter().zip(values).map(|((place, _), value)| convert::sample(&self.tags[*place].def, &value)).collect())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn address(&self, place: usize) -> Option<&TagAddress> {
+        self.tags[place].address.downcast_ref()
+    }
+
+    /// Addresses to NodeIds.
+    async fn resolve(&self, places: &[usize], problems: &mut Vec<Problem>) -> Result<Vec<(usize, NodeId)>, Error> {
+        let namespaces: NamespaceMap = self.session.encoding_context().read().namespaces().clone();
+        let (mut resolved, mut paths) = (Vec::with_capacity(places.len()), Vec::new());
+        for &place in places {
+            let Some(address) = self.address(place) else { continue };
+            match (address.node.node_id(&namespaces), address.node.relative_path()) {
+                (Ok(Some(node)), _) => resolved.push((place, node)),
+                (Ok(None), Some(path)) => {
+                    paths.push((place, BrowsePath { starting_node: NodeAddress::root(), relative_path: path }));
+                }
+                (Ok(None), None) => {}
+                (Err(reason), _) => problems.push(Problem { place, status: StatusCode::BAD_CONFIGURATION_ERROR, reason }),
+            }
+        }
+        for batch in paths.chunks(self.limits.translate) {
+            let requests: Vec<BrowsePath> = batch.iter().map(|(_, path)| path.clone()).collect();
+            let results = self.session.translate_browse_paths_to_node_ids(&requests).await?;
+            for ((place, _), result) in batch.iter().zip(results) {
+                let targets = result.targets.unwrap_or_default();
+                match targets.into_iter().find(|target| target.remaining_path_index == u32::MAX) {
+                    Some(target) if result.status_code.is_good() => resolved.push((*place, target.target_id.node_id)),
+                    _ => problems.push(Problem {
+                        place: *place,
+                        status: StatusCode::BAD_CONFIGURATION_ERROR,
+                        reason: format!("the server finds nothing at this browse path ({})", result.status_code),
+                    }),
+                }
+            }
+        }
+        Ok(resolved)
+    }
+
+    /// Type and access of each node against the tag's.
+    async fn check(&self, resolved: Vec<(usize, NodeId)>, problems: &mut Vec<Problem>) -> Result<Vec<(usize, NodeId)>, Error> {
+        let attributes = [AttributeId::DataType, AttributeId::UserAccessLevel];
+        let ids: Vec<ReadValueId> =
+            resolved.iter().flat_map(|(_, node)| attributes.map(|wanted| attribute(node, wanted))).collect();
+        let values = read(&self.session, &ids, self.limits.read, TimestampsToReturn::Neither).await?;
+        let mut known = HashMap::new();
+        let mut checked = Vec::with_capacity(resolved.len());
+        for ((place, node), answers) in resolved.into_iter().zip(values.chunks_exact(attributes.len())) {
+            let wire = match &answers[0].value {
+                Some(Variant::NodeId(data_type)) => self.built_in(data_type, &mut known).await?,
+                _ => None,
+            };
+            let readable = !matches!(answers[1].value, Some(Variant::Byte(level)) if level & 1 == 0);
+            let writable = !matches!(answers[1].value, Some(Variant::Byte(level)) if level & 2 == 0);
+            let tag = &self.tags[place].def;
+            if tag.writable && !writable {
+                tracing::warn!(tag = %tag.path, "the tag is writable here, but the server does not let us write it");
+            }
+            let problem = match (&answers[0], wire) {
+                (DataValue { status: Some(code), .. }, _) if missing(*code) => {
+                    Some((StatusCode::BAD_CONFIGURATION_ERROR, format!("the server has no such variable ({code})")))
+                }
+                _ if !readable => Some((StatusCode::BAD_NOT_READABLE, "the server does not let us read it".to_owned())),
+                (_, Some(wire)) if !convert::agrees(wire, tag.value_type, tag.scale.as_ref()) => {
+                    Some((StatusCode::BAD_TYPE_MISMATCH, format!("the server's type is {wire}, the tag's {}", tag.value_type)))
+                }
+                _ => None,
+            };
+            if let Some((status, reason)) = problem {
+                problems.push(Problem { place, status, reason });
+            } else {
+                self.lock()[place] = Node { id: Some(node.clone()), wire, monitored: false };
+                checked.push((place, node));
+            }
+        }
+        Ok(checked)
+    }
+
+    /// The built-in type that a data type is encoded as; `None` for an abstract or unknown one.
+    async fn built_in(&self, data_type: &NodeId, known: &mut HashMap<NodeId, Option<Wire>>) -> Result<Option<Wire>, Error> {
+        if let Some(wire) = known.get(data_type) {
+            return Ok(*wire);
+        }
+        let mut current = data_type.clone();
+        let mut encoding = standard(&current);
+        for _ in 0..MAX_SUBTYPES {
+            if encoding.is_some() {
+                break;
+            }
+            let description = BrowseDescription {
+                node_id: current,
+                browse_direction: BrowseDirection::Inverse,
+                reference_type_id: ReferenceTypeId::HasSubtype.into(),
+                include_subtypes: true,
+                node_class_mask: 0,
+                result_mask: 0,
+            };
+            let mut results = self.session.browse(&[description], 1, None).await?;
+            let parent = results.pop().and_then(|result| result.references.unwrap_or_default().into_iter().next());
+            let Some(parent) = parent else { break };
+            current = parent.node_id.node_id;
+            encoding = standard(&current);
+        }
+        let wire = match encoding {
+            Some(Encoding::As(wire)) => Some(wire),
+            Some(Encoding::Abstract) | None => None,
+        };
+        known.insert(data_type.clone(), wire);
+        Ok(wire)
+    }
+
+    /// Creates the items, in batches that the server takes.
+    async fn monitor(&self, checked: &[(usize, NodeId)], problems: &mut Vec<Problem>) -> Result<(), Error> {
+        let mut filtered: BTreeMap<bool, Vec<(usize, NodeId)>> = BTreeMap::from([(true, checked.to_vec())]);
+        let mut limit = self.limits.monitored_items;
+        while let Some((filter, wanted)) = filtered.pop_last() {
+            let mut at = 0;
+            while at < wanted.len() {
+                let batch = &wanted[at..wanted.len().min(at + limit)];
+                let requests = batch.iter().map(|(place, node)| self.request(*place, node, filter)).collect();
+                let results =
+                    match self.session.create_monitored_items(self.subscription, TimestampsToReturn::Source, requests).await {
+                        Ok(results) if results.len() == batch.len() => results,
+                        Ok(_) => return Err(Error::new(Code::BadUnknownResponse, "not one result for each item")),
+                        Err(error) if too_much(&error) && limit > 1 => {
+                            limit /= 2;
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
+                for ((place, node), created) in batch.iter().zip(results) {
+                    match created.result.status_code {
+                        code if code.is_good() => self.lock()[*place].monitored = true,
+                        // Some servers take no filter on a value that is not a number.
+                        Code::BadFilterNotAllowed | Code::BadMonitoredItemFilterUnsupported if filter => {
+                            filtered.entry(false).or_default().push((*place, node.clone()));
+                        }
+                        code => {
+                            let status =
+                                if missing(code) { StatusCode::BAD_CONFIGURATION_ERROR } else { StatusCode(code.bits()) };
+                            problems.push(Problem {
+                                place: *place,
+                                status,
+                                reason: format!("the server does not monitor it ({code})"),
+                            });
+                        }
+                    }
+                }
+                at += batch.len();
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self, place: usize, node: &NodeId, filter: bool) -> MonitoredItemCreateRequest {
+        let sampling = self.address(place).and_then(|address| address.sampling).unwrap_or(self.settings.sampling);
+        let handle = u32::try_from(place + 1).unwrap_or(CLOCK - 1);
+        monitor(node, handle, sampling, self.settings.queue, filter)
+    }
+}
+
+fn monitor(node: &NodeId, handle: u32, sampling: Duration, queue: u32, filter: bool) -> MonitoredItemCreateRequest {
+    // Said explicitly, because some servers without a filter report a change of the value only.
+    let trigger = DataChangeFilter { trigger: DataChangeTrigger::StatusValue, deadband_type: 0, deadband_value: 0.0 };
+    MonitoredItemCreateRequest {
+        item_to_monitor: attribute(node, AttributeId::Value),
+        monitoring_mode: MonitoringMode::Reporting,
+        requested_parameters: MonitoringParameters {
+            client_handle: handle,
+            sampling_interval: sampling.as_secs_f64() * 1000.0,
+            filter: if filter { ExtensionObject::from_message(trigger) } else { ExtensionObject::null() },
+            queue_size: queue,
+            discard_oldest: true,
+        },
+    }
+}
+
+fn attribute(node: &NodeId, attribute: AttributeId) -> ReadValueId {
+    ReadValueId { node_id: node.clone(), attribute_id: attribute as u32, ..ReadValueId::default() }
+}
+
+/// How the values of a data type are encoded.
+enum Encoding {
+    /// As this built-in type.
+    As(Wire),
+    /// Differently for each value.
+    Abstract,
+}
+
+/// The encoding of those data types of namespace 0 that say it themselves (Part 3, 8; Part 5, 12).
+fn standard(data_type: &NodeId) -> Option<Encoding> {
+    match data_type.as_u32().filter(|_| data_type.namespace == 0)? {
+        24 | 26..=28 => Some(Encoding::Abstract),
+        29 => Some(Encoding::As(Wire::Int32)),
+        number @ 1..=23 => Wire::try_from(number).ok().map(Encoding::As),
+        _ => None,
+    }
+}
+
+/// Codes that say that the address is wrong, not the server.
+fn missing(code: Code) -> bool {
+    matches!(code, Code::BadNodeIdUnknown | Code::BadNodeIdInvalid | Code::BadAttributeIdInvalid)
+}
+
+/// Codes that say that a smaller request may succeed.
+fn too_much(error: &Error) -> bool {
+    matches!(
+        error.status(),
+        Code::BadTooManyOperations | Code::BadEncodingLimitsExceeded | Code::BadRequestTooLarge | Code::BadResponseTooLarge
+    )
+}
+
+async fn limits(session: &Session) -> Result<Limits, Error> {
+    let wanted = [
+        VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
+        VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
+        VariableId::Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
+    ];
+    let ids: Vec<ReadValueId> = wanted.into_iter().map(|variable| attribute(&variable.into(), AttributeId::Value)).collect();
+    let values = session.read(&ids, TimestampsToReturn::Neither, 0.0).await?;
+    let limit = |at: usize| match values.get(at).and_then(|value| value.value.as_ref()) {
+        Some(Variant::UInt32(limit)) if *limit > 0 => (*limit as usize).min(MAX_OPERATIONS),
+        _ => MAX_OPERATIONS,
+    };
+    Ok(Limits { read: limit(0), translate: limit(1), monitored_items: limit(2) })
+}
+
+/// Reads in batches that the server takes; one answer for each id.
+async fn read(session: &Session, ids: &[ReadValueId], limit: usize, stamps: TimestampsToReturn) -> Result<Vec<DataValue>, Error> {
+    let (mut values, mut limit) = (Vec::with_capacity(ids.len()), limit);
+    while values.len() < ids.len() {
+        let batch = &ids[values.len()..ids.len().min(values.len() + limit)];
+        match session.read(batch, stamps, 0.0).await {
+            Ok(answers) if answers.len() == batch.len() => values.extend(answers),
+            Ok(_) => return Err(Error::new(Code::BadUnknownResponse, "not one answer for each read")),
+            Err(error) if too_much(&error) && limit > 1 => limit /= 2,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(values)
+}

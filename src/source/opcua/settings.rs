@@ -1,0 +1,155 @@
+//! The driver's keys in `[[source]]` and `[[tag]]`.
+
+use std::{sync::Arc, time::Duration};
+
+use opcua::{crypto::SecurityPolicy, types::MessageSecurityMode};
+
+use super::address::NodeAddress;
+use crate::{
+    config::{driver::Driver, reader::Section},
+    engine::plan::{Secret, Settings, TagDef},
+};
+
+/// The OPC UA client as a source driver.
+pub const DRIVER: Driver = Driver { kind: "opcua", example: EXAMPLE, settings, address };
+
+const EXAMPLE: &str = r#"[[source]]
+name = "line2"
+kind = "opcua"
+url = "opc.tcp://192.0.2.20:4840"
+security = "Basic256Sha256/SignAndEncrypt"   # the default; "None" must be asked for
+user = "bridge"                 # left out: anonymous
+password = "${LINE2_PASSWORD:-example}"
+publishing = "250ms"            # how often the server sends what changed
+sampling = "100ms"              # how often the server looks at a value; left out: half of publishing
+queue = 10                      # values that the server keeps between two publishings
+keep_alive = "5s"               # how often a server without news says that it is there
+timeout = "5s"                  # for each request
+
+[[tag]]
+path = "Plant/Line2/Level"
+type = "Double"
+source = "line2"
+address = "nsu=urn:example:line2;s=Tank.Level"
+"#;
+
+/// Security policy and message mode as `security` writes them.
+pub const SECURITY: [(&str, Security); 7] = [
+    ("Basic256Sha256/SignAndEncrypt", Security(SecurityPolicy::Basic256Sha256, MessageSecurityMode::SignAndEncrypt)),
+    ("Basic256Sha256/Sign", Security(SecurityPolicy::Basic256Sha256, MessageSecurityMode::Sign)),
+    ("Aes128Sha256RsaOaep/SignAndEncrypt", Security(SecurityPolicy::Aes128Sha256RsaOaep, MessageSecurityMode::SignAndEncrypt)),
+    ("Aes128Sha256RsaOaep/Sign", Security(SecurityPolicy::Aes128Sha256RsaOaep, MessageSecurityMode::Sign)),
+    ("Aes256Sha256RsaPss/SignAndEncrypt", Security(SecurityPolicy::Aes256Sha256RsaPss, MessageSecurityMode::SignAndEncrypt)),
+    ("Aes256Sha256RsaPss/Sign", Security(SecurityPolicy::Aes256Sha256RsaPss, MessageSecurityMode::Sign)),
+    ("None", Security(SecurityPolicy::None, MessageSecurityMode::None)),
+];
+
+/// How messages are protected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Security(pub SecurityPolicy, pub MessageSecurityMode);
+
+impl Security {
+    /// What `text` stands for among [`SECURITY`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        SECURITY.iter().find(|(word, _)| *word == text).map(|(_, security)| *security)
+    }
+}
+
+/// Where a server is and who asks: what a connection needs.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `opc.tcp://host:port/path`.
+    pub url: String,
+    /// Policy and mode; exactly these are used.
+    pub security: Security,
+    /// User name; `None` for an anonymous session.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// For each request.
+    pub timeout: Duration,
+    /// How often a connection without news is asked whether it lives.
+    pub keep_alive: Duration,
+}
+
+/// One `[[source]]` of kind `opcua`.
+#[derive(Clone, Debug)]
+pub struct OpcuaSettings {
+    /// Where and who.
+    pub server: Server,
+    /// How often the server sends what changed.
+    pub publishing: Duration,
+    /// How often the server looks at a value, unless the tag says otherwise.
+    pub sampling: Duration,
+    /// Values that the server keeps for each tag between two publishings; the oldest are discarded.
+    pub queue: u32,
+}
+
+/// One tag's address.
+#[derive(Clone, Debug)]
+pub struct TagAddress {
+    /// Which node.
+    pub node: NodeAddress,
+    /// How often the server looks at it.
+    pub sampling: Option<Duration>,
+}
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn settings(section: &mut Section<'_>) -> Option<Settings> {
+    let url = section.required_string("url");
+    if let Some(url) = &url {
+        let host = url.value.strip_prefix("opc.tcp://").map_or("", |rest| rest.split(['/', ':']).next().unwrap_or(""));
+        if host.is_empty() || !opcua::core::comms::url::is_valid_opc_ua_url(&url.value) {
+            section.error(
+                url.span.clone(),
+                format!("{:?} is not the address of an OPC UA server", url.value),
+                "write opc.tcp://host:port/path",
+            );
+        }
+    }
+    let security = section.one_of("security", &SECURITY).unwrap_or(SECURITY[0].1);
+    let user = section.string("user").map(|user| user.value);
+    let password = section.secret("password");
+    if user.is_some() && password.is_none() {
+        section.error(section.key_span("user"), "a user name without a password", "add `password` or `password_file`");
+    }
+    if user.is_none() && password.is_some() {
+        section.error(section.key_span("password"), "a password without a user name", "add `user`");
+    }
+    if security.0 == SecurityPolicy::None && section.has("security") {
+        let help = "use \"Basic256Sha256/SignAndEncrypt\" when the server offers it";
+        let risk = if user.is_some() {
+            "anybody on the network can read the password"
+        } else {
+            "anybody on the network can change values"
+        };
+        section.warning(section.key_span("security"), format!("messages are not protected: {risk}"), help);
+    }
+    let publishing = section.duration("publishing", SHORTEST..=MINUTE).unwrap_or(Duration::from_millis(250));
+    let sampling = section.duration("sampling", SHORTEST..=MINUTE).unwrap_or(publishing / 2);
+    let queue = section.integer("queue", 1..=10_000).unwrap_or(10);
+    let keep_alive = section.duration("keep_alive", Duration::from_millis(500)..=MINUTE).unwrap_or(Duration::from_secs(5));
+    let timeout = section.duration("timeout", Duration::from_millis(100)..=MINUTE).unwrap_or(Duration::from_secs(5));
+    let server = Server { url: url?.value, security, user, password, timeout, keep_alive };
+    Some(Arc::new(OpcuaSettings { server, publishing, sampling, queue: u32::try_from(queue).unwrap_or(10) }))
+}
+
+fn address(section: &mut Section<'_>, _: &TagDef, _: &Settings) -> Option<Settings> {
+    let text = section.required_string("address");
+    let sampling = section.duration("sampling", SHORTEST..=MINUTE);
+    let text = text?;
+    match text.value.parse() {
+        Ok(node) => Some(Arc::new(TagAddress { node, sampling })),
+        Err(reason) => {
+            section.error(
+                text.span,
+                format!("not an address of a node: {reason}"),
+                "write nsu=URI;s=Name; `annunciator browse URL` lists them",
+            );
+            None
+        }
+    }
+}

@@ -23,7 +23,7 @@ use axum::{
 };
 use tokio::time::timeout;
 
-use super::Gateway;
+use super::{Gateway, copies::Copies};
 use crate::{
     engine::{
         io::{DeliveryState, InboundText, OutboxId},
@@ -103,25 +103,37 @@ impl Reason {
     }
 }
 
-/// Webhooks rejected since the start, by reason. Shared with the metrics.
-#[derive(Debug, Default)]
-pub struct Rejects([AtomicU64; Reason::ALL.len()]);
+/// Webhooks rejected since the start, by reason.
+#[derive(Default)]
+pub struct Rejects {
+    counts: [AtomicU64; Reason::ALL.len()],
+    observer: Option<Box<dyn Fn(&'static str) + Send + Sync>>,
+}
 
 impl Rejects {
+    /// Counts, and tells `observer` (the metrics) the reason's name each time.
+    #[must_use]
+    pub fn observed_by(observer: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        Self { observer: Some(Box::new(observer)), ..Self::default() }
+    }
+
     /// How often `reason` occurred.
     #[must_use]
     pub fn count(&self, reason: Reason) -> u64 {
-        self.0[reason as usize].load(Ordering::Relaxed)
+        self.counts[reason as usize].load(Ordering::Relaxed)
     }
 
     fn add(&self, reason: Reason) {
-        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.counts[reason as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(observer) = &self.observer {
+            observer(reason.name());
+        }
     }
 }
 
-/// The webhook listener's routes (SPEC 8).
+/// The webhook listener's routes (SPEC 8). Needs a tokio runtime, for the copies of delivery reports.
 pub fn router(gateway: Arc<dyn Gateway>, rejects: Arc<Rejects>) -> Router {
-    let hooks = Hooks { gateway, rejects };
+    let hooks = Hooks { gateway, rejects, copies: Copies::start() };
     Router::new()
         .route("/main/system/twilio-sms/inbound/{profile}", post(inbound))
         .route("/main/system/twilio-sms/status/{row}", post(status))
@@ -134,6 +146,7 @@ pub fn router(gateway: Arc<dyn Gateway>, rejects: Arc<Rejects>) -> Router {
 struct Hooks {
     gateway: Arc<dyn Gateway>,
     rejects: Arc<Rejects>,
+    copies: Copies,
 }
 
 async fn inbound(State(hooks): State<Hooks>, Path(profile): Path<String>, request: Request) -> Response {
@@ -179,14 +192,17 @@ impl Hooks {
         let all: Vec<&Arc<TwilioDef>> = plan.twilio.values().collect();
         let (parts, form) = read_form(request, &all).await?;
         let account = form.first(&["AccountSid"]).ok_or(Reason::Malformed)?;
-        let verdicts = all.iter().filter(|profile| profile.account_sid == account).map(|profile| verify(profile, &parts, &form));
+        let verdicts =
+            all.into_iter().filter(|profile| profile.account_sid == account).map(|def| verify(def, &parts, &form).map(|()| def));
         // Two profiles may share an account: one of them that verifies is enough.
-        verdicts.reduce(Result::or).ok_or(Reason::Profile)??;
+        let profile = verdicts.reduce(Result::or).ok_or(Reason::Profile)??;
         let sid = form.first(&["MessageSid", "SmsSid"]).ok_or(Reason::Malformed)?;
         let word = form.first(&["MessageStatus", "SmsStatus"]).ok_or(Reason::Malformed)?;
         let Some(state) = DeliveryState::parse(&word) else { return Ok(()) };
         let code = form.first(&["ErrorCode"]).and_then(|code| code.parse().ok());
-        self.commit(self.gateway.delivery(Some(row), sid, state, code)).await
+        self.commit(self.gateway.delivery(Some(row), sid, state, code)).await?;
+        self.copies.send(profile, form.0);
+        Ok(())
     }
 
     async fn commit(&self, commit: impl Future<Output = Result<(), ()>>) -> Result<(), Reason> {

@@ -2,7 +2,7 @@
 
 use std::{
     process::Command,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use annunciator::{
         twilio::Twilio,
     },
     serve::{
-        http::{Limits, serve},
+        http::{Limits, serve, tls},
         webhooks::{MAX_BODY, Reason, Rejects, router},
     },
     simulate::twilio::{Fault, FaultKind, Options},
@@ -42,6 +42,7 @@ const STATUS: &str = "/main/system/twilio-sms/status/7";
 struct Site {
     gateway: Arc<Recorder>,
     rejects: Arc<Rejects>,
+    told: Arc<Mutex<Vec<&'static str>>>,
     url: String,
     stop: CancellationToken,
     _guard: DropGuard,
@@ -57,10 +58,14 @@ async fn site(mut profiles: Vec<TwilioDef>, limits: Limits) -> Site {
         }
     }
     let gateway = Recorder::new(profiles);
-    let rejects = Arc::new(Rejects::default());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let rejects = Arc::new(Rejects::observed_by({
+        let told = told.clone();
+        move |reason| told.lock().unwrap().push(reason)
+    }));
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, router(gateway.clone(), rejects.clone()), limits, None, stop.clone()));
-    Site { gateway, rejects, url, _guard: stop.clone().drop_guard(), stop }
+    Site { gateway, rejects, told, url, _guard: stop.clone().drop_guard(), stop }
 }
 
 fn callable(external_url: &str) -> TwilioDef {
@@ -113,6 +118,7 @@ async fn only_what_twilio_signed_is_taken() {
     assert!(site.gateway.texts().is_empty());
     assert_eq!(site.rejects.count(Reason::Unsigned), 1);
     assert_eq!(site.rejects.count(Reason::Signature), 5);
+    assert_eq!(site.told.lock().unwrap()[..2], ["unsigned", "signature"]);
 
     let (status, body) = post(&site, INBOUND, &form, Some(&good)).await;
     assert_eq!((status, body.as_str()), (200, "<Response/>"));
@@ -215,7 +221,7 @@ async fn oversized_bodies_are_refused_with_and_without_a_length() {
 
 #[tokio::test]
 async fn connections_are_bounded_slow_ones_end_and_the_stop_is_orderly() {
-    let limits = Limits { per_address: 3, header_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { per_address: 3, header_timeout: Duration::from_secs(2), ..Limits::default() };
     let site = site(vec![callable(EXTERNAL)], limits).await;
     let address = site.url.trim_start_matches("http://").to_owned();
     let mut slow = Vec::new();
@@ -225,7 +231,7 @@ async fn connections_are_bounded_slow_ones_end_and_the_stop_is_orderly() {
         slow.push(stream);
     }
     let mut fourth = TcpStream::connect(&address).await.unwrap();
-    let refused = timeout(Duration::from_millis(250), fourth.read(&mut [0; 8])).await.expect("closed at once");
+    let refused = timeout(Duration::from_millis(1500), fourth.read(&mut [0; 8])).await.expect("closed at once");
     assert!(matches!(refused, Ok(0) | Err(_)), "{refused:?}");
     for mut stream in slow {
         let mut rest = Vec::new();
@@ -266,6 +272,46 @@ async fn the_simulator_calls_back_and_tries_again() {
 }
 
 #[tokio::test]
+async fn a_status_is_copied_and_signed_for_its_second_reader() {
+    let reader = site(vec![callable("LISTENER")], Limits::default()).await;
+    let status_callback = Some(format!("{}/main/system/twilio-sms/status/99?copy=1#rc=3", reader.url));
+    let first = site(vec![TwilioDef { status_callback, ..callable(EXTERNAL) }], Limits::default()).await;
+    let form = status_form("delivered");
+    assert_eq!(post(&first, STATUS, &form, Some("wrong")).await.0, 403);
+    assert_eq!(post(&first, STATUS, &form, Some(&signed(STATUS, &form))).await.0, 204);
+    let copy = wait_for("the copy", || reader.gateway.reports().pop()).await;
+    let sid = "SM00000000000000000000000000000002".to_owned();
+    assert_eq!(copy, (Some(OutboxId(99)), sid, DeliveryState::Delivered, None));
+    assert_eq!(reader.gateway.reports().len(), 1, "what was refused is not copied");
+}
+
+#[tokio::test]
+async fn tls_is_served_from_certificate_and_key_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let pki = annunciator::pki::Pki::open(folder.path()).unwrap();
+    let own = pki.own("urn:annunciator:test", &["127.0.0.1".to_owned()]).unwrap();
+    let der = std::fs::read(&own.certificate_file).unwrap();
+    let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &der);
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+    let certificate = folder.path().join("cert.pem");
+    std::fs::write(&certificate, pem).unwrap();
+    let config = tls(&certificate, &own.key_file).unwrap();
+    assert!(tls(&own.key_file, &certificate).unwrap_err().contains("cert.pem"), "a mix-up names the file");
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let routes = router(Recorder::new(Vec::new()), Arc::default());
+    tokio::spawn(serve(listener, routes, Limits::default(), Some(config), stop));
+    let _ = http();
+    let root = reqwest::Certificate::from_der(&der).unwrap();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).timeout(BOUND).build().unwrap();
+    assert_eq!(client.get(&url).send().await.unwrap().status().as_u16(), 404);
+    assert!(http().get(&url).send().await.is_err(), "a client that does not trust it");
+}
+
+#[tokio::test]
 async fn the_simulators_own_routes_are_enough_to_drive_it() {
     let simulator = simulator(Options::default()).await;
     let at = |path: &str| format!("{}/simulator/{path}", simulator.url());
@@ -284,6 +330,7 @@ async fn the_simulators_own_routes_are_enough_to_drive_it() {
     let log = get("requests".into()).await;
     let statuses: Vec<_> = log["requests"].as_array().unwrap().iter().map(|request| request["status"].clone()).collect();
     assert_eq!(statuses, [429, 201]);
+    assert_eq!(log["requests"][1]["parameters"]["To"], PERSON);
     assert_eq!(get("requests?after=1".into()).await["requests"].as_array().unwrap().len(), 1);
 }
 

@@ -74,3 +74,31 @@ pub const fn advice(code: u32) -> &'static str {
 pub const fn concerns_account(code: u32) -> bool {
     matches!(code, 10001 | 20003 | 20005 | 20008 | 20010 | 20404 | 30002 | 30454 | 63038)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The codes of SPEC 8 and of the delivery reports that people meet.
+    const KNOWN: [u32; 30] = [
+        10001, 20003, 20005, 20008, 20404, 20429, 20500, 21211, 21212, 21215, 21408, 21602, 21603, 21604, 21606, 21608, 21609,
+        21610, 21611, 21612, 21614, 21617, 21703, 21705, 30003, 30005, 30006, 30007, 30036, 63038,
+    ];
+
+    #[test]
+    fn known_codes_have_a_sentence_of_their_own() {
+        for code in KNOWN {
+            assert_ne!(advice(code), advice(99_999), "{code}");
+        }
+        assert!(advice(21610).contains("START") && advice(99_999).contains("twilio.com/docs/errors"));
+    }
+
+    #[test]
+    fn the_account_is_told_from_the_recipient() {
+        for (code, account) in
+            [(20003, true), (20005, true), (10001, true), (20008, true), (63038, true), (21610, false), (21211, false)]
+        {
+            assert_eq!(concerns_account(code), account, "{code}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::{faults::Faults, segments};
@@ -62,7 +62,8 @@ pub struct RequestRecord {
     pub method: String,
     /// Path without query.
     pub path: String,
-    /// Query and form parameters, decoded.
+    /// Query and form parameters, decoded; in JSON an object.
+    #[serde(serialize_with = "as_object")]
     pub parameters: Vec<(String, String)>,
     /// User of the Basic authentication; never the password.
     pub user: Option<String>,
@@ -79,7 +80,8 @@ pub struct WebhookRecord {
     pub time: Timestamp,
     /// Where to, without the fragment.
     pub url: String,
-    /// What it carried.
+    /// What it carried; in JSON an object.
+    #[serde(serialize_with = "as_object")]
     pub parameters: Vec<(String, String)>,
     /// HTTP status of the last answer; `None` when there was none.
     pub status: Option<u16>,
@@ -208,6 +210,10 @@ impl Message {
             "uri": format!("{uri}.json"),
         })
     }
+}
+
+fn as_object<S: Serializer>(parameters: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(parameters.iter().map(|(key, value)| (key, value)))
 }
 
 /// A new SID: two letters and 32 hexadecimal digits.

@@ -1,6 +1,26 @@
-//! Text to [`Plan`](crate::engine::plan::Plan), or the full list of problems. Pure: no network, no clock.
+//! Text to [`Plan`](crate::engine::plan::Plan), or the full list of problems. Pure: no network, no clock; files and the
+//! environment only in `folder`.
 
+mod advice;
+mod alarms;
+mod book;
 pub mod driver;
+#[cfg(feature = "daemon")]
+pub mod folder;
+mod load;
+mod people;
+mod pipeline;
 pub mod problems;
 pub mod reader;
+pub mod render;
+mod settings;
+mod system;
+mod tags;
 mod text;
+mod twilio;
+
+pub use load::{File, Loaded, load};
+pub use problems::Problems;
+pub use reader::Loader;
+pub use settings::{HttpSettings, SecurityPolicy, ServerLimits, ServerSettings, StoreSettings};
+pub use system::COLUMNS;

@@ -106,7 +106,10 @@ impl<'a> Section<'a> {
         self.known.push_str(key);
         self.known.push('\n');
         let (key, value) = self.table.get_key_value(key)?;
-        self.taken.push(key.span().start);
+        let start = key.span().start;
+        if !self.taken.contains(&start) {
+            self.taken.push(start);
+        }
         Some(value)
     }
 
@@ -142,9 +145,14 @@ impl<'a> Section<'a> {
         Some(text)
     }
 
+    /// A string that may be absent but not empty.
+    pub fn non_empty(&mut self, key: &str) -> Option<String> {
+        if self.has(key) { self.required_string(key).map(|text| text.value) } else { self.string(key).map(|text| text.value) }
+    }
+
     /// Notes that `key` must be there.
     pub fn missing(&self, key: &str) {
-        self.error(self.span(), format!("`{key}` is missing"), format!("add a line `{key} = …`"));
+        self.error(self.span(), format!("`{key}` is missing"), format!("add `{key} = …`"));
     }
 
     /// True or false.
@@ -189,7 +197,11 @@ impl<'a> Section<'a> {
             return Some(value);
         }
         let (low, high) = range.into_inner();
-        self.error(self.key_span(key), format!("`{key}` is out of range"), format!("it may be from {low} to {high}"));
+        self.error(
+            self.key_span(key),
+            format!("`{key}` is out of range"),
+            if high < f64::MAX { format!("it may be from {low} to {high}") } else { format!("it must be at least {low}") },
+        );
         None
     }
 
@@ -396,6 +408,63 @@ impl<'a> Section<'a> {
         self.context.note(Severity::Error, span, message, help);
     }
 
+    /// Notes an error that has to do with a second place; `label` says what that is.
+    pub fn error_beside(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>, second: (Place, &str)) {
+        self.context.problems.borrow_mut().push(Problem {
+            severity: Severity::Error,
+            place: Some(self.place(span)),
+            message: message.into(),
+            help: help.into(),
+            second: Some((second.0, second.1.to_owned())),
+        });
+    }
+
+    /// Takes `key`; that it is there is an error, because this version cannot do it. `help` says what is possible.
+    pub fn not_yet(&mut self, key: &str, help: &str) {
+        if let Some(found) = self.table.get_key_value(key).map(|(key, _)| key) {
+            self.taken.push(found.span().start);
+            self.error(found.span(), format!("`{key}` is not available yet, it comes with a later version"), help);
+        }
+    }
+
+    /// Takes `key` without a look at its value: what is wrong with it was noted, or cannot be known.
+    pub fn skip(&mut self, key: &str) {
+        self.take(key);
+    }
+
+    /// Takes `key`; that it is there is an error.
+    pub fn refuse(&mut self, key: &str, message: impl Into<String>, help: impl Into<String>) {
+        if self.has(key) {
+            self.error(self.key_span(key), message, help);
+            self.skip(key);
+        }
+    }
+
+    /// The integer at `key`, when it is one; never a problem.
+    #[must_use]
+    pub fn whole(&self, key: &str) -> Option<i128> {
+        match self.table.get(key)?.get_ref() {
+            DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            _ => None,
+        }
+    }
+
+    /// A string, number or Boolean as text.
+    pub fn text(&mut self, key: &str) -> Option<String> {
+        let found = self.take(key)?;
+        match found.get_ref() {
+            DeValue::String(raw) => self.context.substitute(raw, &found.span()),
+            DeValue::Integer(integer) => Some(integer.to_string()),
+            DeValue::Float(float) => Some(float.as_str().to_owned()),
+            DeValue::Boolean(value) => Some(value.to_string()),
+            DeValue::Datetime(time) => Some(time.to_string()),
+            DeValue::Array(_) | DeValue::Table(_) => {
+                self.mismatch(key, found, "a text, a number or a Boolean");
+                None
+            }
+        }
+    }
+
     /// Notes a warning.
     pub fn warning(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.context.note(Severity::Warning, span, message, help);
@@ -588,7 +657,7 @@ mod tests {
         assert_eq!(
             problems,
             [
-                ": `host` is missing (add a line `host = …`)",
+                ": `host` is missing (add `host = …`)",
                 "unti: unknown key `unti` (did you mean `unit`?)",
                 "5: `url` must be a string, found an integer ()",
                 "5: `poll` needs a unit (write a string such as \"500ms\", \"5s\", \"10m\", \"2h\")",

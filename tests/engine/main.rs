@@ -1,1 +1,3 @@
 //! Scenarios and simulation of the pure engine; needs no feature.
+
+mod config;

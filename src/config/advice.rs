@@ -1,0 +1,118 @@
+//! Warnings that need the whole configuration: nothing here stops a start, all of it surprises somebody at night.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    book::{Book, Kind},
+    problems::{Place, Problem, Problems, Severity},
+};
+use crate::{
+    engine::plan::{Action, AlarmDef, Mode, Notify, Plan, Priority},
+    tag::TagId,
+};
+
+/// Notes everything that works but will disappoint.
+pub(super) fn give(plan: &Plan, book: &Book, tag_place: &dyn Fn(TagId) -> Option<Place>, problems: &mut Problems) {
+    let mut advice = Advice { book, problems };
+    advice.system_pipeline(plan);
+    advice.alarms_that_vanish(plan, tag_place);
+    advice.alarms_without_pipeline(plan, tag_place);
+    advice.people(plan);
+}
+
+struct Advice<'a> {
+    book: &'a Book,
+    problems: &'a mut Problems,
+}
+
+impl Advice<'_> {
+    fn warn(&mut self, place: Option<Place>, message: String, help: &str, second: Option<(Place, String)>) {
+        self.problems.push(Problem { severity: Severity::Warning, place, message, help: help.to_owned(), second });
+    }
+
+    fn place(&self, kind: Kind, name: &str) -> Option<Place> {
+        self.book.place(kind, name).cloned()
+    }
+
+    fn system_pipeline(&mut self, plan: &Plan) {
+        if plan.alarm_rules.system_pipeline.is_none() {
+            let message = "there is no [alarms] system_pipeline".to_owned();
+            let help = "nobody is told when a source is lost, Twilio fails or nobody answers: name a pipeline there";
+            self.warn(None, message, help, None);
+        }
+    }
+
+    fn alarms_that_vanish(&mut self, plan: &Plan, tag_place: &dyn Fn(TagId) -> Option<Place>) {
+        let mut first: BTreeMap<&str, &AlarmDef> = BTreeMap::new();
+        for alarm in plan.alarms.iter().filter(|alarm| alarm.priority == Priority::Critical) {
+            if let Some(pipeline) =
+                alarm.pipeline.as_deref().filter(|name| plan.pipelines.get(*name).is_some_and(|def| def.end_on_clear))
+            {
+                first.entry(pipeline).or_insert(alarm);
+            }
+        }
+        for (pipeline, alarm) in first {
+            let message = format!("pipeline `{pipeline}` ends when the critical alarm `{}` clears, read or not", alarm.path);
+            let help = "set `end_on_clear = false` so that somebody must acknowledge it";
+            let second = tag_place(alarm.tag).map(|place| (place, "the alarm is on this tag".to_owned()));
+            self.warn(self.place(Kind::Pipeline, pipeline), message, help, second);
+        }
+    }
+
+    fn alarms_without_pipeline(&mut self, plan: &Plan, tag_place: &dyn Fn(TagId) -> Option<Place>) {
+        let mut silent = plan.alarms.iter().filter(|alarm| {
+            !matches!(alarm.mode, Mode::System) && alarm.pipeline.is_none() && alarm.priority >= Priority::Medium
+        });
+        let Some(first) = silent.next() else { return };
+        let message = match silent.count() {
+            0 => format!("alarm `{}` has no pipeline: nobody is told of it", first.path),
+            more => format!(
+                "alarm `{}` and {more} more of priority medium or above have no pipeline: nobody is told of them",
+                first.path
+            ),
+        };
+        self.warn(tag_place(first.tag), message, "add `pipeline = \"…\"`, or give them priority low", None);
+    }
+
+    fn people(&mut self, plan: &Plan) {
+        let mut used = BTreeSet::new();
+        for pipeline in plan.pipelines.values() {
+            for notify in pipeline.steps.iter().filter_map(|step| match &step.action {
+                Action::Notify(notify) => Some(notify),
+                Action::Delay(_) => None,
+            }) {
+                self.roster(plan, notify, &mut used);
+            }
+        }
+    }
+
+    /// What keeps the users of a notify step from being told or from answering; each user once a profile.
+    fn roster<'p>(&mut self, plan: &'p Plan, notify: &'p Notify, seen: &mut BTreeSet<(&'p str, &'p str)>) {
+        let Some(profile) = plan.profiles.get(&notify.profile) else { return };
+        let users = plan.rosters.get(&notify.roster).into_iter().flatten();
+        for user in users.filter_map(|name| plan.users.get(name)) {
+            if !seen.insert((&profile.name, &user.name)) {
+                continue;
+            }
+            let place = self.place(Kind::User, &user.name);
+            let roster = self.place(Kind::Roster, &notify.roster).map(|place| (place, "in this roster".to_owned()));
+            if let Some(consent) = profile.consent.as_ref().filter(|consent| !user.consent.contains(consent)) {
+                let message =
+                    format!("user `{}` has not given the consent `{consent}`: profile `{}` skips them", user.name, profile.name);
+                self.warn(place.clone(), message, "add it to their `consent` once they have agreed", roster.clone());
+            }
+            if user.contacts.is_empty() {
+                let message = format!("user `{}` has no phone number: they are never told", user.name);
+                self.warn(place.clone(), message, "add `phone` or `contacts`", roster.clone());
+            }
+            if user.pin.is_none() {
+                let message = format!("user `{}` has no PIN: they get texts and can acknowledge nothing by them", user.name);
+                self.warn(place, message, "add `pin_file` or `pin`", roster);
+            } else if user.role < crate::engine::plan::Role::Operator {
+                let message =
+                    format!("user `{}` has role {}: they get texts and may not acknowledge", user.name, user.role.name());
+                self.warn(place, message, "add roles = [\"operator\"]", roster);
+            }
+        }
+    }
+}

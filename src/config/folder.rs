@@ -1,0 +1,75 @@
+//! Reading the folders of a configuration: the only part of this room that touches files and the environment.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    driver::Driver,
+    load::{File, Loaded, load},
+    problems::{Problem, Problems, Severity},
+    reader::Loader,
+};
+use crate::tag::Names;
+
+/// A configuration with more files than this is refused: the folder is probably not one.
+const MAX_FILES: usize = 10_000;
+
+/// Reads `config` and `tags` (all `*.toml` below them) with the process's environment. Relative `*_file` paths are below
+/// `config`.
+///
+/// # Errors
+/// All problems; a folder or file that cannot be read is one of them.
+pub fn read_folders(config: &Path, tags: &Path, drivers: &[Driver], names: &mut Names) -> Result<Loaded, Problems> {
+    let (config_files, tag_files) = match (read_folder(config), read_folder(tags)) {
+        (Ok(config), Ok(tags)) => (config, tags),
+        (config, tags) => {
+            let mut problems = Problems::default();
+            for message in [config.err(), tags.err()].into_iter().flatten() {
+                let help = "name the folders with --config and --tags".into();
+                problems.push(Problem { severity: Severity::Error, place: None, message, help, second: None });
+            }
+            return Err(problems);
+        }
+    };
+    let read_file = |path: &Path| fs::read_to_string(config.join(path)).map_err(|error| error.to_string());
+    let loader = Loader { env: &|name| std::env::var(name).ok(), read_file: &read_file };
+    load(&config_files, &tag_files, drivers, loader, names)
+}
+
+/// All `*.toml` below `folder`, sorted by path.
+///
+/// # Errors
+/// When the folder or a file in it cannot be read, or there is no `*.toml`.
+pub fn read_folder(folder: &Path) -> Result<Vec<File>, String> {
+    let mut paths = Vec::new();
+    collect(folder, &mut paths).map_err(|error| format!("failed to read the folder `{}`: {error}", folder.display()))?;
+    paths.sort();
+    if paths.is_empty() {
+        return Err(format!("no *.toml in the folder `{}`", folder.display()));
+    }
+    paths.into_iter().map(|path| read(&path)).collect()
+}
+
+fn read(path: &Path) -> Result<File, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("failed to read `{}`: {error}", path.display()))?;
+    Ok(File { name: path.display().to_string(), text })
+}
+
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        // A link to a folder is not followed: it could lead in a circle. A link to a file is how clusters mount configuration.
+        if entry.file_type()?.is_dir() {
+            collect(&path, paths)?;
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+        if paths.len() > MAX_FILES {
+            return Err(io::Error::other(format!("it has more than {MAX_FILES} files")));
+        }
+    }
+    Ok(())
+}

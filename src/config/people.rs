@@ -1,0 +1,429 @@
+//! `[people]`, `[[user]]`, `[[token]]`, `[[roster]]`, `[[schedule]]`.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use jiff::{
+    civil::{DateTime, Time, Weekday},
+    tz::TimeZone,
+};
+use phonenumber::country;
+
+use super::{
+    book::{Book, Kind, Named, Roots},
+    problems::Place,
+    reader::{Section, Spanned},
+};
+use crate::engine::plan::{
+    Channel, Contact, PeopleRules, Priority, PublishPhone, Role, Schedule, Secret, Shift, TokenDef, UserDef,
+};
+
+/// The word that stands for no schedule.
+const ALWAYS: &str = "always";
+
+/// The most contacts of one user.
+const MAX_CONTACTS: usize = 8;
+
+/// The priorities as words.
+pub(super) const PRIORITIES: [(&str, Priority); 5] = [
+    ("diagnostic", Priority::Diagnostic),
+    ("low", Priority::Low),
+    ("medium", Priority::Medium),
+    ("high", Priority::High),
+    ("critical", Priority::Critical),
+];
+
+/// The roles as words.
+pub(super) const ROLES: [(&str, Role); 3] =
+    [("viewer", Role::Viewer), ("operator", Role::Operator), ("engineer", Role::Engineer)];
+
+/// `[people]`.
+pub(super) fn rules(roots: &mut Roots<'_>) -> PeopleRules {
+    let mut rules = PeopleRules::default();
+    let Some(mut section) = roots.section("people") else { return rules };
+    if let Some(region) = section.string("default_region") {
+        if region.parse::<country::Id>().is_ok() {
+            rules.default_region = Some(region.value);
+        } else {
+            let help = "write the two letters of ISO 3166, such as \"US\" or \"DE\"";
+            section.error(region.span, format!("`{}` is not a region", region.value), help);
+        }
+    }
+    let words = [("masked", PublishPhone::Masked), ("full", PublishPhone::Full), ("none", PublishPhone::None)];
+    rules.publish_phone = section.one_of("publish_phone", &words).unwrap_or_default();
+    for pattern in section.strings("allow_numbers").unwrap_or_default() {
+        let digits = pattern.strip_suffix('*').unwrap_or(&pattern.value);
+        if digits.strip_prefix('+').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())) {
+            rules.allow_numbers.push(pattern.value);
+        } else {
+            let help = "write a number such as \"+12223334444\", or a prefix such as \"+1222*\"";
+            section.error(pattern.span, format!("`{}` allows no number", pattern.value), help);
+        }
+    }
+    rules
+}
+
+/// `text` in E.164: `+`, then 7 to 15 digits.
+///
+/// # Errors
+/// With what to do about it, when it is not a phone number.
+pub(super) fn e164(text: &str, default_region: Option<&str>) -> Result<String, &'static str> {
+    let region = default_region.and_then(|region| region.parse().ok());
+    if region.is_none() && !text.trim_start().starts_with('+') {
+        return Err("write it with its country code, such as \"+12223334444\", or set [people] default_region");
+    }
+    let number = phonenumber::parse(region, text).map_err(|_| "write it as + and digits, such as \"+12223334444\"")?;
+    let number = number.format().mode(phonenumber::Mode::E164).to_string();
+    // Whether a number is in use cannot be known here, and example numbers never are; only the length of E.164 is checked.
+    if (8..=16).contains(&number.len()) { Ok(number) } else { Err("a number has 7 to 15 digits with its country code") }
+}
+
+/// Takes `key` as a phone number.
+fn phone(section: &mut Section<'_>, key: &str, rules: &PeopleRules) -> Option<Spanned<String>> {
+    let text = section.required_string(key)?;
+    match e164(&text, rules.default_region.as_deref()) {
+        Ok(value) => Some(Spanned { value, span: text.span }),
+        Err(help) => {
+            section.error(text.span, format!("`{}` is not a phone number", text.value), help);
+            None
+        }
+    }
+}
+
+/// What must not occur twice among the users.
+#[derive(Default)]
+struct Taken {
+    numbers: HashMap<String, (String, Place)>,
+    ids: HashMap<i64, Place>,
+}
+
+/// All `[[user]]`.
+pub(super) fn users(named: Vec<Named<'_>>, book: &Book, rules: &PeopleRules) -> BTreeMap<String, Arc<UserDef>> {
+    let mut taken = Taken::default();
+    let users = named.into_iter().map(|mut user| {
+        let def = self::user(&user.name, &mut user.section, book, rules, &mut taken);
+        (user.name, Arc::new(def))
+    });
+    users.collect()
+}
+
+fn user(name: &str, section: &mut Section<'_>, book: &Book, rules: &PeopleRules, taken: &mut Taken) -> UserDef {
+    let id = section.integer("id", 0..=i64::MAX);
+    if let Some(id) = id {
+        let place = section.place(section.key_span("id"));
+        match taken.ids.get(&id) {
+            Some(first) => {
+                let message = format!("the id {id} is given to two users");
+                let help = "ids are kept for good: choose another, or leave it out";
+                section.error_beside(place.span, message, help, (first.clone(), "first here"));
+            }
+            None => {
+                taken.ids.insert(id, place);
+            }
+        }
+    }
+    let contacts = contacts(name, section, rules, taken);
+    let schedule = section.string("schedule").filter(|text| text.value != ALWAYS);
+    UserDef {
+        name: name.to_owned(),
+        id,
+        contacts,
+        pin: pin(section),
+        password_hash: password_hash(section, "password_hash"),
+        role: roles(section),
+        schedule: schedule.filter(|text| book.refers(Kind::Schedule, section, text)).map(|text| text.value),
+        time_zone: time_zone(section),
+        consent: words(section, "consent"),
+    }
+}
+
+fn contacts(name: &str, section: &mut Section<'_>, rules: &PeopleRules, taken: &mut Taken) -> Vec<Contact> {
+    let mut contacts = Vec::new();
+    if section.has("contacts") {
+        if section.has("phone") {
+            let help = "`phone` is both channels at once: keep `phone` or `contacts`";
+            section.error(section.key_span("phone"), "both `phone` and `contacts` are given", help);
+            section.string("phone");
+        }
+        for mut entry in section.sections("contacts") {
+            let (channel, key) = match (entry.has("sms"), entry.has("voice")) {
+                (true, false) => (Channel::Sms, "sms"),
+                (false, true) => (Channel::Voice, "voice"),
+                _ => {
+                    entry.error(entry.span(), "a contact has either `sms` or `voice`", "such as { sms = \"+12223334444\" }");
+                    entry.ignore_rest();
+                    continue;
+                }
+            };
+            let number = phone(&mut entry, key, rules);
+            let min_priority = entry.one_of("min_priority", &PRIORITIES).unwrap_or(Priority::Diagnostic);
+            if let Some(number) = number {
+                claim(name, &entry, &number, taken);
+                contacts.push(Contact { channel, number: number.value, min_priority });
+            }
+        }
+        if contacts.len() > MAX_CONTACTS {
+            let message = format!("a user has at most {MAX_CONTACTS} contacts");
+            section.error(section.key_span("contacts"), message, "");
+        }
+    } else if section.has("phone")
+        && let Some(number) = phone(section, "phone", rules)
+    {
+        claim(name, section, &number, taken);
+        for channel in [Channel::Sms, Channel::Voice] {
+            contacts.push(Contact { channel, number: number.value.clone(), min_priority: Priority::Diagnostic });
+        }
+    }
+    contacts
+}
+
+/// A number belongs to one user: it says who replies.
+fn claim(name: &str, section: &Section<'_>, number: &Spanned<String>, taken: &mut Taken) {
+    match taken.numbers.get(&number.value) {
+        Some((owner, first)) if owner != name => {
+            let message = format!("`{}` is also the number of user `{owner}`", number.value);
+            let help = "a reply could not be told apart: two users may not share a number";
+            section.error_beside(number.span.clone(), message, help, (first.clone(), "first here"));
+        }
+        Some(_) => {}
+        None => {
+            let place = section.place(number.span.clone());
+            taken.numbers.insert(number.value.clone(), (name.to_owned(), place));
+        }
+    }
+}
+
+fn pin(section: &mut Section<'_>) -> Option<Secret> {
+    let pin = section.spanned_secret("pin")?;
+    let text = pin.value.expose();
+    if !(4..=10).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        section.error(pin.span, "a PIN has 4 to 10 digits and nothing else", "such as \"4711\", in quotes");
+        return None;
+    }
+    Some(pin.value)
+}
+
+fn password_hash(section: &mut Section<'_>, key: &str) -> Option<Secret> {
+    let hash = section.spanned_secret(key)?;
+    if !hash.value.expose().starts_with("$argon2") {
+        section.error(
+            hash.span,
+            format!("`{key}` is not an argon2 hash"),
+            "it begins with $argon2id$; never write the password itself",
+        );
+        return None;
+    }
+    Some(hash.value)
+}
+
+fn roles(section: &mut Section<'_>) -> Role {
+    let words = section.strings("roles").unwrap_or_default();
+    words.iter().filter_map(|word| section.word("a role", word, &ROLES)).max().unwrap_or_default()
+}
+
+fn words(section: &mut Section<'_>, key: &str) -> Vec<String> {
+    section.strings(key).unwrap_or_default().into_iter().map(|word| word.value).collect()
+}
+
+fn time_zone(section: &mut Section<'_>) -> Option<String> {
+    let text = section.string("time_zone")?;
+    if TimeZone::get(&text).is_err() {
+        let known: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
+        let near = super::problems::nearest(&text, known.iter().map(String::as_str));
+        let help =
+            near.map_or_else(|| "write an IANA name such as \"Europe/London\"".into(), |near| format!("did you mean `{near}`?"));
+        section.error(text.span, format!("unknown time zone `{}`", text.value), help);
+        return None;
+    }
+    Some(text.value)
+}
+
+/// All `[[token]]`.
+pub(super) fn tokens(named: Vec<Named<'_>>) -> BTreeMap<String, TokenDef> {
+    let roles = [
+        ("sender", None),
+        ("viewer", Some(Role::Viewer)),
+        ("operator", Some(Role::Operator)),
+        ("engineer", Some(Role::Engineer)),
+    ];
+    let mut tokens = BTreeMap::new();
+    for Named { name, mut section } in named {
+        let role = section.one_of("role", &roles);
+        for (key, there) in [("role", section.has("role")), ("hash", section.has_secret("hash"))] {
+            if !there {
+                section.missing(key);
+            }
+        }
+        if let (Some(role), Some(hash)) = (role, password_hash(&mut section, "hash")) {
+            tokens.insert(name, TokenDef { role, hash });
+        }
+    }
+    tokens
+}
+
+/// All `[[roster]]`.
+pub(super) fn rosters(named: Vec<Named<'_>>, book: &Book) -> BTreeMap<String, Vec<String>> {
+    let mut rosters = BTreeMap::new();
+    for Named { name, mut section } in named {
+        let mut seen = HashSet::new();
+        let mut users = Vec::new();
+        if !section.has("users") {
+            section.missing("users");
+        }
+        for user in section.strings("users").unwrap_or_default() {
+            if !seen.insert(user.value.clone()) {
+                section.warning(
+                    user.span.clone(),
+                    format!("`{}` stands twice in the roster", user.value),
+                    "the second has no effect",
+                );
+            } else if book.refers(Kind::User, &section, &user) {
+                users.push(user.value);
+            }
+        }
+        if seen.is_empty() && section.has("users") {
+            section.warning(section.key_span("users"), format!("roster `{name}` is empty"), "nobody is told by it");
+        }
+        rosters.insert(name, users);
+    }
+    rosters
+}
+
+/// All `[[schedule]]`.
+pub(super) fn schedules(named: Vec<Named<'_>>, book: &Book) -> BTreeMap<String, Arc<Schedule>> {
+    let mut schedules = BTreeMap::new();
+    for Named { name, mut section } in named {
+        if let (ALWAYS, Some(place)) = (&*name, book.place(Kind::Schedule, ALWAYS)) {
+            section.error(place.span.clone(), "`always` cannot be defined", "it stands for being on duty all the time");
+        }
+        let time_zone = time_zone(&mut section);
+        if !section.has("weekly") {
+            section.missing("weekly");
+        }
+        let weekly = section.sections("weekly").into_iter().filter_map(|mut entry| shift(&mut entry)).collect();
+        let except = section.sections("except").into_iter().filter_map(|mut entry| except(&mut entry)).collect();
+        schedules.insert(name.clone(), Arc::new(Schedule { name, time_zone, weekly, except }));
+    }
+    schedules
+}
+
+fn shift(section: &mut Section<'_>) -> Option<Shift> {
+    let days = section.required_string("days").and_then(|text| {
+        let days = days(&text);
+        if days.is_none() {
+            let help = "write days such as \"mon-fri\", \"sat,sun\" or \"daily\"";
+            section.error(text.span, format!("`{}` names no days", text.value), help);
+        }
+        days
+    });
+    let from = section.required_string("from");
+    let to = section.required_string("to");
+    let from = from.and_then(|text| time(section, &text));
+    // 24:00 is no time of a clock: it stands for the end of the day.
+    let to = match to {
+        Some(text) if text.value == "24:00" => Some(None),
+        Some(text) => time(section, &text).map(Some),
+        None => None,
+    };
+    Some(Shift { days: days?, from: from?, to: to? })
+}
+
+fn time(section: &Section<'_>, text: &Spanned<String>) -> Option<Time> {
+    let time = Time::strptime("%H:%M", &text.value).ok().filter(|_| text.len() == 5);
+    if time.is_none() {
+        section.error(
+            text.span.clone(),
+            format!("`{}` is not a time of day", text.value),
+            "write \"07:30\"; an end may be \"24:00\"",
+        );
+    }
+    time
+}
+
+/// Days in the forms `mon`, `mon-fri`, `sat,sun`, `daily`; a range may run over the end of the week.
+fn days(text: &str) -> Option<Vec<Weekday>> {
+    let mut days = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (first, last) = if part == "daily" { ("mon", "sun") } else { part.split_once('-').unwrap_or((part, part)) };
+        let (mut day, last) = (weekday(first.trim())?, weekday(last.trim())?);
+        loop {
+            if !days.contains(&day) {
+                days.push(day);
+            }
+            if day == last {
+                break;
+            }
+            day = day.next();
+        }
+    }
+    Some(days)
+}
+
+fn weekday(word: &str) -> Option<Weekday> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "mon" => Weekday::Monday,
+        "tue" => Weekday::Tuesday,
+        "wed" => Weekday::Wednesday,
+        "thu" => Weekday::Thursday,
+        "fri" => Weekday::Friday,
+        "sat" => Weekday::Saturday,
+        "sun" => Weekday::Sunday,
+        _ => return None,
+    })
+}
+
+fn except(section: &mut Section<'_>) -> Option<(DateTime, DateTime)> {
+    section.not_yet("duty", "people are off duty during an exception");
+    let from = section.required_string("from").and_then(|text| date_time(section, &text));
+    let to_text = section.required_string("to");
+    let to = to_text.and_then(|text| date_time(section, &text));
+    let (from, to) = (from?, to?);
+    if to <= from {
+        section.error(section.key_span("to"), "the exception ends before it begins", "`to` is the first moment after it");
+        return None;
+    }
+    Some((from, to))
+}
+
+fn date_time(section: &Section<'_>, text: &Spanned<String>) -> Option<DateTime> {
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        let help = "write local time, such as \"2026-12-24T00:00\"";
+        section.error(text.span.clone(), format!("`{}` is not a date and time", text.value), help);
+    }
+    parsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_become_e164() {
+        for (text, region, expected) in [
+            ("+12223334444", None, Some("+12223334444")),
+            ("+1 (222) 333-4444", None, Some("+12223334444")),
+            ("222 333 4444", Some("US"), Some("+12223334444")),
+            ("0171 1234567", Some("DE"), Some("+491711234567")),
+            ("+49 171 1234567", Some("US"), Some("+491711234567")),
+            ("2223334444", None, None),
+            ("+12", None, None),
+            ("alice", Some("US"), None),
+            ("", Some("US"), None),
+        ] {
+            assert_eq!(e164(text, region).ok().as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn days_of_shifts() {
+        use Weekday::{Friday, Monday, Saturday, Sunday};
+        assert_eq!(days("sat,sun"), Some(vec![Saturday, Sunday]));
+        assert_eq!(days("fri-mon"), Some(vec![Friday, Saturday, Sunday, Monday]));
+        assert_eq!(days("daily").map(|days| days.len()), Some(7));
+        assert_eq!(days("mon-"), None);
+        assert_eq!(days(""), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! Golden folders: a configuration with its mistakes, and the exact text that `check` prints for it.
+//!
+//! `UPDATE_EXPECT=1` writes what is printed now; read the difference before it is committed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use annunciator::{
+    config::{File, Loader, driver::Driver, load, reader::Section, render::render},
+    engine::plan::{AlarmNode, Origin, Settings, TagDef},
+    tag::{Names, TagPath},
+};
+
+/// A driver that stands for a real one: two keys and an address.
+const FAKE: Driver = Driver { kind: "fake", example: "", settings: fake_settings, address: fake_address };
+
+fn fake_settings(section: &mut Section<'_>) -> Option<Settings> {
+    section.required_string("url")?;
+    section.integer("unit", 0..=255);
+    Some(Arc::new(()))
+}
+
+fn fake_address(section: &mut Section<'_>, _: &TagDef, _: &Settings) -> Option<Settings> {
+    let address = section.required_string("address")?;
+    let Ok(number) = address.parse::<u32>() else {
+        section.error(address.span, format!("`{}` is not an address", address.value), "write a number");
+        return None;
+    };
+    Some(Arc::new(number))
+}
+
+fn files(folder: &Path) -> Vec<File> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let root = folder.parent().unwrap();
+    let name = |path: &Path| path.strip_prefix(root).unwrap().display().to_string();
+    paths.iter().map(|path| File { name: name(path), text: fs::read_to_string(path).unwrap() }).collect()
+}
+
+fn check(case: &Path) -> String {
+    let read_file = |path: &Path| fs::read_to_string(case.join(path)).map_err(|_| "no such file".to_owned());
+    let loader = Loader { env: &|name| (name == "PLC_HOST").then(|| "192.0.2.10".to_owned()), read_file: &read_file };
+    let mut names = Names::default();
+    match load(&files(&case.join("config")), &files(&case.join("tags")), &[FAKE], loader, &mut names) {
+        Ok(loaded) => render(&loaded.warnings, false),
+        Err(problems) => render(&problems, false),
+    }
+}
+
+#[test]
+fn problems_are_told_as_expected() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
+    let update = std::env::var_os("UPDATE_EXPECT").is_some();
+    let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 25, "golden folders are missing");
+    let mut wrong = Vec::new();
+    for case in cases {
+        let found = check(&case);
+        let path = case.join("expected.txt");
+        if update {
+            fs::write(&path, &found).unwrap();
+        } else if fs::read_to_string(&path).unwrap_or_default() != found {
+            wrong.push(format!("{}:\n{found}", case.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "not as expected:\n{}", wrong.join("\n"));
+}
+
+const LOADER: Loader<'static> = Loader { env: &|_| None, read_file: &|_| Err("no files here".to_owned()) };
+
+fn file(text: &str) -> Vec<File> {
+    vec![File { name: "test.toml".into(), text: text.into() }]
+}
+
+#[test]
+fn ids_survive_a_reload() {
+    let config = file("[[source]]\nname = 'plc'\nkind = 'fake'\nurl = 'x'\n");
+    let tag = |path: &str| {
+        format!("[[tag]]\npath = '{path}'\ntype = 'Boolean'\nsource = 'plc'\naddress = '1'\n[[tag.alarm]]\nname = 'On'\n")
+    };
+    let mut names = Names::default();
+    let first = load(&config, &file(&tag("A/One")), &[FAKE], LOADER, &mut names).unwrap().plan;
+    let second = load(&config, &file(&format!("{}{}", tag("A/Zero"), tag("A/One"))), &[FAKE], LOADER, &mut names).unwrap().plan;
+    for plan in [&first, &second] {
+        for alarm in &plan.alarms {
+            for node in AlarmNode::ALL {
+                let path = format!("{}/{}", alarm.path, node.describe().0);
+                let tag = plan.tag(alarm.nodes.id(node)).unwrap_or_else(|| panic!("{path} is no tag"));
+                assert_eq!(*tag.path, *path);
+            }
+        }
+        for (index, tag) in plan.tags.iter().enumerate() {
+            assert_eq!(plan.tag_index[&tag.id], index, "{} is there twice", tag.path);
+        }
+    }
+    assert_eq!(first.alarm("A/One/Alarms/On").unwrap().nodes.first, second.alarm("A/One/Alarms/On").unwrap().nodes.first);
+    assert_ne!(first.sources[0].fingerprint, second.sources[0].fingerprint, "the source has one tag more");
+}
+
+#[test]
+fn a_path_that_was_another_tag_is_told() {
+    let mut names = Names::default();
+    names.intern(&TagPath::new("A/One/Alarms/On/State").unwrap());
+    let tag = "[[tag]]\npath = 'A/One'\ntype = 'Boolean'\n[[tag.alarm]]\nname = 'On'\n";
+    let problems = load(&file(""), &file(tag), &[FAKE], LOADER, &mut names).unwrap_err();
+    assert!(problems.list.iter().any(|problem| problem.help.contains("restart")), "{problems:?}");
+}
+
+#[test]
+fn the_programs_own_tags_are_declared() {
+    let config = file("[[user]]\nname = 'alice'\nphone = '+12223334444'\n[[source]]\nname = 'plc'\nkind = 'fake'\nurl = 'x'\n");
+    let plan = load(&config, &file(""), &[FAKE], LOADER, &mut Names::default()).unwrap().plan;
+    for (name, value_type) in [
+        ("Twilio/MessagesSent", "Int32"),
+        ("Twilio/CallMinutesReceived", "Int32"),
+        ("Twilio/UserStatistics", "TwilioUserStatisticsType[]"),
+        ("Twilio/UserStatistics/Columns/Username", "String[]"),
+        ("Twilio/UserStatistics/Columns/CallsSent", "Int32[]"),
+        ("Twilio/UserStatistics/Version", "UInt32"),
+        ("Twilio/UserStatistics/Json", "String"),
+        ("Twilio/Users/alice/MessagesSent", "Int32"),
+        ("Twilio/OldestUnsentSeconds", "Double"),
+        ("Sources/plc/Connected", "Boolean"),
+        ("Alarming/InFlood", "Boolean"),
+        ("StartTime", "DateTime"),
+    ] {
+        let tag = plan.system.get(name).and_then(|id| plan.tag(id)).unwrap_or_else(|| panic!("{name} is missing"));
+        assert_eq!(tag.value_type.to_string(), value_type, "{name}");
+        assert_eq!(*tag.path, *format!("System/Gateway/{name}"));
+        assert!(matches!(tag.origin, Origin::System) && !tag.writable, "{name}");
+    }
+    for alarm in ["Sources/plc/Alarms/CommLoss", "Sources/plc/Alarms/TagsUnusable", "Alarms/TwilioFailed", "Alarms/PinLocked"] {
+        assert!(plan.alarm(&format!("System/Gateway/{alarm}")).is_some(), "{alarm}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_tags_load() {
+    use std::fmt::Write as _;
+    let mut tags = String::new();
+    for number in 0..100_000 {
+        let _ = write!(
+            tags,
+            "[[tag]]\npath = 'Plant/Area{}/Tag{number}'\ntype = 'Int16'\nsource = 'plc'\naddress = '{number}'\n",
+            number / 1000
+        );
+    }
+    let config = file("[[source]]\nname = 'plc'\nkind = 'fake'\nurl = 'x'\n");
+    let started = std::time::Instant::now();
+    let plan = load(&config, &file(&tags), &[FAKE], LOADER, &mut Names::default()).unwrap().plan;
+    assert!(plan.tags.len() > 100_000);
+    println!("100,000 tags loaded in {:?}", started.elapsed());
+}

@@ -6,6 +6,8 @@
 
 use std::{future::Future, pin::Pin};
 
+#[cfg(all(feature = "daemon", feature = "opcua", feature = "modbus", feature = "twilio", feature = "report"))]
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod script;

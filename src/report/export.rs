@@ -13,7 +13,7 @@ use crate::engine::view::UserStatistics;
 /// When the file cannot be written.
 pub fn write_csv(users: &[UserStatistics], file: &Path) -> PolarsResult<()> {
     let out = File::create(file)?;
-    CsvWriter::new(out).include_header(true).finish(&mut users_frame(users)?)
+    super::apart(|| CsvWriter::new(out).include_header(true).finish(&mut users_frame(users)?))
 }
 
 /// Writes `users` as Parquet to `file`, replacing it.
@@ -22,7 +22,7 @@ pub fn write_csv(users: &[UserStatistics], file: &Path) -> PolarsResult<()> {
 /// When the file cannot be written.
 pub fn write_parquet(users: &[UserStatistics], file: &Path) -> PolarsResult<()> {
     let out = File::create(file)?;
-    ParquetWriter::new(out).finish(&mut users_frame(users)?).map(drop)
+    super::apart(|| ParquetWriter::new(out).finish(&mut users_frame(users)?).map(drop))
 }
 
 #[cfg(test)]

@@ -6,3 +6,12 @@ mod statistics;
 
 pub use export::{write_csv, write_parquet};
 pub use statistics::{Figures, KnownUser, Statistics, user_statistics};
+
+/// Does polars' work on a thread of its own: some of it waits in a way that panics on a single-threaded tokio runtime. Blocks the
+/// caller until it is done.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}

@@ -48,12 +48,13 @@ pub struct Statistics {
     pub other: Figures,
 }
 
-/// Counts `ledger`: one row for each of `users`, also for those without a message, then one for each further name in it.
+/// Counts `ledger`: one row for each of `users`, also for those without a message, then one for each further name in it. Blocks
+/// until it is done.
 ///
 /// # Errors
 /// When polars fails, which it does for lack of memory only.
 pub fn user_statistics(ledger: &[LedgerEntry], users: &[KnownUser]) -> PolarsResult<Statistics> {
-    let mut found = group_by_user(ledger)?;
+    let mut found = super::apart(|| group_by_user(ledger))?;
     let other = found.remove(&None).unwrap_or_default();
     let mut rows: Vec<_> =
         users.iter().map(|user| row(user, found.remove(&Some(user.name.clone())).unwrap_or_default())).collect();

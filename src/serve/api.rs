@@ -11,7 +11,7 @@ mod records;
 mod send;
 mod tags;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

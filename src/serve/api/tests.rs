@@ -24,10 +24,11 @@ use crate::{
     tag::{self, DataType, Sample, TagId, TagPath, TagTable, Timestamp, Value, ValueType},
 };
 
-struct Plant {
+/// The program behind the API.
+pub(crate) struct Plant {
     plan: Mutex<Arc<Plan>>,
-    table: TagTable,
-    asked: Mutex<Vec<(String, Command)>>,
+    pub(crate) table: TagTable,
+    pub(crate) asked: Mutex<Vec<(String, Command)>>,
 }
 
 impl Gateway for Plant {
@@ -189,15 +190,16 @@ fn tag_def(id: u32, path: &str, data_type: DataType, writable: bool) -> Arc<TagD
     })
 }
 
-struct Bench {
-    plant: Arc<Plant>,
-    router: Router,
+/// The API over a [`Plant`] and an empty store; also for the command line's tests.
+pub(crate) struct Bench {
+    pub(crate) plant: Arc<Plant>,
+    pub(crate) router: Router,
     store: Arc<Store>,
     _folder: tempfile::TempDir,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let tags: Vec<_> = [("Tank/Level", true), ("Tank/A B/Ü", false), ("Pump/Speed", false)]
             .into_iter()
             .enumerate()

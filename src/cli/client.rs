@@ -1,0 +1,159 @@
+//! Talking to a running daemon over its HTTP API.
+
+use std::{fmt, time::Duration};
+
+use reqwest::{Method, RequestBuilder, StatusCode, Url, redirect};
+use serde_json::Value;
+
+/// From the request to the last byte of the answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How to reach the daemon.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Connect {
+    /// The daemon's console address [default: `[http] console` of the configuration]
+    ///
+    /// Credentials come from the environment: ANNUNCIATOR_USER and ANNUNCIATOR_PASSWORD, or ANNUNCIATOR_TOKEN (`name:secret`).
+    #[arg(long, value_name = "URL", env = "ANNUNCIATOR_URL")]
+    pub url: Option<String>,
+}
+
+/// Who asks.
+#[derive(Clone, Default)]
+pub enum Credentials {
+    /// Nobody.
+    #[default]
+    None,
+    /// A person.
+    User {
+        /// As configured.
+        name: String,
+        /// In clear.
+        password: String,
+    },
+    /// A program: `name:secret`.
+    Token(String),
+}
+
+impl Credentials {
+    /// From `ANNUNCIATOR_TOKEN`, else `ANNUNCIATOR_USER` and `ANNUNCIATOR_PASSWORD`. Not from arguments: those everybody on the
+    /// machine can list.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        if let Some(token) = variable("ANNUNCIATOR_TOKEN") {
+            return Self::Token(token);
+        }
+        match variable("ANNUNCIATOR_USER") {
+            Some(name) => Self::User { name, password: variable("ANNUNCIATOR_PASSWORD").unwrap_or_default() },
+            None => Self::None,
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::User { .. } => "User(…)",
+            Self::Token(_) => "Token(…)",
+        })
+    }
+}
+
+/// A daemon's API.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    credentials: Credentials,
+}
+
+impl Client {
+    /// The daemon that `connect` names, else the one at `default_url` (`http://` and `[http] console`).
+    ///
+    /// # Errors
+    /// When neither gives a URL.
+    pub fn new(connect: &Connect, default_url: Option<&str>, credentials: Credentials) -> Result<Self, String> {
+        let url = connect.url.as_deref().or(default_url);
+        let url = url.ok_or("failed to find the daemon: `[http] console` is off, give its address with --url")?;
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let base: Url = url.parse().map_err(|error| format!("failed to read the URL {url:?}: {error}"))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(format!("failed to read the URL {url:?}: it must be like http://127.0.0.1:8089"));
+        }
+        // A second installation of the same provider is refused, and harmless.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|error| format!("failed to set up HTTP: {error}"))?;
+        Ok(Self { http, base, credentials })
+    }
+
+    /// `GET /api/v1/<path>?<query>`.
+    ///
+    /// # Errors
+    /// What went wrong and what to do about it.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, String> {
+        self.ask(self.request(Method::GET, path)?.query(query)).await
+    }
+
+    /// `POST /api/v1/<path>` with a JSON body.
+    ///
+    /// # Errors
+    /// What went wrong and what to do about it.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        self.ask(self.request(Method::POST, path)?.json(body)).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, String> {
+        let url = self.base.join(&format!("/api/v1/{path}")).map_err(|error| format!("failed to make a URL: {error}"))?;
+        let request = self.http.request(method, url);
+        Ok(match &self.credentials {
+            Credentials::None => request,
+            Credentials::User { name, password } => request.basic_auth(name, Some(password)),
+            Credentials::Token(token) => request.bearer_auth(token),
+        })
+    }
+
+    async fn ask(&self, request: RequestBuilder) -> Result<Value, String> {
+        let response = request.send().await.map_err(|error| self.explain(&error))?;
+        let status = response.status();
+        let answer: Value = response.json().await.map_err(|_| {
+            format!("{} does not answer like an annunciator (status {status}): is the address right?", self.place())
+        })?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let detail = answer["detail"].as_str().unwrap_or("no reason was given");
+        Err(match status {
+            StatusCode::UNAUTHORIZED => {
+                format!("{detail} (set ANNUNCIATOR_USER and ANNUNCIATOR_PASSWORD, or ANNUNCIATOR_TOKEN)")
+            }
+            _ => detail.to_owned(),
+        })
+    }
+
+    fn explain(&self, error: &reqwest::Error) -> String {
+        let place = self.place();
+        if error.is_connect() {
+            return format!("no daemon answers at {place}: is `annunciator run` up, and is that its `[http] console` address?");
+        }
+        if error.is_timeout() {
+            return format!("the daemon at {place} did not answer within {} s", TIMEOUT.as_secs());
+        }
+        let mut innermost: &dyn std::error::Error = error;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        format!("failed to ask the daemon at {place}: {innermost}")
+    }
+
+    /// Scheme, host and port; a password in the URL is not for the eyes.
+    fn place(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+}

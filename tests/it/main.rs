@@ -1,6 +1,8 @@
 //! The program with real peers on loopback: one binary for all of them.
 
+mod modbus;
 mod opcua_client;
+mod simulator;
 mod support;
 mod twilio;
 mod webhooks;

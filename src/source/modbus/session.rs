@@ -45,7 +45,12 @@ pub async fn run(settings: &ModbusSettings, state: &mut State, link: &mut Link) 
         Err(error) => return SessionEnd::Lost(format!("failed to {error}")),
     };
     state.begin(Instant::now());
-    let mut session = Session { settings, state, link, connection, connected: false };
+    // Without tags no answer will ever prove the link: having connected must do.
+    let connected = state.next().is_none();
+    if connected {
+        link.connected();
+    }
+    let mut session = Session { settings, state, link, connection, connected };
     let end = session.serve().await;
     session.connection.disconnect().await;
     end

@@ -2,6 +2,7 @@
 
 pub mod peers;
 pub mod process;
+pub mod source;
 pub mod twilio;
 
 use std::{process::Command, time::Duration};

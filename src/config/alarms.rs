@@ -122,7 +122,9 @@ fn alarm(
     let mode = mode(section, tag, book);
     if mode.is_none() {
         // Which keys would belong to it cannot be known.
-        MODE_KEYS.iter().for_each(|(key, _)| section.skip(key));
+        for (key, _) in MODE_KEYS {
+            section.skip(key);
+        }
     }
     let delay = |section: &mut Section<'_>, key| section.duration(key, Duration::ZERO..=DAY).unwrap_or_default();
     let (on_delay, off_delay) = (delay(section, "on_delay"), delay(section, "off_delay"));

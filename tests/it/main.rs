@@ -2,6 +2,7 @@
 
 mod modbus;
 mod opcua_client;
+mod shipped;
 mod simulator;
 mod support;
 mod twilio;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use annunciator::{
-    simulate::modbus_plc::{Event, Plc, Trip},
+    simulate::modbus_plc::{Event, MAX_CONNECTIONS, Plc, Trip},
     source::{SessionEnd, modbus},
     tag::{DataType, StatusCode, Value},
 };
@@ -230,6 +230,19 @@ async fn a_bit_is_written_by_reading_where_that_was_asked_for() {
     assert_eq!(get(&mut plc, "1 3 5 1"), "values 7");
 }
 
+/// Starts sessions, as the daemon does, until samples come.
+async fn read_again(source: &mut Running) {
+    let before = source.seen(|seen| seen.samples);
+    let begun = Instant::now();
+    while source.seen(|seen| seen.samples) == before {
+        assert!(begun.elapsed() < BOUND, "nobody answers");
+        let samples = source.until("a sample", |seen| seen.samples > before);
+        if timeout(Duration::from_millis(100), samples).await.is_err() && source.has_ended() {
+            source.next_session().await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_comes_back_is_read_again() {
     let plc = Plc::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -243,14 +256,7 @@ async fn a_source_that_comes_back_is_read_again() {
     let SessionEnd::Lost(why) = source.next_session().await else { panic!("nobody listens") };
     assert!(why.starts_with("failed to connect to 127.0.0.1"), "{why}");
     let plc = Plc::start(addr).await.unwrap();
-    let seen = source.seen(|seen| seen.connected);
-    while source.seen(|seen| seen.connected) == seen {
-        // A session that began before the PLC did ends by itself; the next one finds it.
-        let up = source.until("a connection", |now| now.connected > seen);
-        if timeout(Duration::from_millis(100), up).await.is_err() {
-            source.next_session().await;
-        }
-    }
+    read_again(&mut source).await;
     assert_eq!(source.stop().await, SessionEnd::Stopped);
     plc.stop().await;
 }
@@ -294,6 +300,27 @@ async fn the_simulated_plant_trips_and_is_acknowledged() {
     seen.retain(|event| !matches!(event, Event::Pump(_)));
     let expected = [Event::Tripped(Trip::TankHighHigh), Event::Acknowledged(Some(11)), Event::Cleared(Trip::TankHighHigh)];
     assert_eq!(seen, expected);
+    assert_eq!(source.stop().await, SessionEnd::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulated_plc_serves_only_so_many_at_once() {
+    let plc = Plc::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let mut served = Vec::new();
+    let request = [0, 1, 0, 0, 0, 6, 1, 1, 0, 0, 0, 1];
+    for index in 0..=MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(plc.addr).await.unwrap();
+        let mut answer = [0; 16];
+        let sent = stream.write_all(&request).await;
+        let length = if sent.is_ok() { timeout(BOUND, stream.read(&mut answer)).await.unwrap().unwrap_or(0) } else { 0 };
+        assert_eq!(length, if index < MAX_CONNECTIONS { 10 } else { 0 }, "connection {index}");
+        served.push(stream);
+    }
+    // A place that becomes free is given again.
+    served.clear();
+    let mut source =
+        start(&format!("url = \"tcp://{}\"\npoll = \"20ms\"", plc.addr), &[input("Pump", "Boolean", "address = \"coil:0\"")]);
+    read_again(&mut source).await;
     assert_eq!(source.stop().await, SessionEnd::Stopped);
 }
 

@@ -23,7 +23,7 @@ use tokio_modbus::{
     client::{Client, Context as Device, rtu, tcp},
     slave::SlaveContext,
 };
-use tokio_serial::SerialStream;
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use super::settings::{Host, ModbusSettings, Parity, Serial, Transport};
 
@@ -91,7 +91,9 @@ impl Connection {
             Ok(Err(exception)) => Ok(Err(exception)),
             // The library's error kinds mean nothing after a close (it reports the last OS error), so none is looked at.
             Err(tokio_modbus::Error::Transport(_)) => Err(Failure::Broken("the connection was closed or garbled".into())),
-            Err(tokio_modbus::Error::Protocol(_)) => Err(Failure::Broken("the answer belongs to another request".into())),
+            Err(tokio_modbus::Error::Protocol(_)) => {
+                Err(Failure::Broken("the answer is another request's or another unit's".into()))
+            }
         }
     }
 
@@ -147,7 +149,10 @@ fn open_serial(serial: &Serial) -> io::Result<SerialStream> {
         .stop_bits(if serial.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One })
         .data_bits(if serial.data_bits == 7 { tokio_serial::DataBits::Seven } else { tokio_serial::DataBits::Eight })
         .flow_control(tokio_serial::FlowControl::None);
-    SerialStream::open(&builder).map_err(io::Error::from)
+    let line = SerialStream::open(&builder)?;
+    // RTU has no transaction number: an answer that came too late must not be taken for the next one.
+    line.clear(ClearBuffer::All)?;
+    Ok(line)
 }
 
 /// 3.5 characters of 11 bits, and 1.75 ms above 19,200 Bd (Modbus over Serial Line V1.02, 2.5.1.1).

@@ -171,6 +171,11 @@ impl Running {
         timeout(BOUND, answer).await.expect("a read is answered").ok()
     }
 
+    /// True when the session has ended and nobody has started the next one.
+    pub fn has_ended(&self) -> bool {
+        self.session.is_finished()
+    }
+
     /// Waits for the end of the session and starts the next one.
     pub async fn next_session(&mut self) -> SessionEnd {
         let (source, link, end) = timeout(BOUND, &mut self.session).await.expect("the session ends").expect("no panic");

@@ -280,7 +280,7 @@ impl Engine {
     }
 
     fn acknowledge_event(&mut self, alarm: Option<&str>, event: Uuid, by: &Actor, note: &str) -> Result<(), Outcome> {
-        let known = |slot: &Slot| slot.alarm.event(event).is_some();
+        let known = |slot: &Slot| slot.alarm.knows(event);
         let path = match alarm {
             Some(path) => Arc::clone(&self.plan.alarms[self.find(path)?].path),
             None => {

@@ -330,6 +330,12 @@ impl Alarm {
         self.older.iter().chain(&self.newest).find(|event| event.id == id)
     }
 
+    /// True for an event that can be acknowledged, or of which it can be said who did: open, the newest, or remembered.
+    #[must_use]
+    pub fn knows(&self, id: Uuid) -> bool {
+        self.event(id).is_some() || self.closed.iter().any(|closed| closed.id == id)
+    }
+
     /// It activates too often.
     #[must_use]
     pub const fn is_chattering(&self) -> bool {

@@ -399,6 +399,7 @@ fn open_events_are_bounded() {
     assert_eq!(bench.alarm.open_events().count(), 0);
     assert_eq!(bench.step(104, AckOnly(65)), "already alice");
     assert_eq!(bench.alarm.closed.len(), MAX_CLOSED);
+    assert!(bench.alarm.knows(bench.events[64]) && !bench.alarm.knows(bench.events[0]));
 }
 
 #[test]

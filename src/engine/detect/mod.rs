@@ -14,7 +14,7 @@ use self::{
     slope::Slope,
 };
 use super::plan::{AlarmDef, Limit, Mode, Setpoint, TagDef};
-use crate::tag::{Reading, TagId, Timestamp, Value};
+use crate::tag::{Reading, StatusCode, TagId, Timestamp, Value};
 
 /// What a detector found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +163,11 @@ impl Detector {
 
     fn change(&mut self, def: &AlarmDef, reading: &Reading, now: Timestamp) -> Option<Flank> {
         if !reading.status.is_usable() || reading.value.is_null() {
+            // A derived tag learns of a loss by its quality only.
+            let lost = [StatusCode::UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE, StatusCode::BAD_NO_COMMUNICATION];
+            if lost.contains(&reading.status) {
+                self.reference = None;
+            }
             self.hold(now);
             return None;
         }

@@ -276,6 +276,12 @@ fn equality_bits_and_changes() {
 }
 
 #[test]
+fn any_change_of_a_derived_tag_sees_a_loss_by_its_quality() {
+    let lost = Q(StatusCode::BAD_NO_COMMUNICATION);
+    check("derived", alarm_def(Mode::AnyChange), &[(0.0, n(1.0), ' '), (1.0, lost, ' '), (2.0, n(5.0), ' '), (3.0, n(6.0), '~')]);
+}
+
+#[test]
 fn delays_start_anew() {
     let secs = Duration::from_secs;
     let def = || AlarmDef { on_delay: secs(5), off_delay: secs(3), ..alarm_def(Mode::Above(constant(90.0))) };

@@ -324,6 +324,21 @@ async fn the_simulated_plc_serves_only_so_many_at_once() {
     assert_eq!(source.stop().await, SessionEnd::Stopped);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_bits_at_once_are_all_seen() {
+    const BITS: usize = 10_000;
+    let plc = Plc::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    let tags: Vec<_> = (0..BITS)
+        .map(|bit| input(leak(format!("B{bit}")), "Boolean", leak(format!("address = \"coil:{}\"", 1000 + bit))))
+        .collect();
+    let source = start(&format!("url = \"tcp://{}\"\npoll = \"20ms\"", plc.addr), &tags);
+    source.until("all bits", |seen| seen.last.len() == BITS).await;
+    plc.plant.set_coils(1000, &[true; BITS]);
+    source.until("all bits set", |seen| seen.last.values().all(|sample| sample.value == Value::Boolean(true))).await;
+    assert_eq!(source.stop().await, SessionEnd::Stopped);
+}
+
 /// A server that answers every request by what `answer` makes of it; nothing is sent for `None`.
 async fn hostile(answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -378,11 +393,10 @@ async fn answers_that_do_not_fit_end_the_session_without_a_sample() {
     let tags = [tag("A", "UInt32", "address = \"holding:0\"")];
     for (what, answer) in answers {
         let addr = hostile(answer).await;
-        let source = start(&format!("url = \"tcp://{addr}\"\npoll = \"10ms\"\ntimeout = \"1s\""), &tags);
-        let sink = source.sink.clone();
-        let end = source.ended().await;
+        let mut source = start(&format!("url = \"tcp://{addr}\"\npoll = \"10ms\"\ntimeout = \"1s\""), &tags);
+        let end = source.next_session().await;
         assert!(matches!(end, SessionEnd::Lost(_)), "{what}: {end:?}");
-        drop(sink);
+        assert_eq!(source.seen(|seen| seen.samples), 0, "{what}");
     }
 }
 

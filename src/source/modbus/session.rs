@@ -179,7 +179,13 @@ impl Session<'_> {
                 (StatusCode::GOOD, Ok(()))
             }
             Asked::Refused(exception) => {
-                tracing::warn!(source = %self.link.name, unit = point.unit, %exception, "a write was refused");
+                let help = match (point.bit, exception) {
+                    (Some(_), ExceptionCode::IllegalFunction) => {
+                        "; without function 22 only `bit_write = \"read-modify-write\"` can write bits of registers"
+                    }
+                    _ => "",
+                };
+                tracing::warn!(source = %self.link.name, unit = point.unit, %exception, "a write was refused{help}");
                 (write_status(exception), Ok(()))
             }
             // The device may have carried it out all the same.

@@ -3,9 +3,6 @@
 //! A driver only keeps one session at a time. Reconnecting, back-off, marking values bad and publishing the source's state are
 //! the daemon's, done once for all drivers.
 
-#[cfg(feature = "opcua")]
-pub mod opcua;
-
 use std::{
     fmt,
     sync::{
@@ -22,6 +19,8 @@ use crate::{
 
 #[cfg(feature = "modbus")]
 pub mod modbus;
+#[cfg(feature = "opcua")]
+pub mod opcua;
 pub mod simulator;
 
 /// One device or server.

@@ -1,10 +1,15 @@
 //! The OPC UA client against asyncua and node-opcua as PLCs.
 
 use std::{
-    net::TcpListener,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::Command,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -327,7 +332,7 @@ fn asyncua_writes_are_of_the_exact_type_and_answered() {
     assert_eq!(client.write(3, Value::Int16(1)), StatusCode::BAD_CONFIGURATION_ERROR);
     assert_eq!(client.read(3), Err(StatusCode::BAD_CONFIGURATION_ERROR));
     assert!(client.write(4, Value::Int32(1)).is_bad(), "ServerStatus.State cannot be written");
-    assert_eq!(client.stats.write_errors.load(std::sync::atomic::Ordering::Relaxed), 3);
+    assert_eq!(client.stats.write_errors.load(Ordering::Relaxed), 3);
     client.stop();
 }
 
@@ -496,4 +501,133 @@ fn node_opcua_with_and_without_security() {
         plc.line(&format!("value UInt16 {} UInt16", 100 + round), BOUND);
         client.stop();
     }
+}
+
+#[test]
+fn what_a_server_has_is_listed_and_becomes_tags() {
+    let port = free_port();
+    let Some(plc) = asyncua(port, &["--items", "1500", "--limit", "1000"]) else { return };
+    let (_dir, pki) = pki();
+    let server = settings(&url(port), "None").server;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let list = |start: Option<&str>| {
+        let start = start.map(|start| start.parse().unwrap());
+        runtime.block_on(opcua::browse::browse(&server, &pki, URI, start.as_ref(), &|_| {}))
+    };
+    let tree = list(None).unwrap();
+    let plant = tree.children.iter().find(|node| node.name == "Plant").unwrap();
+    let found = |name: &str| plant.children.iter().find(|node| node.name == name).unwrap();
+    assert_eq!(plant.children.len(), 1500 + 16);
+    let int16 = found("Int16");
+    assert_eq!((int16.address.as_str(), int16.value_type.as_deref(), int16.writable), (&*address("Int16"), Some("Int16"), true));
+    assert_eq!(found("Text").value_type.as_deref(), Some("String"));
+    assert_eq!((found("Item7").value_type.as_deref(), found("Item7").writable), (Some("Int32"), false));
+    assert!(tree.to_string().contains("    Int16  [Int16, writable]  nsu=urn:test:plant;s=Int16\n"), "{tree}");
+
+    // The listed addresses are those that a source takes.
+    let below = list(Some("/Objects/2:Plant")).unwrap();
+    assert_eq!((below.name.as_str(), below.children.len()), ("Plant", plant.children.len()));
+    let file = below.tag_file("plc");
+    assert!(file.contains("[[tag]]\npath = \"plc/Double\"\ntype = \"Double\"\nsource = \"plc\"\naddress = \"nsu=urn:test:plant;s=Double\"\nwritable = true\n"), "{file}");
+    assert!(list(Some("i=4711000")).unwrap_err().contains("i=4711000"));
+    drop(plc);
+    assert!(list(None).unwrap_err().contains("nothing answers"));
+}
+
+/// Between client and server: the first Publish answer with a certain Int32 in it becomes a fault, and so does every Republish
+/// answer when asked for. Only for connections without security.
+struct Thief {
+    port: u16,
+    /// What is stolen next; zero for nothing.
+    steal: Arc<AtomicI32>,
+    refuse: Arc<AtomicBool>,
+}
+
+const PUBLISH_RESPONSE: u16 = 829;
+const REPUBLISH_RESPONSE: u16 = 835;
+const SERVICE_FAULT: u16 = 397;
+
+impl Thief {
+    fn start(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let thief = Self { port: listener.local_addr().unwrap().port(), steal: Arc::default(), refuse: Arc::default() };
+        let (steal, refuse) = (Arc::clone(&thief.steal), Arc::clone(&thief.refuse));
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
+                let (mut up_from, mut up_to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut up_from, &mut up_to);
+                    let _ = up_to.shutdown(std::net::Shutdown::Both);
+                });
+                let (steal, refuse) = (Arc::clone(&steal), Arc::clone(&refuse));
+                std::thread::spawn(move || Self::down(server, client, &steal, &refuse));
+            }
+        });
+        thief
+    }
+
+    /// Frames from the server, one by one (Part 6, 6.7.2): type, size, channel, token, sequence number, request, body.
+    fn down(mut server: TcpStream, mut client: TcpStream, steal: &AtomicI32, refuse: &AtomicBool) {
+        let mut header = [0; 8];
+        while server.read_exact(&mut header).is_ok() {
+            let size = u32::from_le_bytes(header[4..].try_into().unwrap()) as usize;
+            let mut frame = header.to_vec();
+            frame.resize(size, 0);
+            if server.read_exact(&mut frame[8..]).is_err() {
+                break;
+            }
+            let kind = if frame.starts_with(b"MSGF") { u16::from_le_bytes([frame[26], frame[27]]) } else { 0 };
+            let stolen = match kind {
+                PUBLISH_RESPONSE => {
+                    let wanted = steal.load(Ordering::SeqCst);
+                    wanted != 0
+                        && frame.windows(4).any(|bytes| bytes == wanted.to_le_bytes())
+                        && steal.compare_exchange(wanted, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+                }
+                REPUBLISH_RESPONSE => refuse.load(Ordering::SeqCst),
+                _ => false,
+            };
+            if stolen {
+                // Service fault: the same time stamp and request handle, BadTimeout, no diagnostics, strings or header.
+                let mut fault = frame[..40].to_vec();
+                fault[26..28].copy_from_slice(&SERVICE_FAULT.to_le_bytes());
+                fault.extend(0x800A_0000_u32.to_le_bytes());
+                fault.extend([0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]);
+                let size = u32::try_from(fault.len()).unwrap();
+                fault[4..8].copy_from_slice(&size.to_le_bytes());
+                frame = fault;
+            }
+            if client.write_all(&frame).is_err() {
+                break;
+            }
+        }
+        let _ = client.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+#[test]
+fn lost_notifications_are_fetched_again_or_everything_is_read_anew() {
+    let port = free_port();
+    let Some(mut plc) = asyncua(port, &[]) else { return };
+    let (_dir, pki) = pki();
+    let thief = Thief::start(port);
+    let tags = [("Int32", "Int32", "nsu=urn:test:plant;s=Int32"), ("Int16", "Int16", "nsu=urn:test:plant;s=Int16")];
+    let client = Client::start(&settings(&url(thief.port), "None"), &pki, &tags);
+    client.connected();
+    client.value(0, &Value::Int32(-2_000_000_000));
+    for (value, refuse) in (0x5EED_0001..).zip([false, true, false]) {
+        thief.refuse.store(refuse, Ordering::SeqCst);
+        thief.steal.store(value, Ordering::SeqCst);
+        plc.say(&format!("set Int32 {value}"));
+        plc.line("done", BOUND);
+        // The server's clock alone moves from here on: its next message shows the gap.
+        let sample = client.sample("the lost value", |sample| sample.tag == TagId(0));
+        assert_eq!(sample.value, Value::Int32(value));
+        assert_eq!(thief.steal.load(Ordering::SeqCst), 0, "something was stolen");
+        if refuse {
+            client.value(1, &Value::Int16(-30_000));
+        }
+    }
+    client.stop();
 }

@@ -11,14 +11,15 @@ use std::{
 use opcua::{
     client::Session,
     types::{
-        AttributeId, BrowseDescription, BrowseDirection, BrowsePath, DataChangeFilter, DataChangeTrigger, DataValue, Error,
-        ExtensionObject, MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NamespaceMap, NodeId, ReadValueId,
-        ReferenceTypeId, StatusCode as Code, TimestampsToReturn, VariableId, Variant, VariantScalarTypeId as Wire,
+        AttributeId, BrowsePath, DataChangeFilter, DataChangeTrigger, DataValue, Error, ExtensionObject,
+        MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NamespaceMap, NodeId, ReadValueId, StatusCode as Code,
+        TimestampsToReturn, VariableId, Variant, VariantScalarTypeId as Wire,
     },
 };
 
 use super::{
     address::NodeAddress,
+    calls::{Limits, Types, attribute, read, too_much},
     convert,
     settings::{OpcuaSettings, TagAddress},
 };
@@ -27,24 +28,12 @@ use crate::{
     tag::{Sample, StatusCode, TagId, Timestamp, Value},
 };
 
-/// Operations to a request when the server names no limit of its own, and the most even when it does.
-const MAX_OPERATIONS: usize = 1000;
-/// The longest chain of data types up to a built-in one.
-const MAX_SUBTYPES: usize = 16;
 /// Problems of single tags that are logged one by one for each attempt; the rest is counted.
 const MAX_LOGGED: usize = 10;
 /// The handle of the server's clock among our items.
 pub const CLOCK: u32 = u32::MAX;
 /// How often the server looks at its clock for us.
 const CLOCK_SAMPLING: Duration = Duration::from_secs(1);
-
-/// The server's OperationLimits (Part 5, 6.3.11), those that we use.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    read: usize,
-    translate: usize,
-    monitored_items: usize,
-}
 
 /// What is known of one tag's node.
 #[derive(Clone, Debug, Default)]
@@ -88,7 +77,7 @@ impl Items {
         settings: OpcuaSettings,
     ) -> Result<Self, Error> {
         session.read_namespace_array().await?;
-        let limits = limits(&session).await?;
+        let limits = Limits::read(&session).await?;
         let places = tags.iter().enumerate().map(|(place, tag)| (tag.def.id, place)).collect();
         let nodes = Mutex::new(vec![Node::default(); tags.len()]);
         Ok(Self { session, subscription, tags, settings, limits, places, nodes })
@@ -224,11 +213,11 @@ impl Items {
         let ids: Vec<ReadValueId> =
             resolved.iter().flat_map(|(_, node)| attributes.map(|wanted| attribute(node, wanted))).collect();
         let values = read(&self.session, &ids, self.limits.read, TimestampsToReturn::Neither).await?;
-        let mut known = HashMap::new();
+        let mut types = Types::new(&self.session);
         let mut checked = Vec::with_capacity(resolved.len());
         for ((place, node), answers) in resolved.into_iter().zip(values.chunks_exact(attributes.len())) {
             let wire = match &answers[0].value {
-                Some(Variant::NodeId(data_type)) => self.built_in(data_type, &mut known).await?,
+                Some(Variant::NodeId(data_type)) => types.built_in(data_type).await?,
                 _ => None,
             };
             let readable = !matches!(answers[1].value, Some(Variant::Byte(level)) if level & 1 == 0);
@@ -255,39 +244,6 @@ impl Items {
             }
         }
         Ok(checked)
-    }
-
-    /// The built-in type that a data type is encoded as; `None` for an abstract or unknown one.
-    async fn built_in(&self, data_type: &NodeId, known: &mut HashMap<NodeId, Option<Wire>>) -> Result<Option<Wire>, Error> {
-        if let Some(wire) = known.get(data_type) {
-            return Ok(*wire);
-        }
-        let mut current = data_type.clone();
-        let mut encoding = standard(&current);
-        for _ in 0..MAX_SUBTYPES {
-            if encoding.is_some() {
-                break;
-            }
-            let description = BrowseDescription {
-                node_id: current,
-                browse_direction: BrowseDirection::Inverse,
-                reference_type_id: ReferenceTypeId::HasSubtype.into(),
-                include_subtypes: true,
-                node_class_mask: 0,
-                result_mask: 0,
-            };
-            let mut results = self.session.browse(&[description], 1, None).await?;
-            let parent = results.pop().and_then(|result| result.references.unwrap_or_default().into_iter().next());
-            let Some(parent) = parent else { break };
-            current = parent.node_id.node_id;
-            encoding = standard(&current);
-        }
-        let wire = match encoding {
-            Some(Encoding::As(wire)) => Some(wire),
-            Some(Encoding::Abstract) | None => None,
-        };
-        known.insert(data_type.clone(), wire);
-        Ok(wire)
     }
 
     /// Creates the items, in batches that the server takes.
@@ -356,67 +312,7 @@ fn monitor(node: &NodeId, handle: u32, sampling: Duration, queue: u32, filter: b
     }
 }
 
-fn attribute(node: &NodeId, attribute: AttributeId) -> ReadValueId {
-    ReadValueId { node_id: node.clone(), attribute_id: attribute as u32, ..ReadValueId::default() }
-}
-
-/// How the values of a data type are encoded.
-enum Encoding {
-    /// As this built-in type.
-    As(Wire),
-    /// Differently for each value.
-    Abstract,
-}
-
-/// The encoding of those data types of namespace 0 that say it themselves (Part 3, 8; Part 5, 12).
-fn standard(data_type: &NodeId) -> Option<Encoding> {
-    match data_type.as_u32().filter(|_| data_type.namespace == 0)? {
-        24 | 26..=28 => Some(Encoding::Abstract),
-        29 => Some(Encoding::As(Wire::Int32)),
-        number @ 1..=23 => Wire::try_from(number).ok().map(Encoding::As),
-        _ => None,
-    }
-}
-
 /// Codes that say that the address is wrong, not the server.
 fn missing(code: Code) -> bool {
     matches!(code, Code::BadNodeIdUnknown | Code::BadNodeIdInvalid | Code::BadAttributeIdInvalid)
-}
-
-/// Codes that say that a smaller request may succeed.
-fn too_much(error: &Error) -> bool {
-    matches!(
-        error.status(),
-        Code::BadTooManyOperations | Code::BadEncodingLimitsExceeded | Code::BadRequestTooLarge | Code::BadResponseTooLarge
-    )
-}
-
-async fn limits(session: &Session) -> Result<Limits, Error> {
-    let wanted = [
-        VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
-        VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
-        VariableId::Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
-    ];
-    let ids: Vec<ReadValueId> = wanted.into_iter().map(|variable| attribute(&variable.into(), AttributeId::Value)).collect();
-    let values = session.read(&ids, TimestampsToReturn::Neither, 0.0).await?;
-    let limit = |at: usize| match values.get(at).and_then(|value| value.value.as_ref()) {
-        Some(Variant::UInt32(limit)) if *limit > 0 => (*limit as usize).min(MAX_OPERATIONS),
-        _ => MAX_OPERATIONS,
-    };
-    Ok(Limits { read: limit(0), translate: limit(1), monitored_items: limit(2) })
-}
-
-/// Reads in batches that the server takes; one answer for each id.
-async fn read(session: &Session, ids: &[ReadValueId], limit: usize, stamps: TimestampsToReturn) -> Result<Vec<DataValue>, Error> {
-    let (mut values, mut limit) = (Vec::with_capacity(ids.len()), limit);
-    while values.len() < ids.len() {
-        let batch = &ids[values.len()..ids.len().min(values.len() + limit)];
-        match session.read(batch, stamps, 0.0).await {
-            Ok(answers) if answers.len() == batch.len() => values.extend(answers),
-            Ok(_) => return Err(Error::new(Code::BadUnknownResponse, "not one answer for each read")),
-            Err(error) if too_much(&error) && limit > 1 => limit /= 2,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(values)
 }

@@ -5,6 +5,8 @@
 //! methods, chains of certificate authorities.
 
 pub mod address;
+pub mod browse;
+mod calls;
 mod connect;
 mod convert;
 mod feed;

@@ -153,3 +153,62 @@ fn address(section: &mut Section<'_>, _: &TagDef, _: &Settings) -> Option<Settin
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::reader::{Loader, read_text};
+
+    fn source(text: &str) -> (Option<OpcuaSettings>, Vec<String>) {
+        let loader = Loader { env: &|_| None, read_file: &|_: &Path| Ok("from a file\n".into()) };
+        let (made, problems) = read_text("test.toml", text, loader, settings);
+        let made = made.map(|made| made.downcast_ref::<OpcuaSettings>().unwrap().clone());
+        (made, problems.list.iter().map(|problem| format!("{}; {}", problem.message, problem.help)).collect())
+    }
+
+    #[test]
+    fn a_source_is_secure_unless_asked_otherwise() {
+        let (made, problems) = source("url = 'opc.tcp://plc:4840'");
+        let made = made.unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(Some(made.server.security), Security::parse("Basic256Sha256/SignAndEncrypt"));
+        assert_eq!((made.publishing, made.sampling), (Duration::from_millis(250), Duration::from_millis(125)));
+        assert_eq!((made.queue, made.server.user), (10, None));
+        let (made, problems) =
+            source("url = 'opc.tcp://plc'\nsecurity = 'None'\nuser = 'a'\npassword_file = 'p'\nqueue = 3\nsampling = '7ms'");
+        let made = made.unwrap();
+        assert_eq!(made.server.password.unwrap().expose(), "from a file");
+        assert_eq!((made.queue, made.sampling), (3, Duration::from_millis(7)));
+        assert!(problems.len() == 1 && problems[0].contains("can read the password"), "{problems:?}");
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (text, told) in [
+            ("", "url"),
+            ("url = 'http://plc'", "opc.tcp://host:port/path"),
+            ("url = 'opc.tcp://:4840'", "opc.tcp://host:port/path"),
+            ("url = 'opc.tcp://plc'\nsecurity = 'Basic256'", "Basic256"),
+            ("url = 'opc.tcp://plc'\nuser = 'a'", "without a password"),
+            ("url = 'opc.tcp://plc'\npassword = 'a'", "without a user name"),
+            ("url = 'opc.tcp://plc'\nqueue = 0", "queue"),
+            ("url = 'opc.tcp://plc'\nqeue = 1", "qeue"),
+        ] {
+            let (_, problems) = source(text);
+            assert!(problems.iter().any(|problem| problem.contains(told)), "{text:?}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_right() {
+        let example = EXAMPLE.split("[[tag]]").next().unwrap().replace("[[source]]", "");
+        let text: String = example
+            .lines()
+            .filter(|line| !line.starts_with("name") && !line.starts_with("kind"))
+            .fold(String::new(), |text, line| text + line + "\n");
+        let (made, problems) = source(&text);
+        assert!(made.is_some() && problems.is_empty(), "{problems:?}");
+    }
+}

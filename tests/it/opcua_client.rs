@@ -178,6 +178,7 @@ fn settings(url: &str, security: &str) -> OpcuaSettings {
         publishing: Duration::from_millis(50),
         sampling: Duration::from_millis(10),
         queue: 10,
+        retry: Duration::from_millis(500),
     }
 }
 
@@ -314,7 +315,7 @@ fn asyncua_writes_are_of_the_exact_type_and_answered() {
         ("Int16", "Int16", "nsu=urn:test:plant;s=Int16"),
         ("Wide", "Int32", "nsu=urn:test:plant;s=Int16"),
         ("Array", "Int16[3]", "nsu=urn:test:plant;s=Int16Array"),
-        ("Missing", "Int16", "nsu=urn:test:plant;s=Missing"),
+        ("Missing", "Int32", "nsu=urn:test:plant;s=Missing"),
         ("ReadOnly", "Int32", "i=2259"),
     ];
     let client = Client::start(&settings(&url(port), "None"), &pki, &tags);
@@ -329,10 +330,15 @@ fn asyncua_writes_are_of_the_exact_type_and_answered() {
     assert_eq!(client.write(2, array.clone()), StatusCode::GOOD);
     assert_eq!(client.read(2), Ok(array));
     assert_eq!(client.read(1), Ok(Value::Int32(-8)));
-    assert_eq!(client.write(3, Value::Int16(1)), StatusCode::BAD_CONFIGURATION_ERROR);
+    assert_eq!(client.write(3, Value::Int32(1)), StatusCode::BAD_CONFIGURATION_ERROR);
     assert_eq!(client.read(3), Err(StatusCode::BAD_CONFIGURATION_ERROR));
     assert!(client.write(4, Value::Int32(1)).is_bad(), "ServerStatus.State cannot be written");
     assert_eq!(client.stats.write_errors.load(Ordering::Relaxed), 3);
+
+    // A node that appears later is found without a new session.
+    plc.say("add Missing");
+    client.value(3, &Value::Int32(1));
+    assert_eq!(client.read(3), Ok(Value::Int32(1)));
     client.stop();
 }
 
@@ -391,7 +397,9 @@ fn five_thousand_items_under_a_limit_of_one_thousand() {
     let names: Vec<(String, String)> =
         (0..5000).map(|number| (format!("Item{number}"), format!("nsu=urn:test:plant;s=Item{number}"))).collect();
     let tags: Vec<(&str, &str, &str)> = names.iter().map(|(name, address)| (name.as_str(), "Int32", address.as_str())).collect();
-    let client = Client::start(&settings(&url(port), "None"), &pki, &tags);
+    let mut settings = settings(&url(port), "None");
+    settings.server.timeout = BOUND;
+    let client = Client::start(&settings, &pki, &tags);
     client.connected();
     let mut seen = vec![false; tags.len()];
     let mut missing = tags.len();
@@ -454,6 +462,18 @@ fn signed_and_encrypted_with_a_password_after_the_certificate_is_trusted() {
     client.connected();
     client.value(0, &Value::Int32(6));
     client.stop();
+
+    // A server that comes back with another certificate is a stranger until it is trusted, without a restart of ours.
+    plc.kill();
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_plc) = asyncua(port, &["--secure", folder.path().to_str().unwrap()]) else { return };
+    let reason = Client::start(&secure, &pki, &tags).lost();
+    assert!(reason.contains("pki trust") && !reason.contains(&listed.thumbprint), "{reason}");
+    pki.trust(reason.rsplit(' ').next().unwrap().trim_end_matches('`')).unwrap();
+    let client = Client::start(&secure, &pki, &tags);
+    client.connected();
+    client.value(0, &Value::Int32(-2_000_000_000));
+    client.stop();
 }
 
 #[test]
@@ -501,6 +521,25 @@ fn node_opcua_with_and_without_security() {
         plc.line(&format!("value UInt16 {} UInt16", 100 + round), BOUND);
         client.stop();
     }
+}
+
+#[test]
+fn discarded_values_are_counted() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut plc) = node_opcua(port, folder.path()) else { return };
+    let (_dir, pki) = pki();
+    let mut settings = settings(&format!("opc.tcp://localhost:{port}/plant"), "None");
+    settings.publishing = Duration::from_secs(1);
+    settings.queue = 2;
+    let client = Client::start(&settings, &pki, &[("Int32", "Int32", "nsu=urn:test:plant;s=Int32")]);
+    client.connected();
+    client.value(0, &Value::Int32(-2_000_000_000));
+    plc.say("ramp Int32 20 50");
+    plc.line("done ramp", BOUND);
+    client.value(0, &Value::Int32(19));
+    assert!(client.stats.overflows.load(Ordering::Relaxed) > 0);
+    client.stop();
 }
 
 #[test]

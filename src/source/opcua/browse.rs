@@ -103,7 +103,7 @@ async fn tree(session: &Session, start: Option<&NodeAddress>, progress: &(dyn Fn
                     if reference.node_id.server_index != 0 || seen.len() >= MAX_NODES || !known.insert(id.clone()) {
                         continue;
                     }
-                    if id != NodeId::from(ObjectId::Server) {
+                    if id != ObjectId::Server {
                         next.push(seen.len());
                     }
                     seen.push(Seen { node: node(&reference, &namespaces), id, parent: Some(parent) });
@@ -192,7 +192,7 @@ fn node(reference: &ReferenceDescription, namespaces: &NamespaceMap) -> Node {
         address: stable(&reference.node_id.node_id, namespaces),
         name: reference.browse_name.name.as_ref().to_owned(),
         class: format!("{:?}", reference.node_class),
-        property: reference.reference_type_id == NodeId::from(ReferenceTypeId::HasProperty),
+        property: reference.reference_type_id == ReferenceTypeId::HasProperty,
         value_type: None,
         writable: false,
         children: Vec::new(),

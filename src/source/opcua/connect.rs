@@ -14,7 +14,12 @@ use opcua::{
     crypto::{SecurityPolicy, X509},
     types::{EndpointDescription, Error, MessageSecurityMode, StatusCode, UserTokenType},
 };
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
 
 use super::settings::{Security, Server};
 use crate::{
@@ -32,6 +37,10 @@ const MAX_ARRAY: usize = 1_000_000;
 const MAX_TEXT: usize = 4 * 1024 * 1024;
 /// How long the server keeps a session that says nothing, in milliseconds.
 const SESSION_TIMEOUT: u32 = 60_000;
+/// The port of a URL without one.
+const DEFAULT_PORT: u16 = 4840;
+/// The most addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 8;
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -75,6 +84,7 @@ impl Drop for Connection {
 /// # Errors
 /// A sentence for people: what is wrong and what to do about it.
 pub async fn connect(server: &Server, pki: &Pki, application_uri: &str) -> Result<Connection, String> {
+    let server = &Server { url: reachable(server).await, ..server.clone() };
     let own = own_certificate(server, pki, application_uri).await?;
     let mut client = client(server, pki, application_uri, own.as_ref());
     let endpoints = bounded(server, "asking for its endpoints", client.get_endpoints(server.url.as_str(), &[], &[])).await?;
@@ -95,6 +105,26 @@ pub async fn connect(server: &Server, pki: &Pki, application_uri: &str) -> Resul
         Ok(Err(_)) => Err(explain(connection.lost().await, server, own.as_ref())),
         Err(_) => Err(format!("the server at {} did not open a session within {:?}", server.url, server.timeout * 4)),
     }
+}
+
+/// The address to use. The library tries only the first of a name's addresses; when nothing answers there (`localhost` is often
+/// `::1` first), another one that answers takes the name's place.
+async fn reachable(server: &Server) -> String {
+    let rest = server.url.strip_prefix("opc.tcp://").unwrap_or("");
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let name = if port.is_some() { authority.to_owned() } else { format!("{authority}:{DEFAULT_PORT}") };
+    let Ok(addresses) = lookup_host(name).await else { return server.url.clone() };
+    let addresses: Vec<_> = addresses.take(MAX_ADDRESSES).collect();
+    if addresses.len() < 2 {
+        return server.url.clone();
+    }
+    for (number, address) in addresses.into_iter().enumerate() {
+        if matches!(timeout(server.timeout, TcpStream::connect(address)).await, Ok(Ok(_))) {
+            return if number == 0 { server.url.clone() } else { format!("opc.tcp://{address}{path}") };
+        }
+    }
+    server.url.clone()
 }
 
 /// Our certificate, made when there is none; without security only one that is there already.

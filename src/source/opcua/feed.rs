@@ -76,6 +76,7 @@ impl Feed<'_> {
                     }
                 }
                 Ok(None) => return "the subscription was given up".to_owned(),
+                Err(_) if self.items.creating() => state.alive = Instant::now(),
                 Err(_) if self.clock => {
                     return format!("the server is connected but silent: its clock did not move for {:?}", self.patience);
                 }

@@ -4,7 +4,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,6 +59,7 @@ pub struct Items {
     limits: Limits,
     places: HashMap<TagId, usize>,
     nodes: Mutex<Vec<Node>>,
+    creating: AtomicBool,
 }
 
 /// A tag that cannot be had, why, and its quality.
@@ -80,7 +84,7 @@ impl Items {
         let limits = Limits::read(&session).await?;
         let places = tags.iter().enumerate().map(|(place, tag)| (tag.def.id, place)).collect();
         let nodes = Mutex::new(vec![Node::default(); tags.len()]);
-        Ok(Self { session, subscription, tags, settings, limits, places, nodes })
+        Ok(Self { session, subscription, tags, settings, limits, places, nodes, creating: AtomicBool::new(false) })
     }
 
     /// The tag behind a client handle.
@@ -132,10 +136,12 @@ impl Items {
         if missing.is_empty() {
             return Ok(Vec::new());
         }
+        self.creating.store(true, Ordering::Relaxed);
         let mut problems = Vec::new();
         let resolved = self.resolve(&missing, &mut problems).await?;
         let checked = self.check(resolved, &mut problems).await?;
         self.monitor(&checked, &mut problems).await?;
+        self.creating.store(false, Ordering::Relaxed);
         for problem in problems.iter().take(MAX_LOGGED) {
             tracing::warn!(tag = %self.tags[problem.place].def.path, "{}", problem.reason);
         }
@@ -149,6 +155,13 @@ impl Items {
             source_time: Timestamp::NULL,
         };
         Ok(problems.into_iter().map(sample).collect())
+    }
+
+    /// True while the server is busy with our requests for items: it may have no time to publish. Should it stop answering, the
+    /// requests fail.
+    #[must_use]
+    pub fn creating(&self) -> bool {
+        self.creating.load(Ordering::Relaxed)
     }
 
     /// Reads every monitored tag anew, after notifications were lost.

@@ -27,8 +27,6 @@ use self::{
 use super::{Link, SessionEnd, Source};
 use crate::{BoxFuture, engine::plan::Settings, pki::Pki};
 
-/// How long until a tag that could not be had is tried again.
-const RETRY: Duration = Duration::from_secs(60);
 /// The most values in one publish answer; more follow at once in the next.
 const MAX_NOTIFICATIONS: u32 = 5000;
 /// How long a subscription outlives its client.
@@ -123,7 +121,7 @@ async fn serve(settings: &OpcuaSettings, connection: &mut Connection, link: &mut
         create().await?;
         let retry = async {
             loop {
-                sleep(RETRY).await;
+                sleep(settings.retry).await;
                 create().await?;
             }
         };

@@ -25,6 +25,7 @@ sampling = "100ms"              # how often the server looks at a value; left ou
 queue = 10                      # values that the server keeps between two publishings
 keep_alive = "5s"               # how often a server without news says that it is there
 timeout = "5s"                  # for each request
+retry = "60s"                   # how long until a tag that the server does not have is looked for again
 
 [[tag]]
 path = "Plant/Line2/Level"
@@ -84,6 +85,8 @@ pub struct OpcuaSettings {
     pub sampling: Duration,
     /// Values that the server keeps for each tag between two publishings; the oldest are discarded.
     pub queue: u32,
+    /// How long until a tag that could not be had is tried again.
+    pub retry: Duration,
 }
 
 /// One tag's address.
@@ -133,8 +136,9 @@ fn settings(section: &mut Section<'_>) -> Option<Settings> {
     let queue = section.integer("queue", 1..=10_000).unwrap_or(10);
     let keep_alive = section.duration("keep_alive", Duration::from_millis(500)..=MINUTE).unwrap_or(Duration::from_secs(5));
     let timeout = section.duration("timeout", Duration::from_millis(100)..=MINUTE).unwrap_or(Duration::from_secs(5));
+    let retry = section.duration("retry", Duration::from_millis(100)..=MINUTE * 60).unwrap_or(MINUTE);
     let server = Server { url: url?.value, security, user, password, timeout, keep_alive };
-    Some(Arc::new(OpcuaSettings { server, publishing, sampling, queue: u32::try_from(queue).unwrap_or(10) }))
+    Some(Arc::new(OpcuaSettings { server, publishing, sampling, queue: u32::try_from(queue).unwrap_or(10), retry }))
 }
 
 fn address(section: &mut Section<'_>, _: &TagDef, _: &Settings) -> Option<Settings> {

@@ -1,13 +1,13 @@
 // An OPC UA PLC on node-opcua, told what to do over standard input.
 //
 // Arguments: PORT FOLDER; the certificate of the server is FOLDER/pki/own/certs/certificate.pem.
-// Prints "ready PORT" when it serves. Each command line is answered with one line.
+// Prints "ready" when it serves. Each command line is answered with one line.
 
 const path = require("path");
 const { createRequire } = require("module");
 const need = createRequire(path.join(process.cwd(), "package.json"));
 const opcua = need("node-opcua");
-const { DataType, Variant, StatusCodes, VariantArrayType } = opcua;
+const { DataType, Variant } = opcua;
 
 const [port, folder] = [Number(process.argv[2]), process.argv[3]];
 
@@ -55,7 +55,7 @@ async function main() {
     });
   }
   await server.start();
-  console.log(`ready ${port}`);
+  console.log("ready");
 
   const lines = require("readline").createInterface({ input: process.stdin });
   for await (const line of lines) {
@@ -64,10 +64,15 @@ async function main() {
     if (words[0] === "set") {
       const value = words[2] === "true" ? true : words[2] === "false" ? false : Number(words[2]);
       nodes[name].setValueFromSource(new Variant({ dataType: VALUES[name][1], value }));
+    } else if (words[0] === "ramp") {
+      for (let value = 0; value < Number(words[2]); value++) {
+        nodes[name].setValueFromSource(new Variant({ dataType: VALUES[name][1], value }));
+        await new Promise((resolve) => setTimeout(resolve, Number(words[3])));
+      }
     } else if (words[0] === "status") {
       nodes[name].setValueFromSource(
         new Variant({ dataType: VALUES[name][1], value: VALUES[name][0] }),
-        opcua.coerceStatusCode ? opcua.coerceStatusCode(parseInt(words[2], 16)) : StatusCodes.UncertainSensorNotAccurate,
+        opcua.coerceStatusCode(parseInt(words[2], 16)),
         new Date(words[3]),
       );
     } else if (words[0] === "get") {

@@ -1,5 +1,6 @@
 //! The program with real peers on loopback: one binary for all of them.
 
+mod docs;
 mod modbus;
 mod opcua_client;
 mod shipped;

@@ -15,8 +15,9 @@ fn every_example_is_toml_and_every_link_leads_somewhere() {
             // A list item's example is indented as a whole.
             let indent = example.len() - example.trim_start_matches(' ').len();
             let example: Vec<&str> = example.lines().map(|line| line.get(indent..).unwrap_or_default()).collect();
-            let parsed = example.join("\n").parse::<toml::Table>();
-            assert!(parsed.is_ok(), "{}: {}\n{}", page.display(), parsed.unwrap_err(), example.join("\n"));
+            let example = example.join("\n");
+            let parsed = toml::de::DeTable::parse(&example);
+            assert!(parsed.is_ok(), "{}: {}\n{example}", page.display(), parsed.unwrap_err());
             examples += 1;
         }
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

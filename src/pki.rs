@@ -12,9 +12,11 @@
 //! and the renewal of our own certificate.
 
 use std::{
+    collections::HashSet,
     fmt, fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use opcua::{
@@ -38,6 +40,9 @@ const VALID_DAYS: u32 = 5 * 365;
 const OWN_CERTIFICATE: &str = "own/cert.der";
 /// The fewest hexadecimal digits that name a certificate.
 const MIN_PREFIX: usize = 4;
+
+/// Server and client may both ask for our certificate on first start; only one may make it.
+static MAKING: Mutex<()> = Mutex::new(());
 
 /// The folder with everything in it.
 #[derive(Clone, Debug)]
@@ -176,8 +181,8 @@ impl Pki {
         self.dir.join(OWN_CERTIFICATE).exists()
     }
 
-    /// Our own certificate for `application_uri`; on first start it is made, self-signed, with the URI and `hosts` (names or
-    /// addresses) as its alternative names (Part 6, 6.2.2).
+    /// Our own certificate for `application_uri`; on first start it is made, self-signed, with the URI, `hosts` (names or
+    /// addresses), this computer's name and `localhost` as its alternative names (Part 6, 6.2.2).
     ///
     /// # Errors
     /// A fragment that says what is wrong with the files: unreadable, only one of the two there, not belonging together, or made
@@ -186,6 +191,7 @@ impl Pki {
         let certificate_file = self.dir.join(OWN_CERTIFICATE);
         let key_file = self.dir.join("private/key.pem");
         let advice = format!("move {} and {} away to have new ones made", certificate_file.display(), key_file.display());
+        let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         match (certificate_file.exists(), key_file.exists()) {
             (false, false) => make_own(application_uri, hosts, &certificate_file, &key_file)?,
             (true, true) => {}
@@ -308,6 +314,11 @@ impl Pki {
 }
 
 fn make_own(application_uri: &str, hosts: &[String], certificate_file: &Path, key_file: &Path) -> Result<(), String> {
+    let mut names = hosts.to_vec();
+    names.extend(X509Data::computer_hostnames());
+    names.push("localhost".to_owned());
+    let mut known = HashSet::new();
+    names.retain(|name| known.insert(name.to_ascii_lowercase()));
     let data = X509Data {
         key_size: KEY_BITS,
         common_name: "Annunciator".to_owned(),
@@ -315,7 +326,7 @@ fn make_own(application_uri: &str, hosts: &[String], certificate_file: &Path, ke
         organizational_unit: String::new(),
         country: String::new(),
         state: String::new(),
-        alt_host_names: X509Data::alt_host_names(application_uri, Some(hosts.to_vec()), false, false, false),
+        alt_host_names: X509Data::alt_host_names(application_uri, Some(names), false, false, false),
         certificate_duration_days: VALID_DAYS,
     };
     let (certificate, key) = X509::cert_and_pkey(&data).map_err(|error| format!("make our own certificate: {error}"))?;
@@ -420,7 +431,9 @@ mod tests {
         let first = pki.own("urn:test:a", &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let again = pki.own("urn:test:a", &[]).unwrap();
         assert_eq!(first.certificate.thumbprint(), again.certificate.thumbprint());
-        assert!(first.certificate.is_hostname_valid("127.0.0.1").is_ok());
+        for host in ["127.0.0.1", "localhost"] {
+            assert!(first.certificate.is_hostname_valid(host).is_ok(), "{host}");
+        }
         assert!(pki.own("urn:test:b", &[]).unwrap_err().contains("urn:test:b"));
         #[cfg(unix)]
         {
@@ -430,6 +443,17 @@ mod tests {
         }
         fs::remove_file(&first.key_file).unwrap();
         assert!(pki.own("urn:test:a", &[]).unwrap_err().contains("missing"));
+    }
+
+    #[test]
+    fn two_who_ask_at_once_get_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path()).unwrap();
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let askers: Vec<_> = (0..2).map(|_| scope.spawn(|| pki.own("urn:test:a", &[]).unwrap())).collect();
+            askers.into_iter().map(|asker| asker.join().unwrap().certificate.thumbprint()).collect()
+        });
+        assert_eq!(made[0], made[1]);
     }
 
     #[test]

@@ -524,6 +524,35 @@ fn node_opcua_with_and_without_security() {
 }
 
 #[test]
+fn what_is_no_opc_ua_server_is_told_in_time() {
+    let (_dir, pki) = pki();
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut impatient = settings(&url(mute.local_addr().unwrap().port()), "None");
+    impatient.server.timeout = Duration::from_millis(500);
+    let reason = Client::start(&impatient, &pki, &[]).lost();
+    assert!(reason.contains("took longer than 500ms"), "{reason}");
+
+    // Stopping does not wait for it.
+    impatient.server.timeout = Duration::from_mins(1);
+    Client::start(&impatient, &pki, &[]).stop();
+
+    for answer in [b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(), b"ACKF\xff\xff\xff\x7f", &[0; 4096]] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let _ = client.read(&mut [0; 1024]);
+                let _ = client.write_all(answer);
+            }
+        });
+        impatient.server.url = url(port);
+        impatient.server.timeout = Duration::from_secs(2);
+        let reason = Client::start(&impatient, &pki, &[]).lost();
+        assert!(reason.contains(&port.to_string()), "{reason}");
+    }
+}
+
+#[test]
 fn discarded_values_are_counted() {
     let port = free_port();
     let folder = tempfile::tempdir().unwrap();

@@ -101,6 +101,12 @@ impl Advice<'_> {
                     format!("user `{}` has not given the consent `{consent}`: profile `{}` skips them", user.name, profile.name);
                 self.warn(place.clone(), message, "add it to their `consent` once they have agreed", roster.clone());
             }
+            let schedule = user.schedule.as_ref().and_then(|name| plan.schedules.get(name));
+            if let Some(schedule) = schedule.filter(|schedule| schedule.time_zone.is_none() && user.time_zone.is_none()) {
+                let message =
+                    format!("neither user `{}` nor schedule `{}` has a time zone: its times are UTC", user.name, schedule.name);
+                self.warn(place.clone(), message, "add `time_zone = \"Europe/London\"` to one of them", None);
+            }
             if user.contacts.is_empty() {
                 let message = format!("user `{}` has no phone number: they are never told", user.name);
                 self.warn(place.clone(), message, "add `phone` or `contacts`", roster.clone());

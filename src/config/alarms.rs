@@ -14,9 +14,12 @@ use super::{
     twilio::check_template,
 };
 use crate::{
-    engine::plan::{
-        AckFrom, AckMode, AlarmDef, AlarmRules, Chatter, Limit, Mode, Priority, Setpoint, TagDef, Throttle, WriteBack,
-        WriteBackMode,
+    engine::{
+        gsm,
+        plan::{
+            AckFrom, AckMode, AlarmDef, AlarmRules, Chatter, Limit, Mode, Priority, Setpoint, TagDef, Throttle, WriteBack,
+            WriteBackMode,
+        },
     },
     tag::{DataType, Rank, TagPath, Value, ValueType},
 };
@@ -133,6 +136,7 @@ fn alarm(
     let message = section.string("message");
     if let Some(text) = &message {
         check_template(section, text, Some((book, None)));
+        warn_of_ucs2(section, text);
     }
     let priority = section.one_of("priority", &PRIORITIES).unwrap_or_default();
     let deadband = section.float_in("deadband", 0.0..=f64::MAX).unwrap_or_default();
@@ -181,6 +185,15 @@ fn alarm(
         re_alarm_after,
         nodes: nodes?,
     })
+}
+
+/// One character outside the GSM alphabet makes a whole text dearer (SPEC 7.4).
+fn warn_of_ucs2(section: &Section<'_>, text: &Spanned<String>) {
+    let folded = gsm::fold(text);
+    if let Some(character) = folded.chars().find(|character| gsm::septets(*character).is_none()) {
+        let message = format!("`{character}` is not in the GSM alphabet: a segment then holds 70 characters instead of 160");
+        section.warning(text.span.clone(), message, "leave it out when texts shall stay short");
+    }
 }
 
 /// Associated data: texts, numbers and Booleans as text.

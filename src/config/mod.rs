@@ -5,6 +5,7 @@ mod advice;
 mod alarms;
 mod book;
 pub mod driver;
+pub mod duty;
 #[cfg(feature = "daemon")]
 pub mod folder;
 mod load;

@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::{
-    civil::{DateTime, Time, Weekday},
-    tz::TimeZone,
-};
+use jiff::civil::{DateTime, Time, Weekday};
 use phonenumber::country;
 
 use super::{
@@ -16,8 +13,9 @@ use super::{
     problems::Place,
     reader::{Section, Spanned},
 };
-use crate::engine::plan::{
-    Channel, Contact, PeopleRules, Priority, PublishPhone, Role, Schedule, Secret, Shift, TokenDef, UserDef,
+use crate::engine::{
+    people::{normalise, zone},
+    plan::{Channel, Contact, PeopleRules, Priority, PublishPhone, Role, Schedule, Secret, Shift, TokenDef, UserDef},
 };
 
 /// The word that stands for no schedule.
@@ -70,12 +68,10 @@ pub(super) fn rules(roots: &mut Roots<'_>) -> PeopleRules {
 /// # Errors
 /// With what to do about it, when it is not a phone number.
 pub(super) fn e164(text: &str, default_region: Option<&str>) -> Result<String, &'static str> {
-    let region = default_region.and_then(|region| region.parse().ok());
-    if region.is_none() && !text.trim_start().starts_with('+') {
+    if default_region.is_none() && !text.trim_start().starts_with('+') {
         return Err("write it with its country code, such as \"+12223334444\", or set [people] default_region");
     }
-    let number = phonenumber::parse(region, text).map_err(|_| "write it as + and digits, such as \"+12223334444\"")?;
-    let number = number.format().mode(phonenumber::Mode::E164).to_string();
+    let number = normalise(text, default_region).map_err(|_| "write it as + and digits, such as \"+12223334444\"")?;
     // Whether a number is in use cannot be known here, and example numbers never are; only the length of E.164 is checked.
     if (8..=16).contains(&number.len()) { Ok(number) } else { Err("a number has 7 to 15 digits with its country code") }
 }
@@ -229,7 +225,7 @@ fn words(section: &mut Section<'_>, key: &str) -> Vec<String> {
 
 fn time_zone(section: &mut Section<'_>) -> Option<String> {
     let text = section.string("time_zone")?;
-    if TimeZone::get(&text).is_err() {
+    if zone(&text).is_none() {
         let known: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
         let near = super::problems::nearest(&text, known.iter().map(String::as_str));
         let help =
@@ -408,6 +404,9 @@ mod tests {
             ("222 333 4444", Some("US"), Some("+12223334444")),
             ("0171 1234567", Some("DE"), Some("+491711234567")),
             ("+49 171 1234567", Some("US"), Some("+491711234567")),
+            ("1 222 333 4444", Some("US"), Some("+12223334444")),
+            ("011 49 171 1234567", Some("US"), None),
+            ("00 1 222 333 4444", Some("DE"), None),
             ("2223334444", None, None),
             ("+12", None, None),
             ("alice", Some("US"), None),

@@ -177,10 +177,17 @@ pub fn mask_number(number: &str) -> String {
 /// When it is no number that can exist; the words say how to write it (Twilio's 21211).
 pub fn normalise(number: &str, region: Option<&str>) -> Result<String, String> {
     const LONGEST: usize = 40;
+    // With a region the library takes that region's trunk prefix off a number of any country: +49 171… would lose its 1 in the
+    // United States, and reach somebody else.
+    let region = region.filter(|_| !number.trim_start().starts_with('+'));
     let region = region.and_then(|region| region.to_uppercase().parse::<phonenumber::country::Id>().ok());
     let words = || format!("{number:?} is not a phone number (21211): write it as + and digits, such as +12223334444");
     let parsed =
         Some(number.trim()).filter(|number| number.len() <= LONGEST).and_then(|number| phonenumber::parse(region, number).ok());
+    // The same happens behind an international prefix (011, 00), and to digits that are taken for another country's code: such
+    // a number must be written with its +.
+    let home = region.and_then(|region| phonenumber::metadata::DATABASE.by_id(region.as_ref())).map(|home| home.country_code());
+    let parsed = parsed.filter(|parsed| home.is_none_or(|home| parsed.code().value() == home));
     parsed.map(|parsed| parsed.format().mode(phonenumber::Mode::E164).to_string()).ok_or_else(words)
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use annunciator::{
-    config::{File, Loader, driver::Driver, load, reader::Section, render::render},
+    config::{File, Loader, driver::Driver, duty, load, reader::Section, render::render},
     engine::plan::{AlarmNode, Origin, Settings, TagDef},
     tag::{Names, TagPath},
 };
@@ -136,6 +136,34 @@ fn the_programs_own_tags_are_declared() {
     for alarm in ["Sources/plc/Alarms/CommLoss", "Sources/plc/Alarms/TagsUnusable", "Alarms/TwilioFailed", "Alarms/PinLocked"] {
         assert!(plan.alarm(&format!("System/Gateway/{alarm}")).is_some(), "{alarm}");
     }
+}
+
+/// Warnings for a pipeline whose only user is on duty as `schedule` says.
+fn uncovered(schedule: &str) -> Vec<String> {
+    let config = format!(
+        "[[user]]\nname = 'alice'\nphone = '+12223334444'\npin = '4711'\nroles = ['operator']\ntime_zone = 'Europe/London'\n{schedule}
+        [[roster]]\nname = 'r'\nusers = ['alice']
+        [[twilio]]\nname = 't'\naccount_sid = 'AC00000000000000000000000000000001'\nauth_token = 'x'\nfrom = '+15550001111'
+        [[profile]]\nname = 'sms'\nkind = 'sms'\ntwilio = 't'
+        [[pipeline]]\nname = 'p'\n[[pipeline.step]]\nnotify = {{ profile = 'sms', roster = 'r' }}
+        [alarms]\nsystem_pipeline = 'p'\n"
+    );
+    let now = "2026-11-16T12:00:00Z".parse::<jiff::Timestamp>().unwrap();
+    let plan = load(&file(&config), &file(""), &[FAKE], LOADER, &mut Names::default()).unwrap().plan;
+    duty::uncovered(&plan, now.into()).list.into_iter().map(|problem| problem.message).collect()
+}
+
+#[test]
+fn hours_without_anybody_on_duty_are_told() {
+    assert!(uncovered("").is_empty());
+    let schedule = |to: &str| {
+        format!("schedule = 's'\n[[schedule]]\nname = 's'\nweekly = [{{ days = 'daily', from = '06:00', to = '{to}' }}]\n")
+    };
+    assert!(uncovered(&schedule("06:00")).is_empty());
+    assert_eq!(
+        uncovered(&schedule("18:00")),
+        ["pipeline `p` has nobody on duty for 336 h of the next 28 days, first from 18:00 to 2026-11-17 06:00"]
+    );
 }
 
 #[test]

@@ -130,8 +130,8 @@ fn the_documentation_names_keys_that_exist() {
         let text = fs::read_to_string(&page).unwrap();
         for block in text.split("```toml\n").skip(1) {
             // In a list the block is indented.
-            let block: String =
-                block.split("```").next().unwrap().lines().map(|line| format!("{}\n", line.trim_start())).collect();
+            let lines: Vec<&str> = block.split("```").next().unwrap().lines().map(str::trim_start).collect();
+            let block = lines.join("\n");
             if !block.trim_start().starts_with('[') {
                 continue;
             }

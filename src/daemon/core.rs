@@ -1,0 +1,290 @@
+//! The engine's task: takes what has arrived, steps the engine, commits the records of all those steps at once, and carries out
+//! their effects. The one place where "record, then act" is enforced.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Shared,
+    inbox::{Message, Taken},
+};
+use crate::{
+    clock,
+    engine::{
+        Engine,
+        io::{Effect, Effects, Input, Outcome, RequestId},
+        record::Record,
+    },
+    tag::{Sample, TagId},
+};
+
+/// Records that wait in memory while the store cannot be written (SPEC 12).
+const MAX_BUFFERED: usize = 100_000;
+/// How often a store that failed is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// The longest sleep of the loop: a clock that is set is noticed by then.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// A clock this far ahead of ours was set, not drifted.
+const CLOCK_STEP: Duration = Duration::from_secs(2);
+
+/// Requests whose answer somebody waits for.
+#[derive(Default)]
+pub(super) struct Requests {
+    next: AtomicU64,
+    waiting: std::sync::Mutex<HashMap<RequestId, oneshot::Sender<Outcome>>>,
+}
+
+impl Requests {
+    /// A new request and its answer to come.
+    pub(super) fn open(&self) -> (RequestId, oneshot::Receiver<Outcome>) {
+        let id = self.number();
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, sender);
+        (id, receiver)
+    }
+
+    /// A number for a request that is answered otherwise.
+    pub(super) fn number(&self) -> RequestId {
+        RequestId(self.next.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn answer(&self, id: RequestId, outcome: Outcome) {
+        let waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
+        if let Some(waiting) = waiting {
+            // Whoever asked may have gone.
+            _ = waiting.send(outcome);
+        }
+    }
+}
+
+/// Engine time: the system's clock at the start plus what has passed since, so that a clock that is set back delays nothing. A
+/// clock that is set forward is followed.
+pub(super) struct EngineClock {
+    start: crate::tag::Timestamp,
+    since: Instant,
+}
+
+impl EngineClock {
+    pub(super) fn new() -> Self {
+        Self { start: clock::now(), since: Instant::now() }
+    }
+
+    pub(super) fn now(&mut self) -> crate::tag::Timestamp {
+        let steady = self.start + self.since.elapsed();
+        let system = clock::now();
+        if system.since(steady) > CLOCK_STEP {
+            *self = Self { start: system, since: Instant::now() };
+            return system;
+        }
+        steady
+    }
+}
+
+/// The engine's task and what it keeps.
+pub(super) struct Core {
+    pub(super) shared: Arc<Shared>,
+    pub(super) engine: Engine,
+    pub(super) clock: EngineClock,
+    /// Effects of the start, to be carried out first.
+    pub(super) pending: Effects,
+    buffered: Vec<Record>,
+    /// Reads and writes wait here while the store cannot be written.
+    held: Effects,
+    failed_since: Option<Instant>,
+}
+
+/// One who waits for a commit.
+type Waiting = oneshot::Sender<Result<(), ()>>;
+
+impl Core {
+    pub(super) fn new(shared: Arc<Shared>, engine: Engine, clock: EngineClock, pending: Effects) -> Self {
+        Self { shared, engine, clock, pending, buffered: Vec::new(), held: Vec::new(), failed_since: None }
+    }
+
+    /// Runs until `stop`; then what has arrived is handled and committed, and nothing more is sent.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let first = std::mem::take(&mut self.pending);
+        self.commit_and_act(first, Vec::new(), Vec::new(), None).await;
+        loop {
+            let sleep = self.sleep();
+            tokio::select! {
+                () = self.shared.inbox.arrived() => {}
+                () = tokio::time::sleep(sleep) => {}
+                () = stop.cancelled() => break,
+            }
+            let taken = self.shared.inbox.take();
+            self.step(taken).await;
+        }
+        let taken = self.shared.inbox.take();
+        self.shared.stopping.store(true, Ordering::Release);
+        self.step(taken).await;
+    }
+
+    fn sleep(&mut self) -> Duration {
+        let now = self.clock.now();
+        let due = self.engine.next_deadline().map_or(LONGEST_SLEEP, |due| due.since(now));
+        let retry = self.failed_since.map_or(LONGEST_SLEEP, |_| STORE_RETRY);
+        due.min(retry).min(LONGEST_SLEEP)
+    }
+
+    async fn step(&mut self, taken: Taken) {
+        let mut effects = Vec::new();
+        let mut waiting: Vec<Waiting> = Vec::new();
+        let mut queries = Vec::new();
+        let mut records = Vec::new();
+        let mut oldest_sample = None;
+        if taken.overflowed {
+            let samples = self.present_values();
+            self.handle(Input::Samples(samples), &mut effects);
+        }
+        for message in taken.messages {
+            match message {
+                Message::Input(input, arrived) => {
+                    if matches!(input, Input::Samples(_)) {
+                        oldest_sample.get_or_insert(arrived);
+                    }
+                    self.handle(input, &mut effects);
+                }
+                Message::Durable(input, _, waits) => {
+                    self.handle(input, &mut effects);
+                    waiting.push(waits);
+                }
+                Message::Query(query) => queries.push(query),
+                Message::Records(own, waits) => {
+                    records.extend(own);
+                    waiting.push(waits);
+                }
+            }
+        }
+        self.handle(Input::Tick, &mut effects);
+        effects.extend(records.into_iter().map(Effect::Record));
+        self.commit_and_act(effects, waiting, queries, oldest_sample).await;
+    }
+
+    fn handle(&mut self, input: Input, effects: &mut Effects) {
+        let now = self.clock.now();
+        let began = Instant::now();
+        self.engine.handle(now, input, effects);
+        self.shared.metrics.engine_step.observe(began.elapsed().as_secs_f64());
+    }
+
+    async fn commit_and_act(
+        &mut self,
+        effects: Effects,
+        waiting: Vec<Waiting>,
+        queries: Vec<Box<dyn FnOnce(&Engine) + Send>>,
+        oldest_sample: Option<Instant>,
+    ) {
+        let (records, effects): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| matches!(effect, Effect::Record(_)));
+        let records = records.into_iter().filter_map(|effect| match effect {
+            Effect::Record(record) => Some(record),
+            _ => None,
+        });
+        self.buffered.extend(records);
+        let raised = self.buffered.iter().any(|record| matches!(record, Record::Journal(_)));
+        let durable = self.commit().await;
+        if let (Some(arrived), true, true) = (oldest_sample, raised, durable) {
+            self.shared.metrics.flank_to_commit.observe(arrived.elapsed().as_secs_f64());
+        }
+        for waits in waiting {
+            // Whoever waited may have gone.
+            _ = waits.send(if durable { Ok(()) } else { Err(()) });
+        }
+        self.act(effects, durable, oldest_sample);
+        for query in queries {
+            query(&self.engine);
+        }
+    }
+
+    /// Commits what is buffered. A failure is told to the engine, whose records of it join the buffer.
+    async fn commit(&mut self) -> bool {
+        if self.failed_since.is_some_and(|since| since.elapsed() < STORE_RETRY) {
+            self.shed();
+            return false;
+        }
+        if self.buffered.is_empty() && self.failed_since.is_none() {
+            return true;
+        }
+        let began = Instant::now();
+        let result = self.shared.store.commit(&self.buffered).await;
+        self.shared.metrics.count_commit(self.buffered.len(), began.elapsed(), result.is_ok());
+        let was_failed = self.failed_since.is_some();
+        match result {
+            Ok(()) => {
+                self.buffered.clear();
+                self.failed_since = None;
+                if was_failed {
+                    tracing::info!("the store can be written again");
+                    self.shared.inbox.input(Input::Store { failed: false });
+                    let held = std::mem::take(&mut self.held);
+                    self.act(held, true, None);
+                }
+                true
+            }
+            Err(error) => {
+                self.failed_since = Some(Instant::now());
+                if !was_failed {
+                    tracing::error!(%error, "failed to write the store; records wait in memory");
+                    self.shared.inbox.input(Input::Store { failed: true });
+                }
+                self.shed();
+                false
+            }
+        }
+    }
+
+    /// Keeps the buffer within its bound: what is no alarm's goes first.
+    fn shed(&mut self) {
+        if self.buffered.len() <= MAX_BUFFERED {
+            return;
+        }
+        let too_many = self.buffered.len() - MAX_BUFFERED;
+        let mut dropped = 0;
+        self.buffered.retain(|record| {
+            let keep = dropped >= too_many || !matches!(record, Record::Audit(_));
+            dropped += usize::from(!keep);
+            keep
+        });
+        let still = self.buffered.len().saturating_sub(MAX_BUFFERED);
+        self.buffered.drain(..still);
+        tracing::error!(lost = too_many, "records are lost: the store has been out of order for too long");
+    }
+
+    fn act(&mut self, effects: Effects, durable: bool, oldest_sample: Option<Instant>) {
+        let mut published = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Record(_) => {}
+                Effect::Publish(sample) => published.push(sample),
+                Effect::Answer { request, outcome } => self.shared.requests.answer(request, outcome),
+                Effect::Send(message) => self.shared.send(message, oldest_sample),
+                Effect::Lookup(lookup) => self.shared.look_up(lookup),
+                // A write to a machine only ever follows its record.
+                Effect::Read { .. } | Effect::Write { .. } if !durable => self.held.push(effect),
+                Effect::Read { row, tag } => self.shared.read_for(row, tag),
+                Effect::Write { row, writes, read_back } => self.shared.write_for(row, writes, read_back),
+            }
+        }
+        if !published.is_empty() {
+            self.shared.table.write(&published);
+        }
+    }
+
+    fn present_values(&self) -> Vec<Sample> {
+        let watched = self.shared.watched.load();
+        let sample = |tag: &TagId| {
+            let reading = self.shared.table.read(*tag);
+            Sample { tag: *tag, value: reading.value, status: reading.status, source_time: reading.source_time }
+        };
+        watched.iter().map(sample).collect()
+    }
+}

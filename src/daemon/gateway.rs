@@ -1,0 +1,140 @@
+//! What the servers may ask of the program.
+
+use std::{net::IpAddr, sync::Arc};
+
+use tokio::sync::{oneshot, watch};
+
+use super::{Shared, inbox::Message};
+use crate::{
+    BoxFuture, clock,
+    engine::{
+        Engine,
+        io::{Actor, Command, DeliveryState, InboundText, Input, OutboxId, Outcome, Via},
+        plan::{Plan, Role},
+        view::{AlarmView, OutboxView, UserStatistics},
+    },
+    metrics::TagCounts,
+    serve::{Gateway, passwords::Refusal, webhooks::Reason},
+    tag::{StatusCode, TagId, TagTable, Value},
+};
+
+impl Shared {
+    /// Has the engine's task look at the engine; `None` when it has stopped.
+    pub(super) async fn query<T: Send + 'static>(&self, look: impl FnOnce(&Engine) -> T + Send + 'static) -> Option<T> {
+        let (sender, seen) = oneshot::channel();
+        // Whoever asked may have gone.
+        self.inbox.push(Message::Query(Box::new(move |engine| _ = sender.send(look(engine)))));
+        seen.await.ok()
+    }
+
+    /// A command and its outcome, after the commit.
+    pub(super) async fn command(&self, by: Actor, command: Command) -> Outcome {
+        let (request, outcome) = self.requests.open();
+        self.inbox.input(Input::Command { request, by, command });
+        outcome.await.unwrap_or_else(|_| Outcome::refused(StatusCode::BAD_OUT_OF_SERVICE, "the program is stopping"))
+    }
+
+    async fn durable(&self, make: impl FnOnce(crate::engine::io::RequestId) -> Input) -> Result<(), ()> {
+        let request = self.requests.number();
+        let (sender, committed) = oneshot::channel();
+        self.inbox.push(Message::Durable(make(request), request, sender));
+        committed.await.unwrap_or(Err(()))
+    }
+}
+
+impl Gateway for Arc<Shared> {
+    fn plan(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+
+    fn plan_changes(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plan_changes.subscribe()
+    }
+
+    fn table(&self) -> &TagTable {
+        &self.table
+    }
+
+    fn log_in(&self, user: String, password: String, from: IpAddr, via: Via) -> BoxFuture<'_, Result<Actor, StatusCode>> {
+        Box::pin(async move {
+            let plan = self.plan.load_full();
+            let result = self.passwords.verify(&plan, &user, password, from, via, clock::now()).await;
+            result.map_err(|refusal| {
+                tracing::warn!(%user, %from, ?refusal, "login refused");
+                match refusal {
+                    Refusal::Denied | Refusal::SlowDown { .. } => StatusCode::BAD_USER_ACCESS_DENIED,
+                    Refusal::Busy => StatusCode::BAD_RESOURCE_UNAVAILABLE,
+                }
+            })
+        })
+    }
+
+    fn check_token(&self, token: String, from: IpAddr) -> BoxFuture<'_, Option<(String, Option<Role>)>> {
+        Box::pin(async move {
+            let plan = self.plan.load_full();
+            self.passwords.verify_token(&plan, &token, from, clock::now()).await.ok()
+        })
+    }
+
+    fn write(&self, by: Actor, tag: TagId, value: Value) -> BoxFuture<'_, StatusCode> {
+        Box::pin(Shared::write(self, by, tag, value))
+    }
+
+    fn command(&self, by: Actor, command: Command) -> BoxFuture<'_, Outcome> {
+        Box::pin(Shared::command(self, by, command))
+    }
+
+    fn alarms(&self) -> BoxFuture<'_, Vec<AlarmView>> {
+        Box::pin(async { self.query(Engine::alarm_views).await.unwrap_or_default() })
+    }
+
+    fn outbox(&self) -> BoxFuture<'_, Vec<OutboxView>> {
+        Box::pin(async { self.query(Engine::outbox_views).await.unwrap_or_default() })
+    }
+
+    fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
+        Box::pin(async { self.query(Engine::user_statistics).await.unwrap_or_default() })
+    }
+
+    fn reload(&self, by: Actor) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { Shared::reload(self, &by).await })
+    }
+
+    fn inbound(&self, text: InboundText) -> BoxFuture<'_, Result<(), ()>> {
+        Box::pin(self.durable(|request| Input::Inbound { request, text }))
+    }
+
+    fn delivery(
+        &self,
+        row: Option<OutboxId>,
+        sid: String,
+        status: DeliveryState,
+        error_code: Option<u32>,
+    ) -> BoxFuture<'_, Result<(), ()>> {
+        Box::pin(self.durable(move |request| Input::Status { request, row, sid, status, error_code }))
+    }
+
+    fn ready(&self) -> bool {
+        self.ready.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn metrics(&self) -> String {
+        let plan = self.plan.load_full();
+        let mut tags = TagCounts::default();
+        for def in &plan.tags {
+            tags.add(self.table.read(def.id).status);
+        }
+        self.metrics.set_tags(tags);
+        let depth = |name: &str| plan.system.get(name).map(|tag| self.table.read(tag).value);
+        if let Some(depth) = depth("Twilio/OutboxDepth").and_then(|value| value.as_i128()).and_then(|value| i64::try_from(value).ok()) {
+            self.metrics.outbox_depth.set(depth);
+        }
+        if let Some(oldest) = depth("Twilio/OldestUnsentSeconds").and_then(|value| value.as_f64()) {
+            self.metrics.outbox_oldest.set(oldest);
+        }
+        for reason in Reason::ALL {
+            self.metrics.set_rejects(reason.name(), self.rejects.count(reason));
+        }
+        self.metrics.encode()
+    }
+}

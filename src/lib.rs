@@ -15,6 +15,8 @@ pub mod tag;
 
 #[cfg(any(feature = "daemon", feature = "opcua", feature = "modbus", feature = "twilio"))]
 pub mod clock;
+#[cfg(all(feature = "daemon", feature = "opcua", feature = "modbus", feature = "twilio", feature = "report"))]
+pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod metrics;
 #[cfg(feature = "twilio")]

@@ -169,10 +169,9 @@ impl Metrics {
         self.twilio_results.get_or_create(&Code { code }).inc();
     }
 
-    /// So many webhooks were refused for `reason` since the program started.
-    pub fn set_rejects(&self, reason: &'static str, total: u64) {
-        let counter = self.webhook_rejects.get_or_create(&Reason { reason });
-        counter.inc_by(total.saturating_sub(counter.get()));
+    /// A webhook was refused.
+    pub fn count_reject(&self, reason: &'static str) {
+        self.webhook_rejects.get_or_create(&Reason { reason }).inc();
     }
 
     /// A commit has ended.
@@ -225,7 +224,7 @@ mod tests {
         metrics.flank_to_send.observe(0.004);
         metrics.outbox_oldest.set(1.5);
         metrics.set_source(&"plc1".into(), true);
-        metrics.set_rejects("signature", 1);
+        metrics.count_reject("signature");
         metrics.count_commit(7, Duration::from_millis(3), true);
         metrics.count_commit(9, Duration::from_millis(3), false);
         metrics.count_send(&Err(SendFailure::Retry { code: Some(20_429), reason: String::new(), after: None }));

@@ -1,8 +1,205 @@
 //! The commands, one file for a command or a family of them. Each takes its parsed arguments and gives what standard output shall
-//! show; parsing, exit codes and logs are `main`'s.
+//! show; logs and errors go to standard error. Exit status: 0 done, 1 failed, 2 bad usage or bad configuration.
 
+mod check;
 pub mod client;
+mod demo;
 pub mod hash_password;
 pub mod output;
+mod pki;
 pub mod remote;
 pub mod report;
+mod run;
+mod send;
+mod simulate;
+
+use std::{collections::BTreeMap, io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{Loaded, Problems, render::render},
+    daemon::{Folders, StartError, read_config},
+    tag::Names,
+};
+
+/// Reads PLC tags, evaluates alarms, texts the people on call until somebody acknowledges, writes the acknowledgement back, and
+/// serves everything over OPC UA
+#[derive(Parser)]
+#[command(
+    name = "annunciator",
+    version,
+    after_help = "Examples:\n  annunciator demo                     a plant, a phone and a PLC on this machine, no account needed\n  annunciator check                    every problem of config/ and tags/, with its place\n  annunciator run --data /var/lib/annunciator\n  annunciator alarms --state ActiveUnacked"
+)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(clap::Args)]
+struct Common {
+    /// Folder of the configuration
+    #[arg(long, global = true, value_name = "DIR", default_value = "config", env = "ANNUNCIATOR_CONFIG")]
+    config: PathBuf,
+    /// Folder of tags and alarms
+    #[arg(long, global = true, value_name = "DIR", default_value = "tags", env = "ANNUNCIATOR_TAGS")]
+    tags: PathBuf,
+    /// Folder of the store and the certificates
+    #[arg(long, global = true, value_name = "DIR", default_value = "data", env = "ANNUNCIATOR_DATA")]
+    data: PathBuf,
+    /// How logs are written, on standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// More logs; twice for even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Demo(demo::DemoArgs),
+    Check(check::CheckArgs),
+    Send(send::SendArgs),
+    Tags(remote::TagsArgs),
+    Alarms(remote::AlarmsArgs),
+    Ack(remote::AckArgs),
+    Shelve(remote::ShelveArgs),
+    Users(remote::UsersArgs),
+    Reload(remote::ReloadArgs),
+    Report(report::ReportArgs),
+    #[command(subcommand)]
+    Pki(pki::PkiCommand),
+    #[command(subcommand)]
+    Simulate(simulate::SimulateCommand),
+    HashPassword(hash_password::HashPasswordArgs),
+}
+
+/// How a command failed.
+enum Failure {
+    /// Exit status 1; a whole sentence without a full stop.
+    Failed(String),
+    /// Exit status 2; printed as it is.
+    Config(String),
+}
+
+impl From<String> for Failure {
+    fn from(words: String) -> Self {
+        Self::Failed(words)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(problems) => Self::Config(rendered(&problems)),
+            StartError::Other(words) => Self::Failed(words),
+        }
+    }
+}
+
+/// Runs the command of the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logs(&arguments.common, matches!(arguments.command, Command::Run(_)));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("annunciator: failed to start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(execute(&arguments.common, arguments.command));
+    // Blocking reads of a terminal cannot be cancelled; the process does not wait for them.
+    runtime.shutdown_background();
+    match result {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Failed(words)) => {
+            eprintln!("annunciator: {words}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Config(words)) => {
+            eprint!("{words}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn execute(common: &Common, command: Command) -> Result<String, Failure> {
+    let who = client::Credentials::from_environment;
+    // The client commands work without a configuration too, by --url.
+    let url = || console_url(common);
+    Ok(match command {
+        Command::Run(args) => run::run(common.folders(), &args).await?,
+        Command::Demo(args) => demo::demo(common.folders(), &args).await?,
+        Command::Check(args) => check::check(&common.folders(), &args)?,
+        Command::Send(args) => send::send(&common.load()?.plan, &args).await?,
+        Command::Tags(args) => remote::tags(&args, url().as_deref(), who()).await?,
+        Command::Alarms(args) => remote::alarms(&args, url().as_deref(), who()).await?,
+        Command::Ack(args) => remote::ack(&args, url().as_deref(), who()).await?,
+        Command::Shelve(args) => remote::shelve(&args, url().as_deref(), who()).await?,
+        Command::Users(args) => remote::users(&args, url().as_deref(), who()).await?,
+        Command::Reload(args) => remote::reload(&args, url().as_deref(), who()).await?,
+        Command::Report(args) => {
+            let loaded = common.load()?;
+            report::report(&args, &loaded.plan, &loaded.store.url, &common.data).await?
+        }
+        Command::Pki(command) => pki::pki(&common.data, &command)?,
+        Command::Simulate(command) => simulate::simulate(command).await?,
+        Command::HashPassword(args) => hash_password::hash_password(args)?,
+    })
+}
+
+impl Common {
+    fn folders(&self) -> Folders {
+        Folders { config: self.config.clone(), tags: self.tags.clone(), data: self.data.clone(), env: BTreeMap::new() }
+    }
+
+    fn load(&self) -> Result<Loaded, Failure> {
+        read_config(&self.folders(), &mut Names::default()).map_err(|problems| Failure::Config(rendered(&problems)))
+    }
+}
+
+/// The problems as people read them, in colour where somebody looks at them.
+fn rendered(problems: &Problems) -> String {
+    render(problems, std::io::stderr().is_terminal())
+}
+
+/// Where the configuration says that the daemon's console listens; unspecified addresses are reached over loopback.
+fn console_url(common: &Common) -> Option<String> {
+    let mut address = read_config(&common.folders(), &mut Names::default()).ok()?.http.console?;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    Some(format!("http://{address}"))
+}
+
+fn start_logs(common: &Common, daemon: bool) {
+    let own = match (common.verbose, daemon) {
+        (0, true) => "info",
+        (0, false) => "error",
+        (1, _) => "debug",
+        _ => "trace",
+    };
+    let others = if common.verbose > 1 { "debug" } else { "error" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{others},annunciator={own}")));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match common.log_format {
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

@@ -154,7 +154,7 @@ impl Core {
                     }
                     self.handle(input, &mut effects);
                 }
-                Message::Durable(input, _, waits) => {
+                Message::Durable(input, waits) => {
                     self.handle(input, &mut effects);
                     waiting.push(waits);
                 }

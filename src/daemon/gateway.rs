@@ -14,7 +14,7 @@ use crate::{
         view::{AlarmView, OutboxView, UserStatistics},
     },
     metrics::TagCounts,
-    serve::{Gateway, passwords::Refusal, webhooks::Reason},
+    serve::Gateway,
     tag::{StatusCode, TagId, TagTable, Value},
 };
 
@@ -37,7 +37,7 @@ impl Shared {
     async fn durable(&self, make: impl FnOnce(crate::engine::io::RequestId) -> Input) -> Result<(), ()> {
         let request = self.requests.number();
         let (sender, committed) = oneshot::channel();
-        self.inbox.push(Message::Durable(make(request), request, sender));
+        self.inbox.push(Message::Durable(make(request), sender));
         committed.await.unwrap_or(Err(()))
     }
 }
@@ -61,10 +61,7 @@ impl Gateway for Arc<Shared> {
             let result = self.passwords.verify(&plan, &user, password, from, via, clock::now()).await;
             result.map_err(|refusal| {
                 tracing::warn!(%user, %from, ?refusal, "login refused");
-                match refusal {
-                    Refusal::Denied | Refusal::SlowDown { .. } => StatusCode::BAD_USER_ACCESS_DENIED,
-                    Refusal::Busy => StatusCode::BAD_RESOURCE_UNAVAILABLE,
-                }
+                refusal.status()
             })
         })
     }
@@ -131,9 +128,6 @@ impl Gateway for Arc<Shared> {
         }
         if let Some(oldest) = depth("Twilio/OldestUnsentSeconds").and_then(|value| value.as_f64()) {
             self.metrics.outbox_oldest.set(oldest);
-        }
-        for reason in Reason::ALL {
-            self.metrics.set_rejects(reason.name(), self.rejects.count(reason));
         }
         self.metrics.encode()
     }

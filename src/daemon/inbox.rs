@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     engine::{
         Engine,
-        io::{Input, RequestId},
+        io::Input,
         record::Record,
     },
     tag::Sample,
@@ -30,7 +30,7 @@ pub(super) enum Message {
     /// For the engine; samples carry the instant of their arrival.
     Input(Input, Instant),
     /// For the engine, and somebody waits for it to be durable.
-    Durable(Input, RequestId, oneshot::Sender<Result<(), ()>>),
+    Durable(Input, oneshot::Sender<Result<(), ()>>),
     /// A look at the engine's state.
     Query(Box<dyn FnOnce(&Engine) + Send>),
     /// Records that are not the engine's; answered once they are committed.

@@ -31,12 +31,12 @@ use self::{
 use crate::{
     clock,
     config::{
+        HttpSettings, Loaded, Loader, Problems, ServerSettings, StoreSettings,
         driver::Driver,
         folder::read_folder,
-        load::{Loaded, load},
-        problems::Problems,
-        reader::Loader,
-        settings::{HttpSettings, ServerSettings, StoreSettings},
+        load,
+        problems::{Problem, Severity},
+        render::render,
     },
     engine::{
         Engine,
@@ -46,7 +46,7 @@ use crate::{
     },
     metrics::Metrics,
     pki::Pki,
-    serve::{api, http, opcua, passwords::Passwords, webhooks},
+    serve::{api, http, passwords::Passwords, webhooks},
     source::{self, Source},
     store::Store,
     tag::{Names, TagId, TagTable, Value},
@@ -118,7 +118,6 @@ pub(crate) struct Shared {
     pki: Arc<Pki>,
     application_uri: String,
     metrics: Arc<Metrics>,
-    rejects: Arc<webhooks::Rejects>,
     ready: AtomicBool,
     stopping: AtomicBool,
 }
@@ -138,11 +137,20 @@ struct Fixed {
 pub fn read_config(folders: &Folders, names: &mut Names) -> Result<Loaded, Problems> {
     let (config, tags) = match (read_folder(&folders.config), read_folder(&folders.tags)) {
         (Ok(config), Ok(tags)) => (config, tags),
-        (config, tags) => return Err(Problems::of_folders([config.err(), tags.err()].into_iter().flatten())),
+        (config, tags) => return Err(unreadable([config.err(), tags.err()].into_iter().flatten())),
     };
     let env = |name: &str| folders.env.get(name).cloned().or_else(|| std::env::var(name).ok());
     let read_file = |path: &Path| std::fs::read_to_string(folders.config.join(path)).map_err(|error| error.to_string());
     load(&config, &tags, DRIVERS, Loader { env: &env, read_file: &read_file }, names)
+}
+
+fn unreadable(messages: impl Iterator<Item = String>) -> Problems {
+    let mut problems = Problems::default();
+    for message in messages {
+        let help = "name the folders with --config and --tags".into();
+        problems.push(Problem { severity: Severity::Error, place: None, message, help, second: None });
+    }
+    problems
 }
 
 /// Runs the daemon until `stop` is cancelled. `reload` asks for a reload (SIGHUP); `started` is told where it listens, and gets a
@@ -180,7 +188,6 @@ pub async fn run(
         pki: Arc::new(pki),
         application_uri: fixed.server.application_uri.clone(),
         metrics: Arc::new(Metrics::new()),
-        rejects: Arc::new(webhooks::Rejects::default()),
         ready: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         folders,
@@ -277,8 +284,10 @@ async fn listen(
     let gateway: Arc<dyn crate::serve::Gateway> = Arc::new(Arc::clone(shared));
     let limits = http::Limits { connections: fixed.http.connections, ..http::Limits::default() };
     let mut bound = [None, None];
+    let metrics = Arc::clone(&shared.metrics);
+    let rejects = Arc::new(webhooks::Rejects::observed_by(move |reason| metrics.count_reject(reason)));
     let routers = [
-        (fixed.http.webhooks, webhooks::router(Arc::clone(&gateway), Arc::clone(&shared.rejects)), true),
+        (fixed.http.webhooks, webhooks::router(Arc::clone(&gateway), rejects), true),
         (fixed.http.console, api::router(Arc::clone(&gateway), Arc::clone(&shared.store)), false),
     ];
     for ((address, router, proxied), bound) in routers.into_iter().zip(&mut bound) {
@@ -288,10 +297,7 @@ async fn listen(
         let limits = http::Limits { loopback_is_proxy: proxied, ..limits.clone() };
         tasks.spawn(http::serve(listener, router, limits, tls.clone(), stop.clone()));
     }
-    let settings = opcua::Settings::new(&fixed.server, Arc::clone(&shared.pki), Arc::clone(&shared.metrics));
-    let opcua = opcua::serve(settings, gateway, stop.clone()).await?;
-    tasks.spawn(opcua.finished);
-    Ok(Endpoints { opcua: opcua.url, webhooks: bound[0], console: bound[1] })
+    Ok(Endpoints { opcua: fixed.server.endpoint.clone(), webhooks: bound[0], console: bound[1] })
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
@@ -309,7 +315,7 @@ impl Shared {
             Ok(loaded) => loaded,
             Err(problems) => {
                 shared.config_errors(problems.errors());
-                let words = problems.render(false);
+                let words = render(&problems, false);
                 shared.audit(AuditKind::Reload, by, "refused").await;
                 return Err(words);
             }

@@ -1,0 +1,50 @@
+//! `check`: every problem of the configuration at once, without network.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::{Failure, output::OutputArgs, rendered};
+use crate::{
+    daemon::{Folders, read_config},
+    tag::Names,
+};
+
+/// Reads config and tags and prints every problem with its place and what would be right
+#[derive(clap::Args)]
+#[command(
+    after_help = "Exit status 2 when anything is an error; warnings alone are 0. Works without network.\n\nExamples:\n  annunciator check\n  annunciator check --config new/config --tags new/tags\n  annunciator check --output json"
+)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) fn check(folders: &Folders, args: &CheckArgs) -> Result<String, Failure> {
+    let loaded = read_config(folders, &mut Names::default()).map_err(|problems| Failure::Config(rendered(&problems)))?;
+    let (plan, warnings) = (&loaded.plan, &loaded.warnings);
+    if !warnings.is_empty() {
+        eprint!("{}", rendered(warnings));
+    }
+    let own = plan.tags.iter().filter(|tag| matches!(tag.origin, crate::engine::plan::Origin::System)).count();
+    let system = plan.alarms.iter().filter(|alarm| matches!(alarm.mode, crate::engine::plan::Mode::System)).count();
+    let facts = json!({
+        "tags": plan.tags.len() - own,
+        "alarms": plan.alarms.len() - system,
+        "sources": plan.sources.len(),
+        "users": plan.users.len(),
+        "pipelines": plan.pipelines.len(),
+        "warnings": warnings.warnings(),
+        "errors": 0,
+    });
+    Ok(args.output.print(&facts, |facts| {
+        let mut text = String::from("no errors:");
+        for (place, key) in ["sources", "tags", "alarms", "users", "pipelines"].into_iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            // Writing to a String cannot fail.
+            _ = write!(text, "{comma} {} {key}", facts[key]);
+        }
+        text.push('\n');
+        text
+    }))
+}

@@ -1,0 +1,360 @@
+//! `demo`: the daemon on the shipped configuration with a PLC and a Twilio simulator, and a person with a phone.
+//!
+//! What it tells is what the journal and the audit log say, what the phone got and what the PLC's coils do; nothing of it is a
+//! script. Only the plant's trip and, when nobody types, Alice's answer are ours.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Failure,
+    run::{Asked, Signals},
+};
+use crate::{
+    daemon::{self, Endpoints, Folders, Watch},
+    engine::record::{AuditEntry, AuditKind, JournalEntry, JournalKind},
+    simulate::{
+        modbus_plc::{Event as PlantEvent, Plc, Running as RunningPlc, Trip},
+        twilio::{Event as PhoneEvent, Options, Running as RunningTwilio, Simulator},
+    },
+    store::{AuditQuery, JournalQuery, Store},
+};
+
+/// The first trip after the start.
+const TRIP_AFTER: Duration = Duration::from_secs(3);
+/// Alice answers so long after a text when nobody types.
+const ANSWER_AFTER: Duration = Duration::from_secs(5);
+/// How often the journal is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// Entries of one look.
+const PAGE: u32 = 100;
+/// How long `--once` waits for an acknowledgement.
+const ONCE: Duration = Duration::from_secs(60);
+/// Of the shipped configuration.
+const ALICE: &str = "+12223334444";
+const ALICE_PIN: &str = "4711";
+
+/// The daemon on a built-in plant: PLC, phones and Twilio are simulated on this machine, no account needed
+#[derive(clap::Args)]
+#[command(
+    after_help = "Uses the shipped config/ and tags/, and a store of its own that is removed at the end.\n\nWhile it runs you can type:\n  a text       Alice sends it, such as her PIN 4711, or ?\n  trip         the plant trips again\n  plc off, plc on\n  quit\n\nExamples:\n  annunciator demo\n  annunciator demo --once          ends by itself after one alarm was acknowledged"
+)]
+pub(super) struct DemoArgs {
+    /// Ends by itself after the first alarm was acknowledged, exit status 1 when that takes longer than a minute
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) async fn demo(folders: Folders, args: &DemoArgs) -> Result<String, Failure> {
+    let data = std::env::temp_dir().join(format!("annunciator-demo-{}", std::process::id()));
+    let result = with_data(folders, data.clone(), args).await;
+    if let Err(error) = fs::remove_dir_all(&data)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, folder = %data.display(), "failed to remove the demo's store");
+    }
+    result
+}
+
+async fn with_data(mut folders: Folders, data: PathBuf, args: &DemoArgs) -> Result<String, Failure> {
+    let loopback = ([127, 0, 0, 1], 0).into();
+    let simulator = |error: io::Error| format!("failed to start a simulator: {error}");
+    let plc = Plc::start(loopback).await.map_err(simulator)?;
+    let twilio = Simulator::start(loopback, Options::default()).await.map_err(simulator)?;
+    folders.data = data;
+    folders.env = BTreeMap::from([
+        ("PLC_URL".to_owned(), format!("tcp://{}", plc.addr)),
+        ("TWILIO_BASE_URL".to_owned(), twilio.url()),
+        ("TWILIO_ACCOUNT_SID".to_owned(), Options::default().account_sid),
+        ("TWILIO_AUTH_TOKEN".to_owned(), Options::default().auth_token),
+    ]);
+    let stop = CancellationToken::new();
+    let (started, mut running) = mpsc::channel(1);
+    let (_reload, reload) = mpsc::channel(1);
+    let daemon = tokio::spawn(daemon::run(folders, stop.clone(), reload, move |endpoints, watch: &Watch| {
+        _ = started.try_send((endpoints.clone(), watch.store()));
+    }));
+    let Some((endpoints, store)) = running.recv().await else {
+        return match daemon.await {
+            Ok(Err(error)) => Err(error.into()),
+            _ => Err(Failure::Failed("the daemon ended at once".to_owned())),
+        };
+    };
+    introduce(&endpoints, &plc, &twilio);
+    twilio.set_inbound_url(endpoints.webhooks.map(|address| format!("http://{address}/main/system/twilio-sms/inbound/main")));
+    let done = Story::new(plc, twilio, store, args.once).tell().await;
+    stop.cancel();
+    match daemon.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(error.into()),
+        Err(error) => return Err(Failure::Failed(format!("the daemon ended badly: {error}"))),
+    }
+    if args.once && !done {
+        return Err(Failure::Failed("no alarm was acknowledged within a minute".to_owned()));
+    }
+    Ok(String::new())
+}
+
+fn introduce(endpoints: &Endpoints, plc: &RunningPlc, twilio: &RunningTwilio) {
+    let address = |address: Option<std::net::SocketAddr>| address.map_or("off".to_owned(), |address| format!("http://{address}"));
+    println!("Annunciator demo: one plant, two people, no account");
+    println!("  OPC UA server   {}   (browse it with any client, anonymous, security None)", endpoints.opcua);
+    println!("  HTTP API        {}/api/v1", address(endpoints.console));
+    println!("  webhooks        {}", address(endpoints.webhooks));
+    println!("  simulated PLC   modbus tcp {}", plc.addr);
+    println!("  simulated Twilio {}", twilio.url());
+    println!("Type a text as Alice (her PIN is 4711), or: trip, plc off, plc on, quit\n");
+}
+
+/// The demo while it runs.
+struct Story {
+    plc: Option<RunningPlc>,
+    plc_address: std::net::SocketAddr,
+    twilio: RunningTwilio,
+    store: Arc<Store>,
+    once: bool,
+    began: Instant,
+    /// Numbers of the last entries that were told.
+    journal: i64,
+    audit: i64,
+    trip_at: Option<Instant>,
+    /// When Alice answers by herself; never once somebody has typed.
+    answer_at: Option<Instant>,
+    typed: bool,
+    /// The acknowledgement was told, and the PLC confirmed it.
+    done: bool,
+}
+
+/// What the person at the keyboard wants.
+enum Typed {
+    Trip,
+    PlcOff,
+    PlcOn,
+    Quit,
+    Text(String),
+}
+
+impl Story {
+    fn new(plc: RunningPlc, twilio: RunningTwilio, store: Arc<Store>, once: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            plc_address: plc.addr,
+            plc: Some(plc),
+            twilio,
+            store,
+            once,
+            began: now,
+            journal: 0,
+            audit: 0,
+            trip_at: Some(now + TRIP_AFTER),
+            answer_at: None,
+            typed: false,
+            done: false,
+        }
+    }
+
+    /// Tells what happens until somebody ends it; true when an alarm was acknowledged and the PLC confirmed it.
+    async fn tell(mut self) -> bool {
+        let mut phones = self.twilio.events();
+        let mut plant = self.plc.as_ref().map(|plc| plc.plant.subscribe());
+        let mut keyboard = keyboard();
+        let Ok(mut signals) = Signals::new() else { return false };
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                _ = look.tick() => {
+                    self.tell_records().await;
+                    self.act().await;
+                    if self.once && (self.done || self.began.elapsed() > ONCE) {
+                        break;
+                    }
+                }
+                Ok(event) = phones.recv() => self.tell_phone(&event),
+                Some(event) = next(&mut plant) => self.line("PLC", &plant_words(event)),
+                Some(typed) = keyboard.recv() => match typed {
+                    Typed::Quit => break,
+                    Typed::Trip => self.trip_at = Some(Instant::now()),
+                    Typed::PlcOff => self.stop_plc().await,
+                    Typed::PlcOn => plant = self.start_plc().await.or(plant),
+                    Typed::Text(text) => {
+                        self.typed = true;
+                        self.answer_at = None;
+                        self.text(&text).await;
+                    }
+                },
+                asked = signals.next() => if matches!(asked, Asked::Stop) { break },
+            }
+        }
+        self.done
+    }
+
+    /// The plant trips, and Alice answers, when it is time.
+    async fn act(&mut self) {
+        let now = Instant::now();
+        if self.trip_at.is_some_and(|at| at <= now) {
+            self.trip_at = None;
+            match &self.plc {
+                Some(plc) => plc.plant.trip(Trip::PumpFault),
+                None => self.line("PLC", "is off: nothing can trip"),
+            }
+        }
+        if self.answer_at.is_some_and(|at| at <= now) {
+            self.answer_at = None;
+            self.text(ALICE_PIN).await;
+        }
+    }
+
+    async fn text(&self, text: &str) {
+        if let Err(error) = self.twilio.text(ALICE, None, text).await {
+            self.line("phone", &format!("the text was not sent: {error}"));
+        }
+    }
+
+    async fn stop_plc(&mut self) {
+        if let Some(plc) = self.plc.take() {
+            plc.stop().await;
+            self.line("PLC", "switched off");
+        }
+    }
+
+    async fn start_plc(&mut self) -> Option<broadcast::Receiver<PlantEvent>> {
+        if self.plc.is_some() {
+            return None;
+        }
+        match Plc::start(self.plc_address).await {
+            Ok(plc) => {
+                self.line("PLC", "switched on");
+                let events = plc.plant.subscribe();
+                self.plc = Some(plc);
+                Some(events)
+            }
+            Err(error) => {
+                self.line("PLC", &format!("cannot be switched on: {error}"));
+                None
+            }
+        }
+    }
+
+    fn tell_phone(&mut self, event: &PhoneEvent) {
+        match event {
+            PhoneEvent::Accepted { to, body, .. } => {
+                self.line("phone", &format!("{} gets: {}", holder(to), body.replace('\n', " / ")));
+                if to == ALICE && body.contains('#') && !self.typed && self.answer_at.is_none() {
+                    self.answer_at = Some(Instant::now() + ANSWER_AFTER);
+                }
+            }
+            PhoneEvent::Inbound { from, body, .. } => {
+                let shown = if body.trim() == ALICE_PIN { "her PIN" } else { body };
+                self.line("phone", &format!("{} texts: {shown}", holder(from)));
+            }
+            PhoneEvent::Status { to, status, .. } if status == "delivered" => {
+                self.line("Twilio", &format!("delivered to {}", holder(to)));
+            }
+            PhoneEvent::Status { .. } | PhoneEvent::Webhook { .. } => {}
+        }
+    }
+
+    /// What journal and audit log have got since the last look.
+    async fn tell_records(&mut self) {
+        let journal = self.store.journal(&JournalQuery { limit: Some(PAGE), ..JournalQuery::default() }).await.unwrap_or_default();
+        let audit = self.store.audit(&AuditQuery { limit: Some(PAGE), ..AuditQuery::default() }).await.unwrap_or_default();
+        for entry in journal.iter().rev().filter(|entry| entry.id > self.journal) {
+            self.tell_journal(&entry.entry);
+        }
+        self.journal = journal.first().map_or(self.journal, |entry| entry.id);
+        for entry in audit.iter().rev().filter(|entry| entry.id > self.audit) {
+            self.tell_audit(&entry.entry);
+        }
+        self.audit = audit.first().map_or(self.audit, |entry| entry.id);
+    }
+
+    fn tell_journal(&mut self, entry: &JournalEntry) {
+        let by = if entry.user.is_empty() { String::new() } else { format!(" by {}", entry.user) };
+        let words = match entry.kind {
+            JournalKind::Raised => format!("RAISED {} (priority {})", entry.alarm, entry.priority),
+            JournalKind::Cleared => format!("cleared {}", entry.alarm),
+            JournalKind::Acknowledged => format!("acknowledged{by}: {}", entry.alarm),
+            JournalKind::WriteBack => {
+                self.done |= entry.text.starts_with("confirmed");
+                format!("write-back of {}: {}", entry.alarm, entry.text)
+            }
+            JournalKind::PipelineStarted => format!("pipeline {} starts for {}", entry.text, entry.alarm),
+            JournalKind::PipelineEnded => format!("pipeline ends for {}: {}", entry.alarm, entry.text),
+            JournalKind::NobodyToContact => format!("{}: {}", entry.alarm, entry.text),
+            _ => format!("{:?} {}{by} {}", entry.kind, entry.alarm, entry.text),
+        };
+        self.line("alarm", &words);
+    }
+
+    fn tell_audit(&self, entry: &AuditEntry) {
+        let words = match entry.kind {
+            AuditKind::MessageSent | AuditKind::Answer => format!("text to {} {}", entry.user, entry.result),
+            AuditKind::MessageNotSent => format!("no text to {}: {}", entry.user, entry.result),
+            AuditKind::MessageFailed => format!("text to {} failed: {}", entry.user, entry.result),
+            AuditKind::PinRefused | AuditKind::PinLocked => format!("{}: {}", entry.user, entry.result),
+            _ => return,
+        };
+        self.line("log", &words);
+    }
+
+    fn line(&self, who: &str, words: &str) {
+        println!("{:>7.1} s  {who:<7} {words}", self.began.elapsed().as_secs_f64());
+    }
+}
+
+fn plant_words(event: PlantEvent) -> String {
+    match event {
+        PlantEvent::Tripped(trip) => format!("coil {} rises: {trip:?}", trip.coil()),
+        PlantEvent::Cleared(trip) => format!("coil {} falls: {trip:?}", trip.coil()),
+        PlantEvent::Acknowledged(Some(coil)) => format!("sees the acknowledge coil {coil} rise"),
+        PlantEvent::Acknowledged(None) => "counts one acknowledgement more".to_owned(),
+        PlantEvent::Pump(true) => "the pump starts".to_owned(),
+        PlantEvent::Pump(false) => "the pump stops".to_owned(),
+    }
+}
+
+fn holder(number: &str) -> &str {
+    if number == ALICE { "Alice" } else { number }
+}
+
+async fn next(events: &mut Option<broadcast::Receiver<PlantEvent>>) -> Option<PlantEvent> {
+    match events {
+        Some(events) => match events.recv().await {
+            Ok(event) => Some(event),
+            // The plant has gone with its PLC, or we lag: there will be others.
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// Lines from the keyboard, read on a thread of their own; nothing when standard input is closed.
+fn keyboard() -> mpsc::Receiver<Typed> {
+    let (sender, typed) = mpsc::channel(8);
+    std::thread::spawn(move || {
+        for line in io::stdin().lines().map_while(Result::ok) {
+            let wanted = match line.trim() {
+                "" => continue,
+                "trip" => Typed::Trip,
+                "plc off" => Typed::PlcOff,
+                "plc on" => Typed::PlcOn,
+                "quit" | "q" => Typed::Quit,
+                text => Typed::Text(text.to_owned()),
+            };
+            if sender.blocking_send(wanted).is_err() {
+                return;
+            }
+        }
+        // Without a keyboard the demo goes on; the channel stays open.
+        std::thread::park();
+    });
+    typed
+}

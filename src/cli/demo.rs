@@ -79,24 +79,21 @@ async fn with_data(mut folders: Folders, data: PathBuf, args: &DemoArgs) -> Resu
     let stop = CancellationToken::new();
     let (started, mut running) = mpsc::channel(1);
     let (_reload, reload) = mpsc::channel(1);
-    let daemon = tokio::spawn(daemon::run(folders, stop.clone(), reload, move |endpoints, watch: &Watch| {
+    let daemon = daemon::run(folders, stop.clone(), reload, move |endpoints, watch: &Watch| {
+        // There is room for the one message.
         _ = started.try_send((endpoints.clone(), watch.store()));
-    }));
-    let Some((endpoints, store)) = running.recv().await else {
-        return match daemon.await {
-            Ok(Err(error)) => Err(error.into()),
-            _ => Err(Failure::Failed("the daemon ended at once".to_owned())),
-        };
+    });
+    let story = async {
+        // Without a message the daemon did not start, and says why itself.
+        let Some((endpoints, store)) = running.recv().await else { return true };
+        introduce(&endpoints, &plc, &twilio);
+        twilio.set_inbound_url(endpoints.webhooks.map(|address| format!("http://{address}/main/system/twilio-sms/inbound/main")));
+        let done = Story::new(plc, twilio, store, args.once).tell().await;
+        stop.cancel();
+        done
     };
-    introduce(&endpoints, &plc, &twilio);
-    twilio.set_inbound_url(endpoints.webhooks.map(|address| format!("http://{address}/main/system/twilio-sms/inbound/main")));
-    let done = Story::new(plc, twilio, store, args.once).tell().await;
-    stop.cancel();
-    match daemon.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(error.into()),
-        Err(error) => return Err(Failure::Failed(format!("the daemon ended badly: {error}"))),
-    }
+    let (ended, done) = tokio::join!(daemon, story);
+    ended?;
     if args.once && !done {
         return Err(Failure::Failed("no alarm was acknowledged within a minute".to_owned()));
     }
@@ -266,7 +263,8 @@ impl Story {
     async fn tell_records(&mut self) {
         let journal = self.store.journal(&JournalQuery { limit: Some(PAGE), ..JournalQuery::default() }).await.unwrap_or_default();
         let audit = self.store.audit(&AuditQuery { limit: Some(PAGE), ..AuditQuery::default() }).await.unwrap_or_default();
-        for entry in journal.iter().rev().filter(|entry| entry.id > self.journal) {
+        let told = self.journal;
+        for entry in journal.iter().rev().filter(|entry| entry.id > told) {
             self.tell_journal(&entry.entry);
         }
         self.journal = journal.first().map_or(self.journal, |entry| entry.id);

@@ -22,7 +22,7 @@ use crate::{
         io::{Actor, Via},
         plan::{Plan, Role, Secret},
     },
-    tag::Timestamp,
+    tag::{StatusCode, Timestamp},
 };
 
 /// Hashes computed at once: each takes 19 MiB and a core for some 20 ms.
@@ -58,6 +58,18 @@ pub enum Refusal {
     },
     /// Too many others are being checked.
     Busy,
+}
+
+impl Refusal {
+    /// The OPC UA code for the same.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Denied => StatusCode::BAD_USER_ACCESS_DENIED,
+            Self::SlowDown { .. } => StatusCode::BAD_TOO_MANY_OPERATIONS,
+            Self::Busy => StatusCode::BAD_RESOURCE_UNAVAILABLE,
+        }
+    }
 }
 
 /// Checks passwords and tokens; one for the whole program, so that failures over HTTP slow down OPC UA too.

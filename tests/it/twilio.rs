@@ -23,7 +23,7 @@ use tokio::{
 use crate::support::twilio::{OURS, PERSON, TOKEN, profile, simulator, text, wait_for};
 
 const SERVICE: &str = "MG00000000000000000000000000000001";
-const QUICK: Timeouts = Timeouts { connect: Duration::from_secs(2), total: Duration::from_millis(400) };
+const QUICK: Timeouts = Timeouts { connect: Duration::from_secs(1), total: Duration::from_secs(2) };
 
 fn notifier(profile: TwilioDef) -> Twilio {
     Twilio::with_timeouts(Arc::new(profile), QUICK).unwrap()
@@ -63,7 +63,7 @@ async fn every_fault_has_its_class_and_the_list_tells_the_truth() {
         (fault(FaultKind::Reset, false), "ambiguous", 0),
         (fault(FaultKind::Reset, true), "ambiguous", 1),
         (fault(FaultKind::Truncate, false), "ambiguous", 1),
-        (Some(Fault { delay_ms: 5_000, ..Fault::once(FaultKind::Delay) }), "ambiguous", 1),
+        (Some(Fault { delay_ms: 20_000, ..Fault::once(FaultKind::Delay) }), "ambiguous", 1),
     ];
     for (row, (fault, expected, there)) in (1..).zip(rows) {
         let message = text(row, &format!("case {row}"));

@@ -1,6 +1,7 @@
 //! The webhook listener: what Twilio (the simulator, and Twilio's own helper library) sends, and what it must refuse.
 
 use std::{
+    path::Path,
     process::Command,
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
@@ -287,16 +288,11 @@ async fn a_status_is_copied_and_signed_for_its_second_reader() {
 
 #[tokio::test]
 async fn tls_is_served_from_certificate_and_key_files() {
-    let folder = tempfile::tempdir().unwrap();
-    let pki = annunciator::pki::Pki::open(folder.path()).unwrap();
-    let own = pki.own("urn:annunciator:test", &["127.0.0.1".to_owned()]).unwrap();
-    let der = std::fs::read(&own.certificate_file).unwrap();
-    let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &der);
-    let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
-    let certificate = folder.path().join("cert.pem");
-    std::fs::write(&certificate, pem).unwrap();
-    let config = tls(&certificate, &own.key_file).unwrap();
-    assert!(tls(&own.key_file, &certificate).unwrap_err().contains("cert.pem"), "a mix-up names the file");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+    let (certificate, key) = (folder.join("loopback.cert.pem"), folder.join("loopback.key.pem"));
+    let config = tls(&certificate, &key).unwrap();
+    assert!(tls(&certificate, &certificate).unwrap_err().contains("loopback.cert.pem"), "a mix-up names the file");
+    assert!(tls(&folder.join("none.pem"), &key).unwrap_err().contains("none.pem"));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
@@ -305,7 +301,7 @@ async fn tls_is_served_from_certificate_and_key_files() {
     let routes = router(Recorder::new(Vec::new()), Arc::default());
     tokio::spawn(serve(listener, routes, Limits::default(), Some(config), stop));
     let _ = http();
-    let root = reqwest::Certificate::from_der(&der).unwrap();
+    let root = reqwest::Certificate::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).timeout(BOUND).build().unwrap();
     assert_eq!(client.get(&url).send().await.unwrap().status().as_u16(), 404);
     assert!(http().get(&url).send().await.is_err(), "a client that does not trust it");

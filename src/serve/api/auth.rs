@@ -121,6 +121,9 @@ async fn caller(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
         Err(tag::StatusCode::BAD_TOO_MANY_OPERATIONS) => {
             Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many failed log-ins: wait a minute, then try again"))
         }
+        Err(tag::StatusCode::BAD_RESOURCE_UNAVAILABLE) => {
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many log-ins are being checked: try again in a few seconds"))
+        }
         Err(_) => Err(Problem::unauthorized("user name or password is wrong")),
     }
 }

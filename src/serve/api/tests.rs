@@ -51,6 +51,7 @@ impl Gateway for Plant {
                 "viewer" => Role::Viewer,
                 "operator" => Role::Operator,
                 "engineer" => Role::Engineer,
+                "busy" => return Err(tag::StatusCode::BAD_RESOURCE_UNAVAILABLE),
                 "guessed" => return Err(tag::StatusCode::BAD_TOO_MANY_OPERATIONS),
                 _ => return Err(tag::StatusCode::BAD_USER_ACCESS_DENIED),
             };
@@ -282,8 +283,9 @@ async fn every_route_refuses_who_may_not() {
         }
     }
     assert_eq!(*bench.plant.asked.lock().unwrap(), [], "nothing was done for a request without a body");
-    let (status, _) = bench.ask("GET", "/api/v1/tags", "guessed", None).await;
-    assert_eq!(status, 429);
+    for (who, expected) in [("guessed", 429), ("busy", 503)] {
+        assert_eq!(bench.ask("GET", "/api/v1/tags", who, None).await.0, expected);
+    }
 }
 
 #[tokio::test]

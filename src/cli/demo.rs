@@ -261,7 +261,8 @@ impl Story {
 
     /// What journal and audit log have got since the last look.
     async fn tell_records(&mut self) {
-        let journal = self.store.journal(&JournalQuery { limit: Some(PAGE), ..JournalQuery::default() }).await.unwrap_or_default();
+        let journal =
+            self.store.journal(&JournalQuery { limit: Some(PAGE), ..JournalQuery::default() }).await.unwrap_or_default();
         let audit = self.store.audit(&AuditQuery { limit: Some(PAGE), ..AuditQuery::default() }).await.unwrap_or_default();
         let told = self.journal;
         for entry in journal.iter().rev().filter(|entry| entry.id > told) {

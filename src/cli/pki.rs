@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{Failure, output::{OutputArgs, table}};
+use super::{
+    Failure,
+    output::{OutputArgs, table},
+};
 use crate::pki::{Listed, Pki};
 
 /// The OPC UA trust list, shared by our server and our client
@@ -35,10 +38,8 @@ pub(super) fn pki(data: &Path, command: &PkiCommand) -> Result<String, Failure> 
     let pki = Pki::open(data.join("pki")).map_err(|error| format!("failed to open the PKI folder: {error}"))?;
     match command {
         PkiCommand::List(args) => {
-            let json = serde_json::Value::from_iter(pki.list().iter().map(to_json));
-            Ok(args.output.print(&json, |_| {
-                table(&["Folder", "Thumbprint", "Subject", "Until"], pki.list().iter().map(row))
-            }))
+            let json: serde_json::Value = pki.list().iter().map(to_json).collect();
+            Ok(args.output.print(&json, |_| table(&["Folder", "Thumbprint", "Subject", "Until"], pki.list().iter().map(row))))
         }
         PkiCommand::Trust(args) => Ok(moved("trusted", &pki.trust(&args.thumbprint)?)),
         PkiCommand::Reject(args) => Ok(moved("rejected", &pki.reject(&args.thumbprint)?)),

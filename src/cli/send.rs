@@ -37,7 +37,8 @@ pub(super) async fn send(plan: &Plan, args: &SendArgs) -> Result<String, Failure
     let to = people::normalise(&args.number, plan.people.default_region.as_deref())?;
     let size = gsm::measure(&args.message);
     // No row of the outbox has the number 0, so that a delivery report of this text is nobody's.
-    let message = Outgoing { row: OutboxId(0), twilio: twilio.name.clone(), channel: Channel::Sms, to, body: args.message.clone() };
+    let message =
+        Outgoing { row: OutboxId(0), twilio: twilio.name.clone(), channel: Channel::Sms, to, body: args.message.clone() };
     let accepted = Twilio::new(Arc::clone(&twilio))?.send(&message).await.map_err(|failure| refused(&failure))?;
     let facts = json!({ "sid": accepted.sid, "status": accepted.status, "segments": size.segments, "to": message.to });
     Ok(args.output.print(&facts, |_| {
@@ -49,7 +50,9 @@ pub(super) async fn send(plan: &Plan, args: &SendArgs) -> Result<String, Failure
 fn choose(plan: &Plan, name: Option<&str>) -> Result<Arc<TwilioDef>, String> {
     let names = || plan.twilio.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     match name {
-        Some(name) => plan.twilio.get(name).cloned().ok_or_else(|| format!("there is no Twilio profile {name}; there are: {}", names())),
+        Some(name) => {
+            plan.twilio.get(name).cloned().ok_or_else(|| format!("there is no Twilio profile {name}; there are: {}", names()))
+        }
         None => plan.twilio.values().next().cloned().ok_or_else(|| "the configuration has no [[twilio]]".to_owned()),
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
-    inbox::{Message, Taken},
+    inbox::{Message, Query, Taken},
 };
 use crate::{
     clock,
@@ -181,7 +181,7 @@ impl Core {
         &mut self,
         effects: Effects,
         waiting: Vec<Waiting>,
-        queries: Vec<Box<dyn FnOnce(&Engine) + Send>>,
+        queries: Vec<Query>,
         oldest_sample: Option<Instant>,
     ) {
         let (records, effects): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| matches!(effect, Effect::Record(_)));

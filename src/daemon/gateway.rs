@@ -123,7 +123,9 @@ impl Gateway for Arc<Shared> {
         }
         self.metrics.set_tags(tags);
         let depth = |name: &str| plan.system.get(name).map(|tag| self.table.read(tag).value);
-        if let Some(depth) = depth("Twilio/OutboxDepth").and_then(|value| value.as_i128()).and_then(|value| i64::try_from(value).ok()) {
+        if let Some(depth) =
+            depth("Twilio/OutboxDepth").and_then(|value| value.as_i128()).and_then(|value| i64::try_from(value).ok())
+        {
             self.metrics.outbox_depth.set(depth);
         }
         if let Some(oldest) = depth("Twilio/OldestUnsentSeconds").and_then(|value| value.as_f64()) {

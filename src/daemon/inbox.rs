@@ -14,16 +14,15 @@ use std::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    engine::{
-        Engine,
-        io::Input,
-        record::Record,
-    },
+    engine::{Engine, io::Input, record::Record},
     tag::Sample,
 };
 
 /// Samples that may wait.
 pub(super) const MAX_SAMPLES: usize = 500_000;
+
+/// A look at the engine.
+pub(super) type Query = Box<dyn FnOnce(&Engine) + Send>;
 
 /// One thing for the engine's task.
 pub(super) enum Message {
@@ -32,7 +31,7 @@ pub(super) enum Message {
     /// For the engine, and somebody waits for it to be durable.
     Durable(Input, oneshot::Sender<Result<(), ()>>),
     /// A look at the engine's state.
-    Query(Box<dyn FnOnce(&Engine) + Send>),
+    Query(Query),
     /// Records that are not the engine's; answered once they are committed.
     Records(Vec<Record>, oneshot::Sender<Result<(), ()>>),
 }

@@ -1,6 +1,10 @@
 //! Carries the engine's sends and lookups to Twilio, and asks Twilio for what it cannot tell us on a site without webhooks.
 
-use std::{collections::BTreeMap, sync::Arc, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 

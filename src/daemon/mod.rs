@@ -409,7 +409,7 @@ impl Shared {
     }
 
     /// Zero to one, for jitter.
-    fn chance(&self) -> f64 {
+    fn chance() -> f64 {
         let mut bytes = [0; 2];
         // Without random numbers there is no jitter, which only matters to many that reconnect at once.
         _ = getrandom::fill(&mut bytes);

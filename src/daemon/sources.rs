@@ -58,8 +58,11 @@ impl Sources {
         };
         let gone: Vec<(Arc<str>, Running)> = {
             let mut running = lock(&self.running);
-            let names: Vec<Arc<str>> =
-                running.iter().filter(|(name, running)| !keep(name, running.fingerprint)).map(|(name, _)| Arc::clone(name)).collect();
+            let names: Vec<Arc<str>> = running
+                .iter()
+                .filter(|(name, running)| !keep(name, running.fingerprint))
+                .map(|(name, _)| Arc::clone(name))
+                .collect();
             names.into_iter().filter_map(|name| running.remove(&name).map(|gone| (name, gone))).collect()
         };
         for (name, gone) in gone {
@@ -178,7 +181,13 @@ impl Sink {
 async fn supervise(shared: Arc<Shared>, def: Arc<SourceDef>, tags: Arc<[SourceTag]>, stop: CancellationToken) {
     let mut source = shared.driver(&def);
     let stats = Arc::new(SourceStats::default());
-    let mut state = State { def: Arc::clone(&def), tags: Arc::clone(&tags), stats: Arc::clone(&stats), reconnects: 0, reads: (0, Instant::now()) };
+    let mut state = State {
+        def: Arc::clone(&def),
+        tags: Arc::clone(&tags),
+        stats: Arc::clone(&stats),
+        reconnects: 0,
+        reads: (0, Instant::now()),
+    };
     let mut back_off = FIRST_BACK_OFF;
     let mut down = false;
     shared.metrics.set_source(&def.name, false);
@@ -199,7 +208,7 @@ async fn supervise(shared: Arc<Shared>, def: Arc<SourceDef>, tags: Arc<[SourceTa
         shared.take_samples(lost(&shared, &tags));
         shared.inbox.input(Input::SourceDown { source: Arc::clone(&def.name), error: reason.clone() });
         state.publish(&shared, false, &reason);
-        let wait = back_off + back_off.mul_f64(shared.chance() * 0.5);
+        let wait = back_off + back_off.mul_f64(Shared::chance() * 0.5);
         back_off = (back_off * 2).min(LONGEST_BACK_OFF);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -211,7 +220,12 @@ async fn supervise(shared: Arc<Shared>, def: Arc<SourceDef>, tags: Arc<[SourceTa
 }
 
 /// One session; `None` when it was asked to stop, else why it ended.
-async fn session(shared: &Arc<Shared>, source: &mut Box<dyn Source>, state: &mut State, stop: &CancellationToken) -> Option<String> {
+async fn session(
+    shared: &Arc<Shared>,
+    source: &mut Box<dyn Source>,
+    state: &mut State,
+    stop: &CancellationToken,
+) -> Option<String> {
     let (sender, requests) = mpsc::channel(MAX_REQUESTS);
     let sink = Arc::new(Sink {
         shared: Arc::clone(shared),
@@ -324,7 +338,11 @@ fn lost(shared: &Shared, tags: &[SourceTag]) -> Vec<Sample> {
         Some(Sample {
             tag: tag.def.id,
             value: if hold { reading.value } else { Value::Null },
-            status: if hold { StatusCode::UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE } else { StatusCode::BAD_NO_COMMUNICATION },
+            status: if hold {
+                StatusCode::UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE
+            } else {
+                StatusCode::BAD_NO_COMMUNICATION
+            },
             source_time: now,
         })
     };

@@ -102,6 +102,7 @@ impl TagTable {
                 let bits = cell.bits.load(Ordering::Relaxed);
                 let status_and_kind = cell.status_and_kind.load(Ordering::Relaxed);
                 let source_time = cell.source_time.load(Ordering::Relaxed);
+                #[allow(clippy::cast_possible_truncation)] // Eight bits stand there.
                 let kind = (status_and_kind >> 32) as u8;
                 let on_heap = if kind == HEAP { segment.heap_value(tag) } else { None };
                 fence(Ordering::Acquire);
@@ -167,6 +168,7 @@ impl TagTable {
 }
 
 impl Segment {
+    #[allow(clippy::unnecessary_box_returns)] // The table holds boxes, so that one without segments is small.
     fn new() -> Box<Self> {
         Box::new(Self {
             cells: (0..SEGMENT).map(|_| Cell::default()).collect(),

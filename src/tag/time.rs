@@ -73,12 +73,16 @@ impl From<std::time::SystemTime> for Timestamp {
     }
 }
 
+/// A duration in 100 ns steps, saturating.
+fn ticks(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos() / 100).unwrap_or(i64::MAX)
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        let ticks = i64::try_from(duration.as_nanos() / 100).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(ticks))
+        Self(self.0.saturating_add(ticks(duration)))
     }
 }
 
@@ -86,8 +90,7 @@ impl Sub<Duration> for Timestamp {
     type Output = Self;
 
     fn sub(self, duration: Duration) -> Self {
-        let ticks = i64::try_from(duration.as_nanos() / 100).unwrap_or(i64::MAX);
-        Self(self.0.saturating_sub(ticks))
+        Self(self.0.saturating_sub(ticks(duration)))
     }
 }
 

@@ -69,6 +69,12 @@ impl Context<'_> {
         });
     }
 
+    fn is_noted_within(&self, span: &Range<usize>) -> bool {
+        let problems = self.problems.borrow();
+        let mut places = problems.list.iter().filter_map(|problem| problem.place.as_ref());
+        places.any(|place| place.file == self.file && span.start <= place.span.start && place.span.end <= span.end)
+    }
+
     fn substitute(&self, raw: &str, span: &Range<usize>) -> Option<String> {
         if !raw.contains("${") {
             return Some(raw.to_owned());
@@ -114,8 +120,8 @@ impl<'a> Section<'a> {
     }
 
     fn mismatch(&self, key: &str, found: &toml::Spanned<DeValue<'_>>, expected: &str) {
-        // An empty place is where the parser found nothing; that was noted as an error of syntax.
-        if found.span().is_empty() {
+        // What the parser made of a mistake in syntax is not worth a second problem.
+        if found.span().is_empty() || self.context.is_noted_within(&found.span()) {
             return;
         }
         self.error(found.span(), format!("`{key}` must be {expected}, found {}", describe(found.get_ref())), "");

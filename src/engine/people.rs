@@ -186,7 +186,8 @@ pub fn normalise(number: &str, region: Option<&str>) -> Result<String, String> {
         Some(number.trim()).filter(|number| number.len() <= LONGEST).and_then(|number| phonenumber::parse(region, number).ok());
     // The same happens behind an international prefix (011, 00), and to digits that are taken for another country's code: such
     // a number must be written with its +.
-    let home = region.and_then(|region| phonenumber::metadata::DATABASE.by_id(region.as_ref())).map(|home| home.country_code());
+    let home =
+        region.and_then(|region| phonenumber::metadata::DATABASE.by_id(region.as_ref())).map(phonenumber::Metadata::country_code);
     let parsed = parsed.filter(|parsed| home.is_none_or(|home| parsed.code().value() == home));
     parsed.map(|parsed| parsed.format().mode(phonenumber::Mode::E164).to_string()).ok_or_else(words)
 }

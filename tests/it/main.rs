@@ -1,6 +1,5 @@
 //! The program with real peers on loopback: one binary for all of them.
 
-mod docs;
 mod modbus;
 mod opcua_client;
 mod shipped;

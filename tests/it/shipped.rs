@@ -158,3 +158,20 @@ fn the_documentation_names_keys_that_exist() {
     assert!(blocks >= 5, "the documentation has hardly any TOML: {blocks}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn every_link_in_the_documentation_leads_somewhere() {
+    let mut pages: Vec<_> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].iter().map(|page| root().join(page)).collect();
+    pages.extend(fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut links = 0;
+    for page in pages.iter().filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if !link.is_empty() && !link.contains("://") {
+                links += 1;
+                assert!(page.parent().unwrap().join(link).exists(), "{} links to {link}", page.display());
+            }
+        }
+    }
+    assert!(links >= 10, "the documentation has hardly any links: {links}");
+}

@@ -19,6 +19,7 @@ use super::{
     run::{Asked, Signals},
 };
 use crate::{
+    clock,
     daemon::{self, Endpoints, Folders, Watch},
     engine::record::{AuditEntry, AuditKind, JournalEntry, JournalKind},
     simulate::{
@@ -26,6 +27,7 @@ use crate::{
         twilio::{Event as PhoneEvent, Options, Running as RunningTwilio, Simulator},
     },
     store::{AuditQuery, JournalQuery, Store},
+    tag::Timestamp,
 };
 
 /// The first trip after the start.
@@ -33,7 +35,9 @@ const TRIP_AFTER: Duration = Duration::from_secs(3);
 /// Alice answers so long after a text when nobody types.
 const ANSWER_AFTER: Duration = Duration::from_secs(5);
 /// How often the journal is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(100);
+/// Lines wait so long before they are printed, so that what phone, PLC and records say stands in the order in which it happened.
+const SETTLE: Duration = Duration::from_millis(400);
 /// Entries of one look.
 const PAGE: u32 = 100;
 /// How long `--once` waits for an acknowledgement.
@@ -41,6 +45,8 @@ const ONCE: Duration = Duration::from_secs(60);
 /// Of the shipped configuration.
 const ALICE: &str = "+12223334444";
 const ALICE_PIN: &str = "4711";
+/// Shown when they rise, by their names under `System/Gateway/Twilio/`.
+const COUNTERS: [&str; 2] = ["MessagesSent", "MessagesReceived"];
 
 /// The daemon on a built-in plant: PLC, phones and Twilio are simulated on this machine, no account needed
 #[derive(clap::Args)]
@@ -81,14 +87,14 @@ async fn with_data(mut folders: Folders, data: PathBuf, args: &DemoArgs) -> Resu
     let (_reload, reload) = mpsc::channel(1);
     let daemon = daemon::run(folders, stop.clone(), reload, move |endpoints, watch: &Watch| {
         // There is room for the one message.
-        _ = started.try_send((endpoints.clone(), watch.store()));
+        _ = started.try_send((endpoints.clone(), watch.clone()));
     });
     let story = async {
         // Without a message the daemon did not start, and says why itself.
-        let Some((endpoints, store)) = running.recv().await else { return true };
+        let Some((endpoints, watch)) = running.recv().await else { return true };
         introduce(&endpoints, &plc, &twilio);
         twilio.set_inbound_url(endpoints.webhooks.map(|address| format!("http://{address}/main/system/twilio-sms/inbound/main")));
-        let done = Story::new(plc, twilio, store, args.once).tell().await;
+        let done = Story::new(plc, twilio, watch, args.once).tell().await;
         stop.cancel();
         done
     };
@@ -117,8 +123,13 @@ struct Story {
     plc_address: std::net::SocketAddr,
     twilio: RunningTwilio,
     store: Arc<Store>,
+    watch: Watch,
+    counters: [i128; 2],
     once: bool,
     began: Instant,
+    start: Timestamp,
+    /// Lines to come, by the time that they tell of.
+    lines: Vec<(Timestamp, String)>,
     /// Numbers of the last entries that were told.
     journal: i64,
     audit: i64,
@@ -140,15 +151,19 @@ enum Typed {
 }
 
 impl Story {
-    fn new(plc: RunningPlc, twilio: RunningTwilio, store: Arc<Store>, once: bool) -> Self {
+    fn new(plc: RunningPlc, twilio: RunningTwilio, watch: Watch, once: bool) -> Self {
         let now = Instant::now();
         Self {
             plc_address: plc.addr,
             plc: Some(plc),
             twilio,
-            store,
+            store: watch.store(),
+            watch,
+            counters: [0; 2],
             once,
             began: now,
+            start: clock::now(),
+            lines: Vec::new(),
             journal: 0,
             audit: 0,
             trip_at: Some(now + TRIP_AFTER),
@@ -170,12 +185,13 @@ impl Story {
                 _ = look.tick() => {
                     self.tell_records().await;
                     self.act().await;
+                    self.print(clock::now() - SETTLE);
                     if self.once && (self.done || self.began.elapsed() > ONCE) {
                         break;
                     }
                 }
                 Ok(event) = phones.recv() => self.tell_phone(&event),
-                Some(event) = next(&mut plant) => self.line("PLC", &plant_words(event)),
+                Some(event) = next(&mut plant) => self.now("PLC", &plant_words(event)),
                 Some(typed) = keyboard.recv() => match typed {
                     Typed::Quit => break,
                     Typed::Trip => self.trip_at = Some(Instant::now()),
@@ -190,6 +206,8 @@ impl Story {
                 asked = signals.next() => if matches!(asked, Asked::Stop) { break },
             }
         }
+        self.tell_records().await;
+        self.print(Timestamp::from_ticks(i64::MAX));
         self.done
     }
 
@@ -199,8 +217,8 @@ impl Story {
         if self.trip_at.is_some_and(|at| at <= now) {
             self.trip_at = None;
             match &self.plc {
-                Some(plc) => plc.plant.trip(Trip::PumpFault),
-                None => self.line("PLC", "is off: nothing can trip"),
+                Some(plc) => plc.plant.trip(Trip::TankHighHigh),
+                None => self.now("PLC", "is off: nothing can trip"),
             }
         }
         if self.answer_at.is_some_and(|at| at <= now) {
@@ -209,16 +227,16 @@ impl Story {
         }
     }
 
-    async fn text(&self, text: &str) {
+    async fn text(&mut self, text: &str) {
         if let Err(error) = self.twilio.text(ALICE, None, text).await {
-            self.line("phone", &format!("the text was not sent: {error}"));
+            self.now("phone", &format!("the text was not sent: {error}"));
         }
     }
 
     async fn stop_plc(&mut self) {
         if let Some(plc) = self.plc.take() {
             plc.stop().await;
-            self.line("PLC", "switched off");
+            self.now("PLC", "switched off");
         }
     }
 
@@ -228,13 +246,13 @@ impl Story {
         }
         match Plc::start(self.plc_address).await {
             Ok(plc) => {
-                self.line("PLC", "switched on");
+                self.now("PLC", "switched on");
                 let events = plc.plant.subscribe();
                 self.plc = Some(plc);
                 Some(events)
             }
             Err(error) => {
-                self.line("PLC", &format!("cannot be switched on: {error}"));
+                self.now("PLC", &format!("cannot be switched on: {error}"));
                 None
             }
         }
@@ -243,17 +261,17 @@ impl Story {
     fn tell_phone(&mut self, event: &PhoneEvent) {
         match event {
             PhoneEvent::Accepted { to, body, .. } => {
-                self.line("phone", &format!("{} gets: {}", holder(to), body.replace('\n', " / ")));
+                self.now("phone", &format!("{} gets: {}", holder(to), body.replace('\n', " / ")));
                 if to == ALICE && body.contains('#') && !self.typed && self.answer_at.is_none() {
                     self.answer_at = Some(Instant::now() + ANSWER_AFTER);
                 }
             }
             PhoneEvent::Inbound { from, body, .. } => {
                 let shown = if body.trim() == ALICE_PIN { "her PIN" } else { body };
-                self.line("phone", &format!("{} texts: {shown}", holder(from)));
+                self.now("phone", &format!("{} texts: {shown}", holder(from)));
             }
             PhoneEvent::Status { to, status, .. } if status == "delivered" => {
-                self.line("Twilio", &format!("delivered to {}", holder(to)));
+                self.now("Twilio", &format!("delivered to {}", holder(to)));
             }
             PhoneEvent::Status { .. } | PhoneEvent::Webhook { .. } => {}
         }
@@ -269,10 +287,25 @@ impl Story {
             self.tell_journal(&entry.entry);
         }
         self.journal = journal.first().map_or(self.journal, |entry| entry.id);
-        for entry in audit.iter().rev().filter(|entry| entry.id > self.audit) {
+        let told = self.audit;
+        for entry in audit.iter().rev().filter(|entry| entry.id > told) {
             self.tell_audit(&entry.entry);
         }
         self.audit = audit.first().map_or(self.audit, |entry| entry.id);
+        self.tell_counters();
+    }
+
+    /// The counters as any OPC UA client reads them.
+    fn tell_counters(&mut self) {
+        let counters = COUNTERS.map(|name| {
+            let reading = self.watch.read(&format!("System/Gateway/Twilio/{name}"));
+            reading.and_then(|reading| reading.value.as_i128()).unwrap_or_default()
+        });
+        if counters != self.counters {
+            self.counters = counters;
+            let words: Vec<String> = COUNTERS.iter().zip(counters).map(|(name, count)| format!("{name} {count}")).collect();
+            self.now("counter", &words.join(", "));
+        }
     }
 
     fn tell_journal(&mut self, entry: &JournalEntry) {
@@ -290,10 +323,10 @@ impl Story {
             JournalKind::NobodyToContact => format!("{}: {}", entry.alarm, entry.text),
             _ => format!("{:?} {}{by} {}", entry.kind, entry.alarm, entry.text),
         };
-        self.line("alarm", &words);
+        self.line(entry.time, "alarm", &words);
     }
 
-    fn tell_audit(&self, entry: &AuditEntry) {
+    fn tell_audit(&mut self, entry: &AuditEntry) {
         let words = match entry.kind {
             AuditKind::MessageSent | AuditKind::Answer => format!("text to {} {}", entry.user, entry.result),
             AuditKind::MessageNotSent => format!("no text to {}: {}", entry.user, entry.result),
@@ -301,11 +334,25 @@ impl Story {
             AuditKind::PinRefused | AuditKind::PinLocked => format!("{}: {}", entry.user, entry.result),
             _ => return,
         };
-        self.line("log", &words);
+        self.line(entry.time, "log", &words);
     }
 
-    fn line(&self, who: &str, words: &str) {
-        println!("{:>7.1} s  {who:<7} {words}", self.began.elapsed().as_secs_f64());
+    fn now(&mut self, who: &str, words: &str) {
+        self.line(clock::now(), who, words);
+    }
+
+    fn line(&mut self, time: Timestamp, who: &str, words: &str) {
+        let at = time.since(self.start).as_secs_f64();
+        self.lines.push((time, format!("{at:>7.1} s  {who:<7} {words}")));
+    }
+
+    /// Prints what happened until `until`.
+    fn print(&mut self, until: Timestamp) {
+        self.lines.sort_by_key(|(time, _)| *time);
+        let ready = self.lines.partition_point(|(time, _)| *time <= until);
+        for (_, line) in self.lines.drain(..ready) {
+            println!("{line}");
+        }
     }
 }
 

@@ -418,6 +418,7 @@ impl Shared {
 }
 
 /// A look at a running daemon, for `demo`.
+#[derive(Clone)]
 pub struct Watch(Arc<Shared>);
 
 impl Watch {

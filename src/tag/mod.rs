@@ -12,6 +12,6 @@ mod value;
 
 pub use names::{InvalidPath, Names, TagId, TagPath};
 pub use quality::StatusCode;
-pub use table::{Reading, Sample, TagTable};
+pub use table::{BLOCK, Reading, Sample, TagTable};
 pub use time::Timestamp;
 pub use value::{DataType, ParseDataTypeError, Rank, Structure, Value, ValueType};

@@ -2,6 +2,7 @@
 
 mod modbus;
 mod opcua_client;
+mod opcua_server;
 mod shipped;
 mod simulator;
 mod support;

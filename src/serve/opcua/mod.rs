@@ -1,1 +1,430 @@
-//! (to be built)
+//! The OPC UA server: our own services over the library's types and cryptography (SPEC section 5).
+//!
+//! A connection is one task, a session is nobody's, the address space is immutable and exchanged whole on a reload, values are
+//! read from the tag table. Deliberately absent until a later issue: Part 9 and events, history, node management, RegisterNodes,
+//! TransferSubscriptions, X.509 users.
+
+mod attributes;
+mod browse;
+mod call;
+mod channel;
+mod connection;
+mod decode;
+mod discovery;
+mod frame;
+mod limits;
+mod live;
+mod login;
+mod ns0;
+mod read;
+mod send;
+mod session;
+mod space;
+mod subscribe;
+mod units;
+mod wire;
+mod write;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+pub use limits::Limits;
+pub use opcua::crypto::SecurityPolicy;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{attributes::View, session::Sessions, space::Space, subscribe::Counts};
+use super::Gateway;
+use crate::{
+    clock,
+    config::ServerSettings,
+    engine::plan::Role,
+    pki::{OwnCertificate, Pki},
+    tag::Timestamp,
+};
+
+/// How often sessions that no connection looks after are looked at.
+const SWEEP: Duration = Duration::from_millis(250);
+/// How long the listener waits after it could not accept, for instance without free file handles.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// `[server]` (SPEC 3).
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; `None` for the host and port of `endpoint`.
+    pub bind: Option<SocketAddr>,
+    /// What clients are told to connect to: `opc.tcp://host:port/path`. Port 0 stands for the port that was bound; a wildcard
+    /// host for the one that the client used.
+    pub endpoint: String,
+    /// Names this installation; also in its certificate.
+    pub application_uri: String,
+    /// Shown to people who choose a server.
+    pub application_name: String,
+    /// What is offered. Without `None` here a channel without security still answers GetEndpoints and FindServers.
+    pub security: Vec<SecurityPolicy>,
+    /// What an anonymous user may do; `None` lets none in.
+    pub anonymous: Option<Role>,
+    /// Own certificate and trust list.
+    pub pki: PathBuf,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// What the configuration says; `pki` is the folder below `--data`.
+    #[must_use]
+    pub fn new(server: &ServerSettings, pki: PathBuf) -> Self {
+        let limits = &server.limits;
+        let whole = |count: u32| count as usize;
+        let calls = whole(limits.operations_per_call);
+        let defaults = Limits::default();
+        Self {
+            endpoint: server.endpoint.clone(),
+            application_uri: server.application_uri.clone(),
+            application_name: server.application_name.clone(),
+            security: server.security.iter().map(|policy| policy_of(*policy)).collect(),
+            anonymous: server.anonymous,
+            pki,
+            limits: Limits {
+                connections: whole(limits.connections),
+                connections_per_peer: whole(limits.connections).min(defaults.connections_per_peer),
+                sessions: whole(limits.sessions),
+                subscriptions_per_session: whole(limits.subscriptions_per_session),
+                items_per_subscription: whole(limits.items_per_subscription),
+                items: whole(limits.items),
+                nodes_per_read: calls,
+                nodes_per_write: calls.min(defaults.nodes_per_write),
+                nodes_per_browse: calls.min(defaults.nodes_per_browse),
+                paths_per_translate: calls.min(defaults.paths_per_translate),
+                items_per_call: calls,
+                message: whole(limits.message_size),
+                chunks: whole(limits.chunks),
+                ..defaults
+            },
+            ..Self::default()
+        }
+    }
+}
+
+const fn policy_of(policy: crate::config::SecurityPolicy) -> SecurityPolicy {
+    use crate::config::SecurityPolicy as Configured;
+    match policy {
+        Configured::None => SecurityPolicy::None,
+        Configured::Basic256Sha256 => SecurityPolicy::Basic256Sha256,
+        Configured::Aes128Sha256RsaOaep => SecurityPolicy::Aes128Sha256RsaOaep,
+        Configured::Aes256Sha256RsaPss => SecurityPolicy::Aes256Sha256RsaPss,
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            bind: None,
+            endpoint: "opc.tcp://127.0.0.1:4840/annunciator".into(),
+            application_uri: "urn:annunciator:server".into(),
+            application_name: "Annunciator".into(),
+            security: vec![
+                SecurityPolicy::Basic256Sha256,
+                SecurityPolicy::Aes128Sha256RsaOaep,
+                SecurityPolicy::Aes256Sha256RsaPss,
+            ],
+            anonymous: None,
+            pki: "pki".into(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why the server did not start; fits after "failed to …".
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A server that runs until its token is cancelled.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it tells clients to connect to.
+    pub endpoint: String,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Resolves when the listener and all connections have ended, some time after the token was cancelled.
+    pub async fn ended(self) {
+        let _ = self.task.await;
+    }
+}
+
+/// Everything that connections share.
+struct Server {
+    settings: Settings,
+    endpoint: Endpoint,
+    gateway: Arc<dyn Gateway>,
+    space: ArcSwap<Space>,
+    own: Arc<OwnCertificate>,
+    pki: Pki,
+    started: Timestamp,
+    sessions: Sessions,
+    counts: Arc<Counts>,
+    keys: Semaphore,
+    peers: Mutex<HashMap<IpAddr, usize>>,
+    last_channel: AtomicU32,
+    last_token: AtomicU32,
+    last_session: AtomicU32,
+}
+
+/// Starts the server.
+///
+/// # Errors
+/// When the endpoint is no `opc.tcp` URL, the address cannot be bound, or the PKI folder cannot be used.
+pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: CancellationToken) -> Result<Running, StartError> {
+    let mut endpoint = Endpoint::parse(&settings.endpoint)?;
+    let pki = Pki::open(&settings.pki)
+        .map_err(|error| StartError(format!("open the PKI folder {}: {error}", settings.pki.display())))?;
+    let hosts = endpoint.certificate_hosts();
+    let (own_pki, uri) = (pki.clone(), settings.application_uri.clone());
+    let own = tokio::task::spawn_blocking(move || own_pki.own(&uri, &hosts)).await;
+    let own = own.map_err(|error| StartError(format!("create the server's certificate: {error}")))?.map_err(StartError)?;
+    let listener = bind(&settings, &endpoint).await?;
+    let address = listener.local_addr().map_err(|error| StartError(format!("listen for OPC UA clients: {error}")))?;
+    if endpoint.port == 0 {
+        endpoint.port = address.port();
+    }
+    let plan = gateway.plan();
+    let space = tokio::task::spawn_blocking(move || Space::build(&plan)).await;
+    let space = space.map_err(|error| StartError(format!("build the address space: {error}")))?;
+    tracing::info!(endpoint = %endpoint.url(None), nodes = space.len(), "OPC UA server listens");
+    let url = endpoint.url(None);
+    let server = Arc::new(Server {
+        keys: Semaphore::new(settings.limits.rsa),
+        settings,
+        endpoint,
+        gateway,
+        space: ArcSwap::from_pointee(space),
+        own: Arc::new(own),
+        pki,
+        started: clock::now(),
+        sessions: Sessions::default(),
+        counts: Arc::default(),
+        peers: Mutex::default(),
+        last_channel: AtomicU32::new(0),
+        last_token: AtomicU32::new(0),
+        last_session: AtomicU32::new(0),
+    });
+    let task = tokio::spawn(run(server, listener, stop));
+    Ok(Running { address, endpoint: url, task })
+}
+
+async fn bind(settings: &Settings, endpoint: &Endpoint) -> Result<TcpListener, StartError> {
+    let bound = match settings.bind {
+        Some(address) => TcpListener::bind(address).await,
+        None => TcpListener::bind((endpoint.host.trim_matches(['[', ']']), endpoint.port)).await,
+    };
+    bound.map_err(|error| {
+        let place = settings.bind.map_or_else(|| settings.endpoint.clone(), |address| address.to_string());
+        StartError(format!("listen for OPC UA clients on {place}: {error}; is another server running there?"))
+    })
+}
+
+async fn run(server: Arc<Server>, listener: TcpListener, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let mut plans = server.gateway.plan_changes();
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut has_plans = true;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => server.accept(stream, peer.ip(), &connections, &stop),
+                Err(error) => {
+                    tracing::warn!(%error, "OPC UA connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            changed = plans.changed(), if has_plans => match changed {
+                Ok(()) => {
+                    let plan = Arc::clone(&plans.borrow_and_update());
+                    if let Ok(space) = tokio::task::spawn_blocking(move || Space::build(&plan)).await {
+                        server.space.store(Arc::new(space));
+                    }
+                }
+                Err(_) => has_plans = false,
+            },
+            _ = sweep.tick() => server.sweep(),
+        }
+    }
+    drop(listener);
+    connections.close();
+    let _ = tokio::time::timeout(GOODBYE, connections.wait()).await;
+}
+
+impl Server {
+    fn accept(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, connections: &TaskTracker, stop: &CancellationToken) {
+        let Some(place) = Place::take(self, peer) else {
+            tracing::warn!(%peer, "OPC UA connection refused: too many");
+            return;
+        };
+        let (server, stop) = (Arc::clone(self), stop.clone());
+        connections.spawn(async move {
+            let _place = place;
+            connection::serve(server, stream, peer, stop).await;
+        });
+    }
+
+    /// Ends sessions whose time is over and keeps the subscriptions of the others going that have no connection now.
+    fn sweep(self: &Arc<Self>) {
+        let now = Instant::now();
+        for session in self.sessions.sweep(&self.settings.limits, now) {
+            let mut state = session.state();
+            if let (Some(role), false) = (state.actor.as_ref().map(|actor| actor.role), state.attached) {
+                let view = self.view(role);
+                // Without a connection there is no Publish request to answer.
+                state.subscriptions.tick(now, &view, &mut Vec::new());
+            }
+        }
+    }
+
+    /// The address space for a session of `role`.
+    fn view(self: &Arc<Self>, role: Role) -> View {
+        View { server: Arc::clone(self), space: self.space.load_full(), role }
+    }
+
+    /// Runs `work` with the private key off the reactor, few at a time; `None` when it panics.
+    async fn with_key<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let _turn = self.keys.acquire().await.ok()?;
+        tokio::task::spawn_blocking(work).await.ok()
+    }
+
+    fn next_channel(&self) -> u32 {
+        self.last_channel.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1)
+    }
+
+    fn next_token(&self) -> u32 {
+        self.last_token.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1)
+    }
+
+    fn next_session(&self) -> u32 {
+        self.last_session.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1)
+    }
+
+    /// The endpoint's URL for a client that used `asked`.
+    fn url_for(&self, asked: &str) -> String {
+        self.endpoint.url(Some(asked))
+    }
+}
+
+/// A connection's place among those that are allowed.
+struct Place {
+    server: Arc<Server>,
+    peer: IpAddr,
+}
+
+impl Place {
+    fn take(server: &Arc<Server>, peer: IpAddr) -> Option<Self> {
+        let limits = &server.settings.limits;
+        let mut peers = server.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = peers.values().sum();
+        if all >= limits.connections || peers.get(&peer).is_some_and(|count| *count >= limits.connections_per_peer) {
+            return None;
+        }
+        *peers.entry(peer).or_default() += 1;
+        Some(Self { server: Arc::clone(server), peer })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut peers = self.server.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = peers.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                peers.remove(&self.peer);
+            }
+        }
+    }
+}
+
+/// The parts of an `opc.tcp` URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Endpoint {
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Endpoint {
+    fn parse(url: &str) -> Result<Self, StartError> {
+        let wrong = || StartError(format!("use the endpoint `{url}`: it must be like opc.tcp://127.0.0.1:4840/annunciator"));
+        let rest = url.strip_prefix("opc.tcp://").ok_or_else(wrong)?;
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+            _ => (authority, opcua::core::constants::DEFAULT_OPC_UA_SERVER_PORT),
+        };
+        if host.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self { host: host.into(), port, path: path.into() })
+    }
+
+    fn is_wildcard(&self) -> bool {
+        matches!(&*self.host, "0.0.0.0" | "[::]")
+    }
+
+    fn url(&self, asked: Option<&str>) -> String {
+        let theirs = asked.filter(|_| self.is_wildcard()).and_then(|asked| Self::parse(asked).ok());
+        let host = theirs.map_or_else(|| self.host.clone(), |theirs| theirs.host);
+        format!("opc.tcp://{host}:{}{}", self.port, self.path)
+    }
+
+    fn certificate_hosts(&self) -> Vec<String> {
+        let mut hosts =
+            if self.is_wildcard() { vec!["localhost".into()] } else { vec![self.host.trim_matches(['[', ']']).to_owned()] };
+        hosts.extend(opcua::crypto::hostname().ok());
+        hosts.dedup();
+        hosts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_taken_apart() {
+        let parse = |url: &str| Endpoint::parse(url).map(|endpoint| (endpoint.host, endpoint.port, endpoint.path)).ok();
+        assert_eq!(parse("opc.tcp://127.0.0.1:4840/a/b"), Some(("127.0.0.1".into(), 4840, "/a/b".into())));
+        assert_eq!(parse("opc.tcp://[::1]:1/"), Some(("[::1]".into(), 1, "/".into())));
+        assert_eq!(parse("opc.tcp://plant"), Some(("plant".into(), 4840, String::new())));
+        assert_eq!(parse("http://plant"), None);
+        assert_eq!(parse("opc.tcp://:1"), None);
+        let any = Endpoint::parse("opc.tcp://0.0.0.0:4840/x").unwrap();
+        assert_eq!(any.url(Some("opc.tcp://gateway.example:4841")), "opc.tcp://gateway.example:4840/x");
+    }
+}

@@ -1,6 +1,7 @@
 //! What the integration tests share: third-party peers, and child processes that end with their test.
 
 pub mod peers;
+pub mod plant;
 pub mod process;
 pub mod source;
 pub mod twilio;

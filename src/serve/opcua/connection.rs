@@ -1,0 +1,482 @@
+//! One TCP connection: from HEL to its end, one task. Requests are answered in order, except Publish and those that wait for a
+//! device or a person, which run beside it and go on when the client leaves.
+
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Instant};
+
+use bytes::{Bytes, BytesMut};
+use opcua::crypto::SecurityPolicy;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Server,
+    attributes::View,
+    browse, call,
+    channel::{AsymmetricHeader, Channel, Opening, certificate},
+    decode::{RequestHeader, Service},
+    discovery,
+    frame::{self, Agreed, Frame, Kind, status},
+    login::{self, Through},
+    read, send,
+    session::{Session, status as session_status},
+    subscribe::{Reply, services},
+    wire::{Malformed, Reader},
+    write,
+};
+use crate::{clock, engine::io::Actor, pki::Trust, tag::StatusCode};
+
+/// A response in the making.
+pub type Job = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
+
+/// A finished job: request id and response.
+type Done = (u32, Vec<u8>);
+
+/// Bytes that are read at a time.
+const READ: usize = 16 * 1024;
+/// Bytes of finished responses after which they are sent before more requests are looked at.
+const SEND_SOON: usize = 256 * 1024;
+
+/// Why a connection ends: what ERR says, if anything.
+enum End {
+    /// The client is gone or has said goodbye.
+    Quiet,
+    /// It broke a rule.
+    Error(StatusCode),
+}
+
+impl From<StatusCode> for End {
+    fn from(status: StatusCode) -> Self {
+        Self::Error(status)
+    }
+}
+
+/// Half-received message.
+struct Partial {
+    request_id: u32,
+    body: Vec<u8>,
+    chunks: usize,
+}
+
+struct Connection {
+    server: Arc<Server>,
+    stream: TcpStream,
+    peer: IpAddr,
+    received: BytesMut,
+    out: Vec<u8>,
+    agreed: Option<Agreed>,
+    channel: Option<Channel>,
+    partial: Option<Partial>,
+    /// Sessions whose subscriptions this connection looks after.
+    sessions: Vec<Arc<Session>>,
+    /// Until when the next step of the handshake must be done; `None` once a session was activated.
+    handshake: Option<Instant>,
+    done_sender: mpsc::Sender<Done>,
+    done: mpsc::Receiver<Done>,
+    waiting: usize,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        for session in &self.sessions {
+            let mut state = session.state();
+            // Another connection may have taken it over.
+            if self.channel.as_ref().is_some_and(|channel| channel.id == state.channel) {
+                state.attached = false;
+                state.subscriptions.detach();
+            }
+        }
+    }
+}
+
+/// Serves one client until it leaves, breaks a rule, or `stop`.
+pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: IpAddr, stop: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let handshake = Some(Instant::now() + server.settings.limits.hello);
+    let (done_sender, done) = mpsc::channel(server.settings.limits.waiting_per_connection);
+    let mut connection = Connection {
+        server,
+        stream,
+        peer,
+        received: BytesMut::new(),
+        out: Vec::new(),
+        agreed: None,
+        channel: None,
+        partial: None,
+        sessions: Vec::new(),
+        handshake,
+        done_sender,
+        done,
+        waiting: 0,
+    };
+    let end = tokio::select! {
+        end = connection.run() => end,
+        () = stop.cancelled() => End::Error(status::BAD_SECURE_CHANNEL_CLOSED),
+    };
+    if let End::Error(code) = end {
+        tracing::debug!(%peer, status = %code, "OPC UA connection closed");
+        connection.out.extend_from_slice(&frame::error(code, ""));
+        let _ = connection.flush().await;
+    }
+    let _ = connection.stream.shutdown().await;
+}
+
+impl Connection {
+    async fn run(&mut self) -> End {
+        loop {
+            if let Err(end) = self.step().await {
+                return end;
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), End> {
+        let wake = self.wake();
+        let may_read = self.waiting < self.server.settings.limits.waiting_per_connection;
+        self.received.reserve(READ);
+        tokio::select! {
+            count = self.stream.read_buf(&mut self.received), if may_read => match count {
+                Ok(0) | Err(_) => return Err(End::Quiet),
+                Ok(_) => {}
+            },
+            Some((request_id, body)) = self.done.recv() => {
+                self.waiting -= 1;
+                self.respond(request_id, &body)?;
+            }
+            () = tokio::time::sleep_until(wake.into()) => {}
+        }
+        self.take_frames().await?;
+        self.tick()?;
+        self.flush().await
+    }
+
+    /// When something must be looked at though nothing came.
+    fn wake(&self) -> Instant {
+        let channel = self.channel.as_ref().map(Channel::ends);
+        let looks = self.sessions.iter().filter_map(|session| session.state().subscriptions.next_look());
+        let idle = Instant::now() + std::time::Duration::from_secs(60);
+        looks.chain(channel).chain(self.handshake).fold(idle, Instant::min)
+    }
+
+    async fn take_frames(&mut self) -> Result<(), End> {
+        while let Some(frame) = frame::next(&mut self.received, self.server.settings.limits.receive_chunk)? {
+            match (frame.kind, self.agreed) {
+                (Kind::Hello, None) => self.hello(&frame)?,
+                (Kind::Hello, Some(_)) | (_, None) => return Err(status::BAD_TCP_MESSAGE_TYPE_INVALID.into()),
+                (Kind::Open, Some(_)) => self.open(frame.bytes).await?,
+                (Kind::Message | Kind::Close, Some(_)) => self.message(&frame).await?,
+            }
+            if self.out.len() > SEND_SOON {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hello(&mut self, frame: &Frame) -> Result<(), End> {
+        let limits = &self.server.settings.limits;
+        let sizes = frame::Sizes::of(limits);
+        let (agreed, answer) = frame::hello(&frame.bytes, sizes)?;
+        self.agreed = Some(agreed);
+        self.out.extend_from_slice(&answer);
+        self.handshake = Some(Instant::now() + limits.open);
+        Ok(())
+    }
+
+    /// OpenSecureChannel, first or renewal. Trust in the certificate is checked before its signature costs anything.
+    async fn open(&mut self, bytes: Bytes) -> Result<(), End> {
+        let header = AsymmetricHeader::read(&bytes)?;
+        let server = Arc::clone(&self.server);
+        // A channel without security is open to everybody, for discovery; sessions need the policy to be configured.
+        if header.policy != SecurityPolicy::None && !server.settings.security.contains(&header.policy) {
+            return Err(status::BAD_SECURITY_POLICY_REJECTED.into());
+        }
+        if let Some(channel) = &self.channel
+            && (channel.policy != header.policy || channel.certificate.as_deref() != header.certificate)
+        {
+            return Err(status::BAD_SECURITY_CHECKS_FAILED.into());
+        }
+        if let Some(der) = header.certificate {
+            self.check_trust(der)?;
+        }
+        let secured = header.certificate.is_some();
+        let opening = Opening {
+            renews: self.channel.as_ref().map(Channel::renewal),
+            new_id: server.next_channel(),
+            token: server.next_token(),
+            own: Arc::clone(&server.own),
+            sequence: self.channel.as_ref().map_or(1, Channel::next_sequence),
+            life: server.settings.limits.token,
+            frame: bytes,
+        };
+        let opened = if secured {
+            server.with_key(move || opening.run()).await.unwrap_or(Err(status::BAD_SECURITY_CHECKS_FAILED))?
+        } else {
+            opening.run()?
+        };
+        let now = Instant::now();
+        let answer = if let Some(channel) = &mut self.channel {
+            channel.renew(opened, now)
+        } else {
+            let (channel, answer) = Channel::new(opened, now);
+            self.channel = Some(channel);
+            self.handshake = Some(now + server.settings.limits.first_session);
+            answer
+        };
+        self.out.extend_from_slice(&answer);
+        Ok(())
+    }
+
+    fn check_trust(&self, der: &[u8]) -> Result<(), StatusCode> {
+        match self.server.pki.check(&certificate(der)?, clock::now()) {
+            Trust::Trusted => Ok(()),
+            Trust::NotYetValid { .. } | Trust::Expired { .. } => Err(status::BAD_CERTIFICATE_TIME_INVALID),
+            other @ Trust::Untrusted { .. } => {
+                tracing::warn!(peer = %self.peer, trust = ?other, "OPC UA client refused: its certificate is not trusted");
+                // The peer is told no more than that (Part 4, 6.1.3).
+                Err(status::BAD_SECURITY_CHECKS_FAILED)
+            }
+        }
+    }
+
+    async fn message(&mut self, frame: &Frame) -> Result<(), End> {
+        let limits = &self.server.settings.limits;
+        let Some(channel) = &mut self.channel else { return Err(status::BAD_TCP_SECURE_CHANNEL_UNKNOWN.into()) };
+        let part = channel.receive(frame, Instant::now())?;
+        if frame.kind == Kind::Close {
+            return Err(End::Quiet);
+        }
+        if frame.part == b'A' {
+            self.partial = None;
+            return Ok(());
+        }
+        let most = if self.handshake.is_some() { limits.early_message } else { limits.message };
+        let body = match self.partial.take() {
+            None if frame.part == b'F' => part.body,
+            partial => {
+                let mut partial = partial.unwrap_or(Partial { request_id: part.request_id, body: Vec::new(), chunks: 0 });
+                if partial.request_id != part.request_id {
+                    return Err(status::BAD_SECURITY_CHECKS_FAILED.into());
+                }
+                partial.chunks += 1;
+                if partial.body.len() + part.body.len() > most || partial.chunks > limits.chunks {
+                    return Err(status::BAD_TCP_MESSAGE_TOO_LARGE.into());
+                }
+                partial.body.extend_from_slice(&part.body);
+                if frame.part == b'C' {
+                    self.partial = Some(partial);
+                    return Ok(());
+                }
+                partial.body.into()
+            }
+        };
+        self.request(part.request_id, &body).await
+    }
+
+    async fn request(&mut self, request_id: u32, body: &[u8]) -> Result<(), End> {
+        let mut reader = Reader::new(body);
+        let head = (|| Ok((reader.id()?, RequestHeader::read(&mut reader)?)))();
+        let (type_id, header) = head.map_err(|_: Malformed| status::BAD_DECODING_ERROR)?;
+        let Some(service) = type_id.standard().and_then(Service::of) else {
+            return self.respond(request_id, &send::fault(header.handle, StatusCode(0x800B_0000)));
+        };
+        let answer = match service {
+            Service::GetEndpoints => {
+                discovery::get_endpoints(&self.server, &header, &mut reader).map_err(|_| status::BAD_DECODING_ERROR)
+            }
+            Service::FindServers => {
+                discovery::find_servers(&self.server, &header, &mut reader).map_err(|_| status::BAD_DECODING_ERROR)
+            }
+            Service::CreateSession => {
+                let through = self.through()?;
+                login::create_session(&self.server, &header, &mut reader, &through).await
+            }
+            Service::ActivateSession => self.activate(&header, &mut reader).await,
+            _ => match self.session(&header) {
+                Ok((session, actor)) => match self.in_session(service, request_id, &header, &mut reader, &session, actor) {
+                    Ok(Some(answer)) if session.max_response > 0 && answer.len() > session.max_response => {
+                        Err(status::BAD_RESPONSE_TOO_LARGE)
+                    }
+                    Ok(Some(answer)) => Ok(answer),
+                    Ok(None) => return Ok(()),
+                    Err(status) => Err(status),
+                },
+                Err(status) => Err(status),
+            },
+        };
+        let answer = answer.unwrap_or_else(|status| send::fault(header.handle, status));
+        self.respond(request_id, &answer)
+    }
+
+    fn through(&self) -> Result<Through, End> {
+        let channel = self.channel.as_ref().ok_or(status::BAD_TCP_SECURE_CHANNEL_UNKNOWN)?;
+        Ok(Through::new(channel, self.peer))
+    }
+
+    async fn activate(&mut self, header: &RequestHeader<'_>, reader: &mut Reader<'_>) -> Result<Vec<u8>, StatusCode> {
+        let session = self.server.sessions.find(header.token).ok_or(session_status::BAD_SESSION_ID_INVALID)?;
+        let through = self.through().map_err(|_| status::BAD_SECURE_CHANNEL_ID_INVALID)?;
+        let answer = login::activate_session(&self.server, header, reader, &through, &session).await?;
+        self.handshake = None;
+        if !self.sessions.iter().any(|known| Arc::ptr_eq(known, &session)) {
+            let mut state = session.state();
+            state.attached = true;
+            // Requests that came through the connection before this one are answered by nobody.
+            state.subscriptions.detach();
+            drop(state);
+            self.sessions.push(session);
+        }
+        Ok(answer)
+    }
+
+    /// The session of a request, if this channel may use it.
+    fn session(&self, header: &RequestHeader<'_>) -> Result<(Arc<Session>, Actor), StatusCode> {
+        let session = self.server.sessions.find(header.token).ok_or(session_status::BAD_SESSION_ID_INVALID)?;
+        let actor = {
+            let mut state = session.state();
+            if self.channel.as_ref().is_none_or(|channel| channel.id != state.channel) {
+                return Err(status::BAD_SECURE_CHANNEL_ID_INVALID);
+            }
+            state.used = Instant::now();
+            state.actor.clone()
+        };
+        match actor {
+            Some(actor) => Ok((session, actor)),
+            None => {
+                // Any other service on an unactivated session ends it (Part 4, 5.7.3.1).
+                self.server.sessions.remove(&session);
+                Err(session_status::BAD_SESSION_NOT_ACTIVATED)
+            }
+        }
+    }
+
+    /// `None` when the answer comes later.
+    fn in_session(
+        &mut self,
+        service: Service,
+        request_id: u32,
+        header: &RequestHeader<'_>,
+        reader: &mut Reader<'_>,
+        session: &Arc<Session>,
+        actor: Actor,
+    ) -> Result<Option<Vec<u8>>, StatusCode> {
+        let view = self.server.view(actor.role);
+        let now = Instant::now();
+        Ok(Some(match service {
+            Service::CloseSession => {
+                self.sessions.retain(|known| !Arc::ptr_eq(known, session));
+                login::close_session(&self.server, header, session)
+            }
+            Service::Read => read::read(&view, header, reader)?,
+            Service::Write => {
+                let job = write::write(&view, actor, header, reader)?;
+                self.start(request_id, header.handle, job);
+                return Ok(None);
+            }
+            Service::Call => {
+                let job = call::call(&view, actor, header, reader)?;
+                self.start(request_id, header.handle, job);
+                return Ok(None);
+            }
+            Service::Browse => browse::browse(&view, session, header, reader)?,
+            Service::BrowseNext => browse::browse_next(&view, session, header, reader)?,
+            Service::TranslateBrowsePaths => browse::translate(&view, header, reader)?,
+            Service::CreateSubscription => services::create(&mut session.state(), header, reader, now)?,
+            Service::ModifySubscription => services::modify(&mut session.state(), header, reader, now)?,
+            Service::SetPublishingMode => services::set_publishing_mode(&mut session.state(), header, reader)?,
+            Service::DeleteSubscriptions => services::delete(&mut session.state(), header, reader)?,
+            Service::CreateMonitoredItems => services::create_items(&view, &mut session.state(), header, reader, now)?,
+            Service::ModifyMonitoredItems => services::modify_items(&view, &mut session.state(), header, reader, now)?,
+            Service::SetMonitoringMode => services::set_monitoring_mode(&view, &mut session.state(), header, reader, now)?,
+            Service::DeleteMonitoredItems => services::delete_items(&view, &mut session.state(), header, reader)?,
+            Service::Republish => services::republish(&mut session.state(), header, reader)?,
+            Service::Publish => {
+                let mut replies = Vec::new();
+                services::publish(&mut session.state().subscriptions, request_id, header, reader, now, &mut replies)?;
+                self.send_all(replies)?;
+                return Ok(None);
+            }
+            Service::FindServers | Service::GetEndpoints | Service::CreateSession | Service::ActivateSession => {
+                return Err(StatusCode::BAD_INTERNAL_ERROR);
+            }
+        }))
+    }
+
+    /// Runs `job` beside the connection; it is carried to its end even when the client leaves.
+    fn start(&mut self, request_id: u32, handle: u32, job: Job) {
+        self.waiting += 1;
+        let done = self.done_sender.clone();
+        tokio::spawn(async move {
+            let body = tokio::spawn(job).await.unwrap_or_else(|_| send::fault(handle, StatusCode::BAD_INTERNAL_ERROR));
+            let _ = done.send((request_id, body)).await;
+        });
+    }
+
+    /// Lets the subscriptions work.
+    fn tick(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        if self.handshake.is_some_and(|until| until <= now) {
+            return Err(StatusCode::BAD_TIMEOUT.into());
+        }
+        let Some(channel) = &self.channel else { return Ok(()) };
+        if channel.ends() <= now {
+            return Err(status::BAD_SECURE_CHANNEL_CLOSED.into());
+        }
+        let channel = channel.id;
+        let mut replies = Vec::new();
+        self.sessions.retain(|session| session.state().channel == channel);
+        for session in &self.sessions {
+            let mut state = session.state();
+            let Some(role) = state.actor.as_ref().map(|actor| actor.role) else { continue };
+            let view: View = self.server.view(role);
+            state.subscriptions.tick(now, &view, &mut replies);
+        }
+        self.send_all(replies).map_err(End::from)
+    }
+
+    fn send_all(&mut self, replies: Vec<Reply>) -> Result<(), StatusCode> {
+        for reply in replies {
+            self.append(reply.request_id, &reply.body)?;
+        }
+        Ok(())
+    }
+
+    fn respond(&mut self, request_id: u32, body: &[u8]) -> Result<(), End> {
+        self.append(request_id, body).map_err(End::from)
+    }
+
+    /// Queues a response; one that is larger than the client takes becomes a fault.
+    fn append(&mut self, request_id: u32, body: &[u8]) -> Result<(), StatusCode> {
+        let (Some(channel), Some(agreed)) = (&mut self.channel, self.agreed) else { return Ok(()) };
+        let fits = body.len() <= agreed.message && channel.chunks(body.len(), agreed.chunk) <= agreed.chunks;
+        if fits {
+            return channel.send(request_id, body, agreed.chunk, &mut self.out);
+        }
+        let mut header = Reader::new(body);
+        let handle = (|| {
+            header.id()?;
+            header.time()?;
+            header.u32()
+        })();
+        let fault = send::fault(handle.unwrap_or(0), status::BAD_RESPONSE_TOO_LARGE);
+        channel.send(request_id, &fault, agreed.chunk, &mut self.out)
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let sent = tokio::time::timeout(self.server.settings.limits.send, self.stream.write_all(&self.out)).await;
+        self.out.clear();
+        if self.out.capacity() > 2 * SEND_SOON {
+            self.out.shrink_to(SEND_SOON);
+        }
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(End::Quiet),
+        }
+    }
+}

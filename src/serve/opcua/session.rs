@@ -1,0 +1,169 @@
+//! Sessions (Part 4, 5.7): bounded, owned by nobody's connection, so that a client that lost its link finds its subscriptions
+//! again. The services that make, activate and close them are in `login`.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    browse::Continuation,
+    limits::Limits,
+    subscribe::Subscriptions,
+    wire::{Id, Identifier},
+};
+use crate::{engine::io::Actor, tag::StatusCode};
+
+/// Codes of sessions.
+pub mod status {
+    #![allow(missing_docs)]
+    use crate::tag::StatusCode;
+
+    pub const BAD_SESSION_ID_INVALID: StatusCode = StatusCode(0x8025_0000);
+    pub const BAD_SESSION_NOT_ACTIVATED: StatusCode = StatusCode(0x8027_0000);
+    pub const BAD_TOO_MANY_SESSIONS: StatusCode = StatusCode(0x8056_0000);
+    pub const BAD_IDENTITY_TOKEN_INVALID: StatusCode = StatusCode(0x8020_0000);
+    pub const BAD_IDENTITY_TOKEN_REJECTED: StatusCode = StatusCode(0x8021_0000);
+    pub const BAD_APPLICATION_SIGNATURE_INVALID: StatusCode = StatusCode(0x8058_0000);
+    pub const BAD_CERTIFICATE_URI_INVALID: StatusCode = StatusCode(0x8017_0000);
+}
+
+/// Bytes of a session's secret.
+pub const TOKEN: usize = 32;
+
+/// A session.
+pub struct Session {
+    /// Shown as its SessionId; not the secret.
+    pub number: u32,
+    /// The secret that names it in every request.
+    pub token: [u8; TOKEN],
+    /// Where it was made from.
+    pub peer: IpAddr,
+    /// The certificate of the client that made it, DER.
+    pub certificate: Option<Bytes>,
+    /// How long it may be silent.
+    pub timeout: Duration,
+    /// The largest response that the client takes; zero for any.
+    pub max_response: usize,
+    state: Mutex<State>,
+}
+
+/// What changes about a session.
+pub struct State {
+    /// The channel that may use it.
+    pub channel: u32,
+    /// Who it is; `None` until activated.
+    pub actor: Option<Actor>,
+    /// The nonce that the next ActivateSession must sign.
+    pub nonce: Vec<u8>,
+    /// Last request.
+    pub used: Instant,
+    /// A connection looks after its subscriptions.
+    pub attached: bool,
+    /// Its subscriptions.
+    pub subscriptions: Subscriptions,
+    /// What Browse has not told yet.
+    pub continuations: VecDeque<(u32, Continuation)>,
+    /// Number of the last continuation point.
+    pub last_continuation: u32,
+}
+
+impl Session {
+    /// The state, for a short time.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All sessions.
+#[derive(Default)]
+pub struct Sessions {
+    all: Mutex<HashMap<[u8; TOKEN], Arc<Session>>>,
+}
+
+/// What a new session is made from.
+pub struct NewSession {
+    /// See [`Session::number`].
+    pub number: u32,
+    /// See [`Session::token`].
+    pub token: [u8; TOKEN],
+    /// See [`Session::peer`].
+    pub peer: IpAddr,
+    /// See [`Session::certificate`].
+    pub certificate: Option<Bytes>,
+    /// See [`Session::timeout`].
+    pub timeout: Duration,
+    /// See [`Session::max_response`].
+    pub max_response: usize,
+    /// See [`State::channel`].
+    pub channel: u32,
+    /// See [`State::nonce`].
+    pub nonce: Vec<u8>,
+    /// See [`State::subscriptions`].
+    pub subscriptions: Subscriptions,
+}
+
+impl Sessions {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// `Bad_TooManySessions`, also when this peer has too many that it never activated.
+    pub fn create(&self, new: NewSession, limits: &Limits, now: Instant) -> Result<Arc<Session>, StatusCode> {
+        let mut all = self.lock();
+        let unactivated = all.values().filter(|session| session.peer == new.peer && session.state().actor.is_none()).count();
+        if all.len() >= limits.sessions || unactivated >= limits.unactivated_per_peer {
+            return Err(status::BAD_TOO_MANY_SESSIONS);
+        }
+        let session = Arc::new(Session {
+            number: new.number,
+            token: new.token,
+            peer: new.peer,
+            certificate: new.certificate,
+            timeout: new.timeout,
+            max_response: new.max_response,
+            state: Mutex::new(State {
+                channel: new.channel,
+                actor: None,
+                nonce: new.nonce,
+                used: now,
+                attached: false,
+                subscriptions: new.subscriptions,
+                continuations: VecDeque::new(),
+                last_continuation: 0,
+            }),
+        });
+        all.insert(new.token, Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// The session that a request's token names.
+    pub fn find(&self, token: Id<'_>) -> Option<Arc<Session>> {
+        let Id { namespace: 0, identifier: Identifier::Opaque(bytes) } = token else { return None };
+        self.lock().get(&<[u8; TOKEN]>::try_from(bytes).ok()?).cloned()
+    }
+
+    /// Forgets one.
+    pub fn remove(&self, session: &Session) {
+        self.lock().remove(&session.token);
+    }
+
+    /// Forgets those that were never activated or have been silent for too long, and gives the rest that no connection looks
+    /// after.
+    pub fn sweep(&self, limits: &Limits, now: Instant) -> Vec<Arc<Session>> {
+        let mut all = self.lock();
+        all.retain(|_, session| {
+            let state = session.state();
+            let silence = now.saturating_duration_since(state.used);
+            silence <= if state.actor.is_some() { session.timeout } else { limits.activation }
+        });
+        all.values().filter(|session| !session.state().attached).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; TOKEN], Arc<Session>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

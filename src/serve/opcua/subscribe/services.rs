@@ -1,0 +1,324 @@
+//! The services of subscriptions and monitored items (Part 4, 5.13 and 5.14), from request to response.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use super::{
+    super::{
+        attributes::View,
+        decode::{RequestHeader, Service},
+        frame::status as transport,
+        ns0::attribute,
+        read::{Target, results},
+        send,
+        session::State,
+        wire::{Extension, Malformed, Read, Reader, Timestamps, Writer},
+    },
+    Reply, Sampler, Subscriptions,
+    filter::Filter,
+    items::{Mode, Parameters, Place},
+    status,
+    subscription::Wanted,
+};
+use crate::{engine::plan::TagDef, tag::StatusCode};
+
+/// The longest sampling interval.
+const MAX_SAMPLING: Duration = Duration::from_secs(3_600);
+/// Acknowledgements in one Publish that are looked at.
+const MAX_ACKNOWLEDGED: usize = 10_000;
+
+type Answer = Result<Vec<u8>, StatusCode>;
+
+fn malformed(_: Malformed) -> StatusCode {
+    transport::BAD_DECODING_ERROR
+}
+
+/// CreateSubscription.
+pub fn create(state: &mut State, header: &RequestHeader<'_>, body: &mut Reader<'_>, now: Instant) -> Answer {
+    let parts = (|| {
+        let (interval, lifetime, keep_alive, notifications) = (body.f64()?, body.u32()?, body.u32()?, body.u32()?);
+        let (enabled, priority) = (body.boolean()?, body.u8()?);
+        Ok((Wanted { interval, lifetime, keep_alive, notifications, priority }, enabled))
+    })();
+    let (wanted, enabled) = parts.map_err(malformed)?;
+    let (id, terms) = state.subscriptions.create(wanted, enabled, now)?;
+    let mut w = send::response(Service::CreateSubscription.response(), header.handle, StatusCode::GOOD);
+    w.u32(id);
+    w.f64(terms.interval.as_secs_f64() * 1_000.0);
+    w.u32(terms.lifetime);
+    w.u32(terms.keep_alive);
+    Ok(w.0)
+}
+
+/// ModifySubscription.
+pub fn modify(state: &mut State, header: &RequestHeader<'_>, body: &mut Reader<'_>, now: Instant) -> Answer {
+    let parts = (|| {
+        let id = body.u32()?;
+        let (interval, lifetime, keep_alive, notifications) = (body.f64()?, body.u32()?, body.u32()?, body.u32()?);
+        Ok((id, Wanted { interval, lifetime, keep_alive, notifications, priority: body.u8()? }))
+    })();
+    let (id, wanted) = parts.map_err(malformed)?;
+    let terms = state.subscriptions.modify(id, wanted, now)?;
+    let mut w = send::response(Service::ModifySubscription.response(), header.handle, StatusCode::GOOD);
+    w.f64(terms.interval.as_secs_f64() * 1_000.0);
+    w.u32(terms.lifetime);
+    w.u32(terms.keep_alive);
+    Ok(w.0)
+}
+
+fn ids(body: &mut Reader<'_>, most: usize) -> Result<Vec<u32>, StatusCode> {
+    let count = body.count(4).map_err(malformed)?;
+    match count {
+        0 => Err(StatusCode::BAD_NOTHING_TO_DO),
+        count if count > most => Err(StatusCode::BAD_TOO_MANY_OPERATIONS),
+        count => (0..count).map(|_| body.u32()).collect::<Read<_>>().map_err(malformed),
+    }
+}
+
+/// SetPublishingMode.
+pub fn set_publishing_mode(state: &mut State, header: &RequestHeader<'_>, body: &mut Reader<'_>) -> Answer {
+    let enabled = body.boolean().map_err(malformed)?;
+    let ids = ids(body, state.subscriptions.limits.subscriptions_per_session)?;
+    let each = |id: &u32| match state.subscriptions.get(*id) {
+        Ok(subscription) => {
+            subscription.set_enabled(enabled);
+            StatusCode::GOOD
+        }
+        Err(status) => status,
+    };
+    Ok(answer_list(Service::SetPublishingMode, header, &ids.iter().map(each).collect::<Vec<_>>()))
+}
+
+/// DeleteSubscriptions.
+pub fn delete(state: &mut State, header: &RequestHeader<'_>, body: &mut Reader<'_>) -> Answer {
+    let ids = ids(body, state.subscriptions.limits.subscriptions_per_session)?;
+    let done: Vec<_> = ids.iter().map(|id| state.subscriptions.delete(*id)).collect();
+    Ok(answer_list(Service::DeleteSubscriptions, header, &done))
+}
+
+fn answer_list(service: Service, header: &RequestHeader<'_>, list: &[StatusCode]) -> Vec<u8> {
+    let mut w = send::response(service.response(), header.handle, StatusCode::GOOD);
+    results(&mut w, list);
+    w.0
+}
+
+/// Publish; the answer comes when there is one.
+pub fn publish(
+    subscriptions: &mut Subscriptions,
+    request_id: u32,
+    header: &RequestHeader<'_>,
+    body: &mut Reader<'_>,
+    now: Instant,
+    out: &mut Vec<Reply>,
+) -> Result<(), StatusCode> {
+    let count = body.count(8).map_err(malformed)?;
+    if count > MAX_ACKNOWLEDGED {
+        return Err(StatusCode::BAD_TOO_MANY_OPERATIONS);
+    }
+    let acknowledged: Vec<_> = (0..count).map(|_| Ok((body.u32()?, body.u32()?))).collect::<Read<_>>().map_err(malformed)?;
+    subscriptions.publish(request_id, header.handle, header.timeout, &acknowledged, now, out);
+    Ok(())
+}
+
+/// Republish.
+pub fn republish(state: &mut State, header: &RequestHeader<'_>, body: &mut Reader<'_>) -> Answer {
+    let parts = (|| Ok((body.u32()?, body.u32()?)))();
+    let (id, sequence) = parts.map_err(malformed)?;
+    let message = state.subscriptions.get(id)?.republish(sequence).ok_or(status::BAD_MESSAGE_NOT_AVAILABLE)?;
+    let mut w = send::response(Service::Republish.response(), header.handle, StatusCode::GOOD);
+    w.0.extend_from_slice(message);
+    Ok(w.0)
+}
+
+struct Asked<'a> {
+    handle: u32,
+    sampling: f64,
+    filter: Extension<'a>,
+    queue: u32,
+    discard_oldest: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn read(body: &mut Reader<'a>) -> Read<Self> {
+        Ok(Self {
+            handle: body.u32()?,
+            sampling: body.f64()?,
+            filter: body.extension()?,
+            queue: body.u32()?,
+            discard_oldest: body.boolean()?,
+        })
+    }
+
+    fn revise(
+        &self,
+        timestamps: Timestamps,
+        tag: Option<&TagDef>,
+        publishing: Duration,
+        view: &View,
+    ) -> Result<Parameters, StatusCode> {
+        let limits = &view.server.settings.limits;
+        let filter = Filter::read(&self.filter, tag)?;
+        let sampling = match Duration::try_from_secs_f64(self.sampling / 1_000.0) {
+            Ok(asked) => asked.clamp(limits.sampling, MAX_SAMPLING),
+            Err(_) if self.sampling > 0.0 => MAX_SAMPLING,
+            // Negative means the publishing interval (Part 4, 7.21).
+            Err(_) => publishing,
+        };
+        let queue = self.queue.clamp(1, limits.queue);
+        Ok(Parameters { handle: self.handle, sampling, filter, queue, discard_oldest: self.discard_oldest, timestamps })
+    }
+}
+
+fn head(body: &mut Reader<'_>, least: usize, view: &View) -> Result<(u32, Timestamps, usize), StatusCode> {
+    let parts = (|| Ok((body.u32()?, body.u32()?, body.count(least)?)))();
+    let (id, timestamps, count) = parts.map_err(malformed)?;
+    let timestamps = Timestamps::from_number(timestamps).ok_or(status::BAD_TIMESTAMPS_TO_RETURN_INVALID)?;
+    match count {
+        0 => Err(StatusCode::BAD_NOTHING_TO_DO),
+        count if count > view.server.settings.limits.items_per_call => Err(StatusCode::BAD_TOO_MANY_OPERATIONS),
+        count => Ok((id, timestamps, count)),
+    }
+}
+
+/// CreateMonitoredItems.
+pub fn create_items(view: &View, state: &mut State, header: &RequestHeader<'_>, body: &mut Reader<'_>, now: Instant) -> Answer {
+    let (id, timestamps, count) = head(body, 2 + 4 + 4 + 6 + 4 + 4 + 8 + 3 + 4 + 1, view)?;
+    state.subscriptions.get(id)?;
+    let mut w = send::response(Service::CreateMonitoredItems.response(), header.handle, StatusCode::GOOD);
+    w.count(count);
+    for _ in 0..count {
+        let parts = (|| Ok((Target::read(body)?, body.u32()?, Asked::read(body)?)))();
+        let (target, mode, asked) = parts.map_err(malformed)?;
+        match create_item(view, state, id, timestamps, &target, mode, &asked, now) {
+            Ok((item, parameters)) => {
+                w.status(StatusCode::GOOD);
+                w.u32(item);
+                revised(&parameters, &mut w);
+            }
+            Err(status) => {
+                w.status(status);
+                w.u32(0);
+                unrevised(&mut w);
+            }
+        }
+    }
+    w.null();
+    Ok(w.0)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn create_item(
+    view: &View,
+    state: &mut State,
+    id: u32,
+    timestamps: Timestamps,
+    target: &Target<'_>,
+    mode: u32,
+    asked: &Asked<'_>,
+    now: Instant,
+) -> Result<(u32, Parameters), StatusCode> {
+    let (node, range) = target.resolve(view)?;
+    let mode = Mode::from_number(mode).ok_or(status::BAD_MONITORING_MODE_INVALID)?;
+    let tag = view.tag(node).filter(|_| target.attribute == attribute::VALUE);
+    if tag.is_none() {
+        // What cannot be read cannot be watched.
+        view.attribute(node, target.attribute)?;
+    }
+    let limits = &view.server.settings.limits;
+    let counts = std::sync::Arc::clone(&state.subscriptions.counts);
+    let subscription = state.subscriptions.get(id)?;
+    if subscription.items.len() >= limits.items_per_subscription || counts.items.load(Ordering::Relaxed) >= limits.items {
+        return Err(status::BAD_TOO_MANY_MONITORED_ITEMS);
+    }
+    let publishing = subscription.terms.interval;
+    let parameters = asked.revise(timestamps, tag.as_deref(), publishing, view)?;
+    subscription.touch();
+    let item = subscription.items.add(
+        Place { id: target.id, node, attribute: target.attribute, range },
+        mode,
+        parameters,
+        (now, publishing),
+        view,
+    );
+    counts.items.fetch_add(1, Ordering::Relaxed);
+    Ok((item, parameters))
+}
+
+fn revised(parameters: &Parameters, w: &mut Writer) {
+    w.f64(parameters.sampling.as_secs_f64() * 1_000.0);
+    w.u32(parameters.queue);
+    w.0.extend_from_slice(&[0, 0, 0]);
+}
+
+fn unrevised(w: &mut Writer) {
+    w.f64(0.0);
+    w.u32(0);
+    w.0.extend_from_slice(&[0, 0, 0]);
+}
+
+/// ModifyMonitoredItems.
+pub fn modify_items(view: &View, state: &mut State, header: &RequestHeader<'_>, body: &mut Reader<'_>, now: Instant) -> Answer {
+    let (id, timestamps, count) = head(body, 4 + 4 + 8 + 3 + 4 + 1, view)?;
+    let subscription = state.subscriptions.get(id)?;
+    subscription.touch();
+    let publishing = subscription.terms.interval;
+    let mut w = send::response(Service::ModifyMonitoredItems.response(), header.handle, StatusCode::GOOD);
+    w.count(count);
+    for _ in 0..count {
+        let parts = (|| Ok((body.u32()?, Asked::read(body)?)))();
+        let (item, asked) = parts.map_err(malformed)?;
+        let done = subscription.items.tag_of(item, view).and_then(|tag| {
+            let parameters = asked.revise(timestamps, tag.as_deref(), publishing, view)?;
+            subscription.items.modify(item, parameters, (now, publishing), view);
+            Ok(parameters)
+        });
+        match done {
+            Ok(parameters) => {
+                w.status(StatusCode::GOOD);
+                revised(&parameters, &mut w);
+            }
+            Err(status) => {
+                w.status(status);
+                unrevised(&mut w);
+            }
+        }
+    }
+    w.null();
+    Ok(w.0)
+}
+
+/// SetMonitoringMode.
+pub fn set_monitoring_mode(
+    view: &View,
+    state: &mut State,
+    header: &RequestHeader<'_>,
+    body: &mut Reader<'_>,
+    now: Instant,
+) -> Answer {
+    let parts = (|| Ok((body.u32()?, body.u32()?)))();
+    let (id, mode) = parts.map_err(malformed)?;
+    let items = ids(body, view.server.settings.limits.items_per_call)?;
+    let mode = Mode::from_number(mode).ok_or(status::BAD_MONITORING_MODE_INVALID)?;
+    let subscription = state.subscriptions.get(id)?;
+    subscription.touch();
+    let at = (now, subscription.terms.interval);
+    let each = |item: &u32| {
+        if subscription.items.set_mode(*item, mode, at, view) { StatusCode::GOOD } else { status::BAD_MONITORED_ITEM_ID_INVALID }
+    };
+    Ok(answer_list(Service::SetMonitoringMode, header, &items.iter().map(each).collect::<Vec<_>>()))
+}
+
+/// DeleteMonitoredItems.
+pub fn delete_items(view: &View, state: &mut State, header: &RequestHeader<'_>, body: &mut Reader<'_>) -> Answer {
+    let id = body.u32().map_err(malformed)?;
+    let items = ids(body, view.server.settings.limits.items_per_call)?;
+    let counts = std::sync::Arc::clone(&state.subscriptions.counts);
+    let subscription = state.subscriptions.get(id)?;
+    subscription.touch();
+    let removed = subscription.items.remove_all(&items);
+    counts.items.fetch_sub(removed.iter().filter(|was_there| **was_there).count(), Ordering::Relaxed);
+    let each = |was_there: &bool| if *was_there { StatusCode::GOOD } else { status::BAD_MONITORED_ITEM_ID_INVALID };
+    Ok(answer_list(Service::DeleteMonitoredItems, header, &removed.iter().map(each).collect::<Vec<_>>()))
+}

@@ -491,6 +491,7 @@ fn node_opcua_with_and_without_security() {
         with_user(settings(&url(port), "Basic256Sha256/Sign"), "secret"),
         with_user(settings(&url(port), "Basic256Sha256/SignAndEncrypt"), "secret"),
         settings(&url(port), "Aes128Sha256RsaOaep/SignAndEncrypt"),
+        with_user(settings(&url(port), "None"), "secret"),
     ];
     let untrusted = Client::start(&security[2], &pki, &tags).lost();
     assert!(untrusted.contains("pki trust"), "{untrusted}");

@@ -3,25 +3,26 @@
 //! The library never reconnects here: one connection is one session, and the daemon starts the next. The task is a wall: a
 //! panic of the library's decoder ends the connection, not the program.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::TryStreamExt;
 use opcua::{
-    client::{
-        Client, ClientBuilder, IdentityToken, Session, SessionActivity, SessionEventLoop, SessionPollResult,
-        transport::TcpConnector,
-    },
-    crypto::{SecurityPolicy, X509},
+    client::{Client, ClientBuilder, IdentityToken, Session, SessionActivity, SessionEventLoop, SessionPollResult},
+    crypto::{CertificateStore, SecurityPolicy, X509, X509Data},
+    sync::RwLock,
     types::{EndpointDescription, Error, MessageSecurityMode, StatusCode, UserTokenType},
 };
-use tokio::{
-    net::{TcpStream, lookup_host},
-    sync::oneshot,
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
-use super::settings::{Security, Server};
+use super::{
+    settings::{Security, Server},
+    tcp::{self, Tcp},
+};
 use crate::{
     clock,
     pki::{OwnCertificate, Pki},
@@ -37,10 +38,6 @@ const MAX_ARRAY: usize = 1_000_000;
 const MAX_TEXT: usize = 4 * 1024 * 1024;
 /// How long the server keeps a session that says nothing, in milliseconds.
 const SESSION_TIMEOUT: u32 = 60_000;
-/// The port of a URL without one.
-const DEFAULT_PORT: u16 = 4840;
-/// The most addresses of a name that are tried.
-const MAX_ADDRESSES: usize = 8;
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -84,18 +81,22 @@ impl Drop for Connection {
 /// # Errors
 /// A sentence for people: what is wrong and what to do about it.
 pub async fn connect(server: &Server, pki: &Pki, application_uri: &str) -> Result<Connection, String> {
-    let server = &Server { url: reachable(server).await, ..server.clone() };
     let own = own_certificate(server, pki, application_uri).await?;
-    let mut client = client(server, pki, application_uri, own.as_ref());
-    let endpoints = bounded(server, "asking for its endpoints", client.get_endpoints(server.url.as_str(), &[], &[])).await?;
+    let client = client(server, pki, application_uri, own.as_ref());
+    let endpoints =
+        bounded(server, "asking for its endpoints", client.get_endpoints(tcp::connector(&server.url), &[], &[])).await?;
     let endpoint = choose(&endpoints, server)?;
     check_certificate(&endpoint, server.security.0, pki)?;
     let identity = match (&server.user, &server.password) {
         (Some(user), Some(password)) => IdentityToken::new_user_name(user.as_str(), password.expose()),
         _ => IdentityToken::Anonymous,
     };
-    let (session, event_loop) =
-        client.connect_to_endpoint_directly(endpoint, identity).map_err(|error| format!("the endpoint is unusable: {error}"))?;
+    let (session, event_loop) = client
+        .session_builder()
+        .with_connector(Tcp)
+        .connect_to_endpoint_directly(endpoint)
+        .and_then(|builder| builder.user_identity_token(identity).build(store(pki, own.as_ref())))
+        .map_err(|error| format!("the endpoint is unusable: {error}"))?;
     let (connected, connecting) = oneshot::channel();
     let driver = tokio::spawn(drive(event_loop, connected));
     let mut connection = Connection { session, driver };
@@ -105,26 +106,6 @@ pub async fn connect(server: &Server, pki: &Pki, application_uri: &str) -> Resul
         Ok(Err(_)) => Err(explain(connection.lost().await, server, own.as_ref())),
         Err(_) => Err(format!("the server at {} did not open a session within {:?}", server.url, server.timeout * 4)),
     }
-}
-
-/// The address to use. The library tries only the first of a name's addresses; when nothing answers there (`localhost` is often
-/// `::1` first), another one that answers takes the name's place.
-async fn reachable(server: &Server) -> String {
-    let rest = server.url.strip_prefix("opc.tcp://").unwrap_or("");
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    let name = if port.is_some() { authority.to_owned() } else { format!("{authority}:{DEFAULT_PORT}") };
-    let Ok(addresses) = lookup_host(name).await else { return server.url.clone() };
-    let addresses: Vec<_> = addresses.take(MAX_ADDRESSES).collect();
-    if addresses.len() < 2 {
-        return server.url.clone();
-    }
-    for (number, address) in addresses.into_iter().enumerate() {
-        if matches!(timeout(server.timeout, TcpStream::connect(address)).await, Ok(Ok(_))) {
-            return if number == 0 { server.url.clone() } else { format!("opc.tcp://{address}{path}") };
-        }
-    }
-    server.url.clone()
 }
 
 /// Our certificate, made when there is none; without security only one that is there already.
@@ -167,10 +148,26 @@ fn client(server: &Server, pki: &Pki, application_uri: &str, own: Option<&OwnCer
         .max_string_length(MAX_TEXT)
         .max_byte_string_length(MAX_TEXT);
     if let Some(own) = own {
-        let absolute = |file: &std::path::Path| std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         builder = builder.certificate_path(absolute(&own.certificate_file)).private_key_path(absolute(&own.key_file));
     }
     Client::new(builder.into_config())
+}
+
+/// The library's view of our certificate, and a trust list that takes what passed ours.
+fn store(pki: &Pki, own: Option<&OwnCertificate>) -> Arc<RwLock<CertificateStore>> {
+    let certificate = own.map(|own| absolute(&own.certificate_file));
+    let key = own.map(|own| absolute(&own.key_file));
+    let dir = pki.dir().join("client");
+    let made = CertificateStore::new_with_x509_data::<X509Data>(&dir, false, certificate.as_deref(), key.as_deref(), None);
+    let mut store = made.0;
+    store.set_skip_verify_certs(true);
+    store.set_trust_unknown_certs(true);
+    Arc::new(RwLock::new(store))
+}
+
+/// The library looks for relative paths below its own folder.
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
 async fn bounded<T>(server: &Server, doing: &str, future: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
@@ -265,7 +262,7 @@ fn check_certificate(endpoint: &EndpointDescription, policy: SecurityPolicy, pki
 }
 
 /// Polls the library until the connection ends; says when the session is active.
-async fn drive(event_loop: SessionEventLoop<TcpConnector>, connected: oneshot::Sender<()>) -> String {
+async fn drive(event_loop: SessionEventLoop<tcp::Connector>, connected: oneshot::Sender<()>) -> String {
     let mut connected = Some(connected);
     let mut unanswered = None;
     let mut events = pin!(event_loop.enter());

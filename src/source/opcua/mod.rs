@@ -13,6 +13,7 @@ mod feed;
 mod items;
 mod requests;
 mod settings;
+mod tcp;
 
 use std::{sync::Arc, time::Duration};
 

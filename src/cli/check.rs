@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Failure, output::OutputArgs, rendered};
 use crate::{
+    config::duty,
     daemon::{Folders, read_config},
     tag::Names,
 };
@@ -22,9 +23,10 @@ pub(super) struct CheckArgs {
 
 pub(super) fn check(folders: &Folders, args: &CheckArgs) -> Result<String, Failure> {
     let loaded = read_config(folders, &mut Names::default()).map_err(|problems| Failure::Config(rendered(&problems)))?;
-    let (plan, warnings) = (&loaded.plan, &loaded.warnings);
+    let (plan, mut warnings) = (&loaded.plan, loaded.warnings);
+    warnings.list.extend(duty::uncovered(plan, crate::clock::now()).list);
     if !warnings.is_empty() {
-        eprint!("{}", rendered(warnings));
+        eprint!("{}", rendered(&warnings));
     }
     let own = plan.tags.iter().filter(|tag| matches!(tag.origin, crate::engine::plan::Origin::System)).count();
     let system = plan.alarms.iter().filter(|alarm| matches!(alarm.mode, crate::engine::plan::Mode::System)).count();

@@ -16,12 +16,18 @@ use crate::tag::Names;
 /// A configuration with more files than this is refused: the folder is probably not one.
 const MAX_FILES: usize = 10_000;
 
-/// Reads `config` and `tags` (all `*.toml` below them) with the process's environment. Relative `*_file` paths are below
-/// `config`.
+/// Reads `config` and `tags` (all `*.toml` below them). Variables come from `env`, and from the process's environment where it
+/// has none; relative `*_file` paths are below `config`.
 ///
 /// # Errors
 /// All problems; a folder or file that cannot be read is one of them.
-pub fn read_folders(config: &Path, tags: &Path, drivers: &[Driver], names: &mut Names) -> Result<Loaded, Problems> {
+pub fn read_folders(
+    config: &Path,
+    tags: &Path,
+    drivers: &[Driver],
+    env: &dyn Fn(&str) -> Option<String>,
+    names: &mut Names,
+) -> Result<Loaded, Problems> {
     let (config_files, tag_files) = match (read_folder(config), read_folder(tags)) {
         (Ok(config), Ok(tags)) => (config, tags),
         (config, tags) => {
@@ -34,7 +40,7 @@ pub fn read_folders(config: &Path, tags: &Path, drivers: &[Driver], names: &mut 
         }
     };
     let read_file = |path: &Path| fs::read_to_string(config.join(path)).map_err(|error| error.to_string());
-    let loader = Loader { env: &|name| std::env::var(name).ok(), read_file: &read_file };
+    let loader = Loader { env: &|name| env(name).or_else(|| std::env::var(name).ok()), read_file: &read_file };
     load(&config_files, &tag_files, drivers, loader, names)
 }
 

@@ -10,7 +10,7 @@ mod write;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -31,12 +31,7 @@ use self::{
 use crate::{
     clock,
     config::{
-        HttpSettings, Loaded, Loader, Problems, ServerSettings, StoreSettings,
-        driver::Driver,
-        folder::read_folder,
-        load,
-        problems::{Problem, Severity},
-        render::render,
+        HttpSettings, Loaded, Problems, ServerSettings, StoreSettings, driver::Driver, folder::read_folders, render::render,
     },
     engine::{
         Engine,
@@ -135,22 +130,8 @@ struct Fixed {
 /// # Errors
 /// All problems.
 pub fn read_config(folders: &Folders, names: &mut Names) -> Result<Loaded, Problems> {
-    let (config, tags) = match (read_folder(&folders.config), read_folder(&folders.tags)) {
-        (Ok(config), Ok(tags)) => (config, tags),
-        (config, tags) => return Err(unreadable([config.err(), tags.err()].into_iter().flatten())),
-    };
-    let env = |name: &str| folders.env.get(name).cloned().or_else(|| std::env::var(name).ok());
-    let read_file = |path: &Path| std::fs::read_to_string(folders.config.join(path)).map_err(|error| error.to_string());
-    load(&config, &tags, DRIVERS, Loader { env: &env, read_file: &read_file }, names)
-}
-
-fn unreadable(messages: impl Iterator<Item = String>) -> Problems {
-    let mut problems = Problems::default();
-    for message in messages {
-        let help = "name the folders with --config and --tags".into();
-        problems.push(Problem { severity: Severity::Error, place: None, message, help, second: None });
-    }
-    problems
+    let env = |name: &str| folders.env.get(name).cloned();
+    read_folders(&folders.config, &folders.tags, DRIVERS, &env, names)
 }
 
 /// Runs the daemon until `stop` is cancelled. `reload` asks for a reload (SIGHUP); `started` is told where it listens, and gets a

@@ -67,7 +67,7 @@ fn folders_are_read_with_what_they_name() {
     let (config, tags) = (folder.path().join("config"), folder.path().join("tags/deep/deeper"));
     fs::create_dir_all(&config).unwrap();
     fs::create_dir_all(&tags).unwrap();
-    let read = || read_folders(&config, &folder.path().join("tags"), &DRIVERS, &mut Names::default());
+    let read = || read_folders(&config, &folder.path().join("tags"), &DRIVERS, &|_| None, &mut Names::default());
     assert_eq!(read().unwrap_err().errors(), 2, "two empty folders");
     fs::write(config.join("a.toml"), "[[user]]\nname = 'alice'\nphone = '+12223334444'\npin_file = 'alice.pin'\n").unwrap();
     fs::write(config.join("alice.pin"), "4711\n").unwrap();

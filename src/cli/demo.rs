@@ -262,7 +262,9 @@ impl Story {
         match event {
             PhoneEvent::Accepted { to, body, .. } => {
                 self.now("phone", &format!("{} gets: {}", holder(to), body.replace('\n', " / ")));
-                if to == ALICE && body.contains('#') && !self.typed && self.answer_at.is_none() {
+                // An alarm's text ends with its code; the answer to an acknowledgement does not, and wants no reply.
+                let asks = body.split_whitespace().next_back().is_some_and(|word| word.starts_with('#'));
+                if to == ALICE && asks && !self.typed && self.answer_at.is_none() {
                     self.answer_at = Some(Instant::now() + ANSWER_AFTER);
                 }
             }

@@ -7,7 +7,7 @@ use super::{
     run::{Asked, Signals},
 };
 use crate::simulate::{
-    modbus_plc::Plc,
+    modbus_plc::{MAP, Plc},
     twilio::{Options, Simulator},
 };
 
@@ -52,6 +52,9 @@ pub(super) async fn simulate(command: SimulateCommand) -> Result<String, Failure
         SimulateCommand::ModbusPlc(args) => {
             let running = Plc::start(args.listen).await.map_err(|error| cannot_listen(args.listen, &error))?;
             println!("Modbus TCP PLC on {}", running.addr);
+            for point in MAP {
+                println!("  {:<12} {:<9} {}", point.address, point.format, point.what);
+            }
             stopped(&mut signals).await;
             running.stop().await;
         }

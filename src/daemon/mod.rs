@@ -41,7 +41,7 @@ use crate::{
     },
     metrics::Metrics,
     pki::Pki,
-    serve::{api, http, passwords::Passwords, webhooks},
+    serve::{api, http, opcua, passwords::Passwords, webhooks},
     source::{self, Source},
     store::Store,
     tag::{Names, TagId, TagTable, Value},
@@ -278,7 +278,11 @@ async fn listen(
         let limits = http::Limits { loopback_is_proxy: proxied, ..limits.clone() };
         tasks.spawn(http::serve(listener, router, limits, tls.clone(), stop.clone()));
     }
-    Ok(Endpoints { opcua: fixed.server.endpoint.clone(), webhooks: bound[0], console: bound[1] })
+    let settings = opcua::Settings::new(&fixed.server, shared.folders.data.join("pki"));
+    let server = opcua::serve(settings, gateway, stop.clone()).await.map_err(|error| format!("failed to {error}"))?;
+    let opcua = server.endpoint.clone();
+    tasks.spawn(server.ended());
+    Ok(Endpoints { opcua, webhooks: bound[0], console: bound[1] })
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, String> {

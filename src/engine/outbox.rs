@@ -194,8 +194,8 @@ pub(super) struct Outbox {
 pub(super) struct Sender {
     queue: BTreeSet<(u8, OutboxId)>,
     in_flight: BTreeSet<OutboxId>,
-    /// The next token of the rate limit is there then.
-    next_token: Timestamp,
+    /// When all attempts so far would have been made at an even pace; it may run ahead by one second's worth.
+    paced: Timestamp,
     last_accepted: Timestamp,
     /// Twilio refuses the account; its words.
     refused: Option<String>,
@@ -401,8 +401,10 @@ impl Engine {
         if sender.in_flight.len() >= MAX_IN_FLIGHT {
             return false;
         }
-        if sender.next_token > self.now {
-            self.timers.set(&Timer::Sender(name.to_owned()), Some(sender.next_token));
+        let interval = Duration::from_secs_f64(1.0 / rate.max(0.01));
+        let free = sender.paced - Duration::from_secs(1).saturating_sub(interval);
+        if free > self.now {
+            self.timers.set(&Timer::Sender(name.to_owned()), Some(free));
             return false;
         }
         sender.queue.remove(&(rank, id));
@@ -412,7 +414,7 @@ impl Engine {
         let now = self.now;
         let sender = self.outbox.senders.entry(name.to_owned()).or_default();
         sender.in_flight.insert(id);
-        sender.next_token = now + Duration::from_secs_f64(1.0 / rate.max(0.01));
+        sender.paced = sender.paced.max(now) + interval;
         let Some(text) = self.outbox.text_mut(id) else { return true };
         text.state = TextState::Sending(now);
         text.attempts += 1;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Engine, Timer,
+    alarm::{AlarmEvent, Captured},
     io::{OutboxId, Via},
     length::{self, DigestItem},
     outbox::{Item, Job, Purpose, Text, TextState},
@@ -209,8 +210,9 @@ impl Engine {
         }
         let key = match &profile.cooldown_key {
             Some(template) => {
-                let key =
-                    self.with_context(index, Some(number), &profile.parameters, |context| template::render(template, context));
+                let event = self.alarms[index].alarm.newest().map(About::from);
+                let render = |context: &template::Context<'_>| template::render(template, context);
+                let key = self.with_context(index, event, Some(number), &profile.parameters, render);
                 format!("{} {}", profile.name, key.unwrap_or_else(|_| format!("{path} {step}")))
             }
             None => format!("{} {step} {path} {number}", profile.name),
@@ -297,7 +299,9 @@ impl Engine {
         let default = self.plan.twilio.get(&profile.twilio).map_or("", |twilio| twilio.default_message.as_str());
         let own = &self.plan.alarms[index].message;
         let source = profile.message.as_deref().unwrap_or(if own.is_empty() { default } else { own });
-        self.with_context(index, Some(number), &profile.parameters, |context| template::render_or_fallback(source, context).0)
+        let event = self.alarms[index].alarm.newest().map(About::from);
+        let render = |context: &template::Context<'_>| template::render_or_fallback(source, context).0;
+        self.with_context(index, event, Some(number), &profile.parameters, render)
     }
 
     fn short_line(&self, path: &str) -> String {
@@ -309,10 +313,11 @@ impl Engine {
         self.runs.get(path).map_or("", |run| run.code.as_str())
     }
 
-    /// Everything that a template may speak of, for the alarm at `index` and a message to `number`.
+    /// Everything that a template may speak of, for an event of the alarm at `index` and a message to `number`.
     pub(super) fn with_context<R>(
         &self,
         index: usize,
+        event: Option<About<'_>>,
         number: Option<&str>,
         parameters: &std::collections::BTreeMap<String, super::plan::Parameter>,
         use_it: impl FnOnce(&template::Context<'_>) -> R,
@@ -329,8 +334,7 @@ impl Engine {
             let reading = self.reading(id);
             reading.status.is_usable().then_some(reading.value)
         };
-        let newest = alarm.newest();
-        let captured = newest.map(|event| &event.captured);
+        let captured = event.map(|event| event.captured);
         let context = template::Context {
             alarm: template::AlarmText {
                 path: &def.path,
@@ -341,8 +345,8 @@ impl Engine {
                 priority: def.priority,
                 state: alarm.state_name(),
                 message: captured.map_or(&def.message, |captured| &captured.message),
-                active_time: newest.map(|event| event.raised).unwrap_or_default(),
-                event: newest.map(|event| event.id),
+                active_time: event.map(|event| event.raised).unwrap_or_default(),
+                event: event.and_then(|event| event.id),
                 data: captured.map_or(&def.data, |captured| &captured.data),
                 code: self.code_of(&def.path),
             },
@@ -361,6 +365,21 @@ impl Engine {
             Knob::Fixed(value) => *value,
             Knob::Tag { tag, fallback } => T::from_reading(self, *tag).unwrap_or(*fallback),
         }
+    }
+}
+
+/// The alarm event that a template speaks of.
+#[derive(Clone, Copy)]
+pub(super) struct About<'e> {
+    pub captured: &'e Captured,
+    pub raised: Timestamp,
+    /// `None` while the event is only about to begin.
+    pub id: Option<Uuid>,
+}
+
+impl<'e> From<&'e AlarmEvent> for About<'e> {
+    fn from(event: &'e AlarmEvent) -> Self {
+        Self { captured: &event.captured, raised: event.raised, id: Some(event.id) }
     }
 }
 

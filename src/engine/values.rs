@@ -12,6 +12,7 @@ use super::{
     io::{Actor, Via},
     plan::{Knob, Mode, Origin, Parameter, Plan, Role},
     template,
+    throttle::About,
 };
 use crate::tag::{Reading, Sample, StatusCode, TagId, Timestamp, Value};
 
@@ -182,20 +183,21 @@ impl Engine {
     pub(super) fn flank(&mut self, index: usize, flank: Flank) {
         let plan = Arc::clone(&self.plan);
         let def = &plan.alarms[index];
-        let captured = Captured { value: self.reading(def.tag).value, message: self.own_words(index), data: def.data.clone() };
+        let mut captured = Captured { value: self.reading(def.tag).value, message: def.message.clone(), data: def.data.clone() };
+        if captured.message.contains('{') {
+            captured.message = self.own_words(index, &captured);
+        }
         let changes = self.alarms[index].alarm.flank(&plan, def, flank, captured, self.now, &mut self.random);
         self.dirty.engine = true;
         self.apply(index, &changes, None, "");
     }
 
     /// The alarm's message with its fields filled in, as it stands in the journal and on displays.
-    fn own_words(&self, index: usize) -> String {
-        let message = &self.plan.alarms[index].message;
-        if !message.contains('{') {
-            return message.clone();
-        }
+    fn own_words(&self, index: usize, captured: &Captured) -> String {
         let none = BTreeMap::new();
-        self.with_context(index, None, &none, |context| template::render_or_fallback(message, context).0)
+        let event = About { captured, raised: self.now, id: None };
+        let render = |context: &template::Context<'_>| template::render_or_fallback(&captured.message, context).0;
+        self.with_context(index, Some(event), None, &none, render)
     }
 
     fn suppress(&mut self, index: usize) {

@@ -1,3 +1,5 @@
 //! Scenarios and simulation of the pure engine; needs no feature.
 
 mod config;
+mod rig;
+mod scenario;

@@ -1,6 +1,7 @@
 //! The commands, one file for a command or a family of them. Each takes its parsed arguments and gives what standard output shall
 //! show; logs and errors go to standard error. Exit status: 0 done, 1 failed, 2 bad usage or bad configuration.
 
+mod browse;
 mod check;
 pub mod client;
 mod demo;
@@ -69,6 +70,7 @@ enum Command {
     Run(run::RunArgs),
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
+    Browse(browse::BrowseArgs),
     Send(send::SendArgs),
     Tags(remote::TagsArgs),
     Alarms(remote::AlarmsArgs),
@@ -146,6 +148,7 @@ async fn execute(common: &Common, command: Command) -> Result<String, Failure> {
         Command::Run(args) => run::run(common.folders(), &args).await?,
         Command::Demo(args) => demo::demo(common.folders(), &args).await?,
         Command::Check(args) => check::check(&common.folders(), &args)?,
+        Command::Browse(args) => browse::browse(&common.data, &common.application_uri(), &args).await?,
         Command::Send(args) => send::send(&common.load()?.plan, &args).await?,
         Command::Tags(args) => remote::tags(&args, url().as_deref(), who()).await?,
         Command::Alarms(args) => remote::alarms(&args, url().as_deref(), who()).await?,
@@ -166,6 +169,12 @@ async fn execute(common: &Common, command: Command) -> Result<String, Failure> {
 impl Common {
     fn folders(&self) -> Folders {
         Folders { config: self.config.clone(), tags: self.tags.clone(), data: self.data.clone(), env: BTreeMap::new() }
+    }
+
+    /// Ours towards other servers; the default without a configuration.
+    fn application_uri(&self) -> String {
+        let loaded = read_config(&self.folders(), &mut Names::default());
+        loaded.map_or_else(|_| crate::config::ServerSettings::default().application_uri, |loaded| loaded.server.application_uri)
     }
 
     fn load(&self) -> Result<Loaded, Failure> {
@@ -194,7 +203,8 @@ fn start_logs(common: &Common, daemon: bool) {
         (1, _) => "debug",
         _ => "trace",
     };
-    let others = if common.verbose > 1 { "debug" } else { "error" };
+    // The OPC UA library calls a missing certificate an error where none is needed; what matters our own rooms say themselves.
+    let others = if common.verbose > 1 { "debug" } else { "error,opcua_client=off,opcua_core=off,opcua_crypto=off" };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{others},annunciator={own}")));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -141,8 +141,9 @@ fn alarm(
     let priority = section.one_of("priority", &PRIORITIES).unwrap_or_default();
     let deadband = section.float_in("deadband", 0.0..=f64::MAX).unwrap_or_default();
     let pipeline = book.reference(Kind::Pipeline, section, "pipeline");
-    let clear_pipeline = book.reference(Kind::Pipeline, section, "clear_pipeline");
-    let ack_pipeline = book.reference(Kind::Pipeline, section, "ack_pipeline");
+    for key in ["clear_pipeline", "ack_pipeline"] {
+        section.not_yet(key, "whoever acknowledges is answered; clearing is in the journal");
+    }
     let latching = section.boolean("latching").unwrap_or(false);
     let shelving = section.boolean("shelving").unwrap_or(true);
     let suppressed_by = book.tag_reference(section, "suppressed_by").map(|(text, entry)| {
@@ -153,9 +154,9 @@ fn alarm(
     let write_back = section.section("ack").and_then(|mut table| write_back(&mut table, book));
     let ack_from = section.section("ack_from").and_then(|mut table| ack_from(&mut table, book));
     let re_alarm_after = section.duration("re_alarm_after", seconds(60)..=DAY * 30);
-    if ack_mode == AckMode::Unused && (section.has("ack") || section.has("ack_from") || section.has("ack_pipeline")) {
+    if ack_mode == AckMode::Unused && (section.has("ack") || section.has("ack_from")) {
         let help = "with ack_mode \"unused\" the alarm is never acknowledged";
-        section.warning(section.key_span("ack_mode"), "`ack`, `ack_from` and `ack_pipeline` have no effect", help);
+        section.warning(section.key_span("ack_mode"), "`ack` and `ack_from` have no effect", help);
     }
     let nodes = own.alarm_nodes(path, Some(&format!("Alarms/{}/{}", tag.path, name.value)));
     if nodes.is_none() {
@@ -173,8 +174,6 @@ fn alarm(
         priority,
         message: message.map(|text| text.value).unwrap_or_default(),
         pipeline,
-        clear_pipeline,
-        ack_pipeline,
         ack_mode,
         latching,
         shelving,

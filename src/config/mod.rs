@@ -24,4 +24,3 @@ pub use load::{File, Loaded, load};
 pub use problems::Problems;
 pub use reader::Loader;
 pub use settings::{HttpSettings, SecurityPolicy, ServerLimits, ServerSettings, StoreSettings};
-pub use system::COLUMNS;

@@ -12,18 +12,6 @@ use crate::{
 /// What all paths of the program's own tags begin with.
 const PREFIX: &str = "System/Gateway/";
 
-/// The columns of a user's figures, in the order of `TwilioUserStatisticsType` (SPEC 5).
-pub const COLUMNS: [(&str, DataType); 8] = [
-    ("Username", DataType::String),
-    ("PhoneNumber", DataType::String),
-    ("MessagesReceived", DataType::Int32),
-    ("MessagesSent", DataType::Int32),
-    ("CallsReceived", DataType::Int32),
-    ("CallsSent", DataType::Int32),
-    ("CallMinutesReceived", DataType::Int32),
-    ("CallMinutesSent", DataType::Int32),
-];
-
 /// Every tag below `System/Gateway/` that does not depend on the configuration.
 const FIXED: [(&str, DataType, &str); 31] = [
     ("Version", DataType::String, "version of the program"),
@@ -162,7 +150,7 @@ pub(super) fn declare(own: &mut Own<'_>, plan: &Plan) {
             if data_type == DataType::UserStatistics { ValueType::array(data_type) } else { ValueType::scalar(data_type) };
         own.tag(name, value_type, description);
     }
-    for (column, data_type) in COLUMNS {
+    for (column, data_type) in crate::engine::COLUMNS {
         own.tag(&format!("Twilio/UserStatistics/Columns/{column}"), ValueType::array(data_type), "");
         for user in plan.users.keys() {
             own.scalar(&format!("Twilio/Users/{user}/{column}"), data_type, "");
@@ -213,8 +201,6 @@ fn alarm(own: &mut Own<'_>, name: &str, tag: TagId, message: String, pipeline: O
         priority: Priority::High,
         message,
         pipeline: pipeline.map(str::to_owned),
-        clear_pipeline: None,
-        ack_pipeline: None,
         ack_mode: AckMode::Manual,
         latching: false,
         shelving: true,

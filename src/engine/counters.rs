@@ -13,16 +13,16 @@ use crate::tag::{DataType, Sample, StatusCode, Structure, TagId, Timestamp, Valu
 /// Ids of users that the configuration gives none start here.
 pub(super) const FIRST_USER_ID: i64 = 1001;
 
-/// The columns of the dataset, in order.
-pub const COLUMNS: [&str; 8] = [
-    "Username",
-    "PhoneNumber",
-    "MessagesReceived",
-    "MessagesSent",
-    "CallsReceived",
-    "CallsSent",
-    "CallMinutesReceived",
-    "CallMinutesSent",
+/// The columns of the dataset, in order: fields of `TwilioUserStatisticsType` and their types (SPEC 5).
+pub const COLUMNS: [(&str, DataType); 8] = [
+    ("Username", DataType::String),
+    ("PhoneNumber", DataType::String),
+    ("MessagesReceived", DataType::Int32),
+    ("MessagesSent", DataType::Int32),
+    ("CallsReceived", DataType::Int32),
+    ("CallsSent", DataType::Int32),
+    ("CallMinutesReceived", DataType::Int32),
+    ("CallMinutesSent", DataType::Int32),
 ];
 
 /// Counters by name: `Twilio/MessagesSent`, `Twilio/Users/<name>/MessagesSent`.
@@ -168,13 +168,12 @@ impl Engine {
         };
         let dataset = Value::Array(DataType::UserStatistics, rows.iter().map(structure).collect());
         self.publish_system("Twilio/UserStatistics", dataset, now);
-        for (place, name) in COLUMNS.into_iter().enumerate() {
-            let data_type = if place < 2 { DataType::String } else { DataType::Int32 };
+        for (place, (name, data_type)) in COLUMNS.into_iter().enumerate() {
             let column = Value::Array(data_type, rows.iter().map(|row| row[place].clone()).collect());
             self.publish_system(&format!("Twilio/UserStatistics/Columns/{name}"), column, now);
         }
         let json_rows: Vec<Vec<serde_json::Value>> = rows.iter().map(|row| row.iter().map(Value::to_json).collect()).collect();
-        let json = serde_json::json!({ "columns": COLUMNS, "rows": json_rows }).to_string();
+        let json = serde_json::json!({ "columns": COLUMNS.map(|(name, _)| name), "rows": json_rows }).to_string();
         self.publish_system("Twilio/UserStatistics/Json", Value::string(json), now);
         self.counters.dataset_version = self.counters.dataset_version.wrapping_add(1);
         self.dirty.engine = true;

@@ -304,10 +304,6 @@ pub struct AlarmDef {
     pub message: String,
     /// Notification when it becomes active.
     pub pipeline: Option<String>,
-    /// When it clears.
-    pub clear_pipeline: Option<String>,
-    /// When it is acknowledged.
-    pub ack_pipeline: Option<String>,
     /// Who acknowledges.
     pub ack_mode: AckMode,
     /// Stays until reset by an acknowledgement after it has cleared.

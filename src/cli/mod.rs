@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, io::IsTerminal, path::PathBuf, process::ExitCod
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{Loaded, Problems, render::render},
+    config::{Loaded, Problems, folder::read_http, render::render},
     daemon::{Folders, StartError, read_config},
     tag::Names,
 };
@@ -189,11 +189,13 @@ fn rendered(problems: &Problems) -> String {
 
 /// Where the configuration says that the daemon's console listens; unspecified addresses are reached over loopback.
 fn console_url(common: &Common) -> Option<String> {
-    let mut address = read_config(&common.folders(), &mut Names::default()).ok()?.http.console?;
+    let http = read_http(&common.config)?;
+    let mut address = http.console?;
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    Some(format!("http://{address}"))
+    let scheme = if http.tls.is_some() { "https" } else { "http" };
+    Some(format!("{scheme}://{address}"))
 }
 
 fn start_logs(common: &Common, daemon: bool) {

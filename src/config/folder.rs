@@ -7,9 +7,10 @@ use std::{
 
 use super::{
     driver::Driver,
-    load::{File, Loaded, load},
+    load::{File, Loaded, load, load_http},
     problems::{Problem, Problems, Severity},
     reader::Loader,
+    settings::HttpSettings,
 };
 use crate::tag::Names;
 
@@ -42,6 +43,14 @@ pub fn read_folders(
     let read_file = |path: &Path| fs::read_to_string(config.join(path)).map_err(|error| error.to_string());
     let loader = Loader { env: &|name| env(name).or_else(|| std::env::var(name).ok()), read_file: &read_file };
     load(&config_files, &tag_files, drivers, loader, names)
+}
+
+/// `[http]` of the folder `config`, also when something else in it is wrong; `None` when it cannot be read at all.
+#[must_use]
+pub fn read_http(config: &Path) -> Option<HttpSettings> {
+    let files = read_folder(config).ok()?;
+    let no_file = |_: &Path| Err(String::new());
+    Some(load_http(&files, Loader { env: &|name| std::env::var(name).ok(), read_file: &no_file }))
 }
 
 /// All `*.toml` below `folder`, sorted by path.

@@ -76,6 +76,19 @@ pub fn load(
     Ok(result)
 }
 
+/// Reads `[http]` alone, whatever else may be wrong: somebody who asks a running daemon to reload a folder with mistakes must
+/// find it all the same. What cannot be read has its default.
+#[must_use]
+pub fn load_http(config: &[File], loader: Loader<'_>) -> HttpSettings {
+    let problems = RefCell::default();
+    let tables: Vec<_> = config.iter().enumerate().map(|(file, content)| parse(&content.text, file, &problems)).collect();
+    let sections = tables.iter().enumerate().map(|(file, table)| {
+        let context = Context { loader, problems: &problems, file };
+        Section::new(context, table, 0..0)
+    });
+    settings::http(&mut Roots(sections.collect()))
+}
+
 fn read(
     mut config: Roots<'_>,
     mut tag_files: Roots<'_>,

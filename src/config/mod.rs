@@ -20,7 +20,7 @@ mod tags;
 mod text;
 mod twilio;
 
-pub use load::{File, Loaded, load};
+pub use load::{File, Loaded, load, load_http};
 pub use problems::Problems;
 pub use reader::Loader;
 pub use settings::{HttpSettings, SecurityPolicy, ServerLimits, ServerSettings, StoreSettings};

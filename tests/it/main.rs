@@ -3,6 +3,7 @@
 mod modbus;
 mod opcua_client;
 mod opcua_server;
+mod program;
 mod shipped;
 mod simulator;
 mod support;

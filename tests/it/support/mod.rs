@@ -3,6 +3,7 @@
 pub mod peers;
 pub mod plant;
 pub mod process;
+pub mod program;
 pub mod source;
 pub mod twilio;
 

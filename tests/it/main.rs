@@ -1,6 +1,7 @@
 //! The program with real peers on loopback: one binary for all of them.
 
 mod modbus;
+mod opcua_attacks;
 mod opcua_client;
 mod opcua_server;
 mod program;

@@ -270,3 +270,28 @@ fn a_reload_adds_and_removes_nodes_under_living_sessions() {
     client.say("stop");
     client.line("passed", BOUND);
 }
+
+#[test]
+fn node_opcua_reads_writes_calls_and_watches() {
+    let Some(folder) = peers::node_modules() else { return };
+    let site = Site::start(|_| ());
+    let home = site.folder.path().to_owned();
+    let client = |mode: &str| {
+        let mut command = Command::new("node");
+        command.arg(peers::script("opcua_hmi.js")).args([&*site.url, home.to_str().unwrap(), mode]);
+        Child::start(command.current_dir(&folder))
+    };
+    let mut maker = client("certificate");
+    let made = maker.line("certificate", BOUND);
+    let pem = std::fs::read(made.strip_prefix("certificate ").unwrap()).unwrap();
+    std::fs::create_dir_all(home.join("pki/trusted")).unwrap();
+    std::fs::write(home.join("pki/trusted/node.pem"), pem).unwrap();
+    for (round, mode) in (1..).zip(["plain", "secured"]) {
+        let mut client = client(mode);
+        client.line("value", BOUND);
+        site.plant.set("Plant/Line1/Counter", Value::Int32(round), StatusCode::UNCERTAIN_LAST_USABLE_VALUE, past(30));
+        assert_eq!(client.line("value", BOUND), format!("value {round} UncertainLastUsableValue 2024-02-29T12:00:30.000Z"));
+        client.say("stop");
+        client.line("passed", BOUND);
+    }
+}

@@ -200,7 +200,9 @@ impl Connection {
             return Err(status::BAD_SECURITY_CHECKS_FAILED.into());
         }
         if let Some(der) = header.certificate {
-            self.check_trust(der)?;
+            let (server, peer, der) = (Arc::clone(&server), self.peer, der.to_vec());
+            let check = move || check_trust(&server, peer, header.policy, &der);
+            self.server.with_key(check).await.unwrap_or(Err(status::BAD_CERTIFICATE_INVALID))?;
         }
         let secured = header.certificate.is_some();
         let opening = Opening {
@@ -228,18 +230,6 @@ impl Connection {
         };
         self.out.extend_from_slice(&answer);
         Ok(())
-    }
-
-    fn check_trust(&self, der: &[u8]) -> Result<(), StatusCode> {
-        match self.server.pki.check(&certificate(der)?, clock::now()) {
-            Trust::Trusted => Ok(()),
-            Trust::NotYetValid { .. } | Trust::Expired { .. } => Err(status::BAD_CERTIFICATE_TIME_INVALID),
-            other @ Trust::Untrusted { .. } => {
-                tracing::warn!(peer = %self.peer, trust = ?other, "OPC UA client refused: its certificate is not trusted");
-                // The peer is told no more than that (Part 4, 6.1.3).
-                Err(status::BAD_SECURITY_CHECKS_FAILED)
-            }
-        }
     }
 
     async fn message(&mut self, frame: &Frame) -> Result<(), End> {
@@ -477,6 +467,23 @@ impl Connection {
         match sent {
             Ok(Ok(())) => Ok(()),
             _ => Err(End::Quiet),
+        }
+    }
+}
+
+/// Says whether a client with this certificate may open a channel; reads the trust list, so off the reactor.
+fn check_trust(server: &Server, peer: IpAddr, policy: SecurityPolicy, der: &[u8]) -> Result<(), StatusCode> {
+    let certificate = certificate(der)?;
+    if !certificate.key_length().is_ok_and(|bits| policy.is_valid_keylength(bits)) {
+        return Err(status::BAD_CERTIFICATE_INVALID);
+    }
+    match server.pki.check(&certificate, clock::now()) {
+        Trust::Trusted => Ok(()),
+        Trust::NotYetValid { .. } | Trust::Expired { .. } => Err(status::BAD_CERTIFICATE_TIME_INVALID),
+        other @ Trust::Untrusted { .. } => {
+            tracing::warn!(%peer, trust = ?other, "OPC UA client refused: its certificate is not trusted");
+            // The peer is told no more than that (Part 4, 6.1.3).
+            Err(status::BAD_SECURITY_CHECKS_FAILED)
         }
     }
 }

@@ -32,6 +32,8 @@ pub mod status {
     pub const BAD_CERTIFICATE_URI_INVALID: StatusCode = StatusCode(0x8017_0000);
 }
 
+/// The channel of a session that has ended; never the id of a channel.
+const NO_CHANNEL: u32 = 0;
 /// Bytes of a session's secret.
 pub const TOKEN: usize = 32;
 
@@ -149,6 +151,7 @@ impl Sessions {
     /// Forgets one.
     pub fn remove(&self, session: &Session) {
         self.lock().remove(&session.token);
+        session.state().channel = NO_CHANNEL;
     }
 
     /// Forgets those that were never activated or have been silent for too long, and gives the rest that no connection looks
@@ -156,9 +159,14 @@ impl Sessions {
     pub fn sweep(&self, limits: &Limits, now: Instant) -> Vec<Arc<Session>> {
         let mut all = self.lock();
         all.retain(|_, session| {
-            let state = session.state();
+            let mut state = session.state();
             let silence = now.saturating_duration_since(state.used);
-            silence <= if state.actor.is_some() { session.timeout } else { limits.activation }
+            let lives = silence <= if state.actor.is_some() { session.timeout } else { limits.activation };
+            if !lives {
+                // A connection that looks after it lets go of it.
+                state.channel = NO_CHANNEL;
+            }
+            lives
         });
         all.values().filter(|session| !session.state().attached).cloned().collect()
     }

@@ -85,10 +85,14 @@ pub enum Incoming {
     Foreign,
 }
 
+/// The most array elements that are kept of one message, so that a byte on the wire does not become many in memory.
+const MAX_ELEMENTS: usize = 1_000_000;
+
 /// Reads a message from front to back.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    elements: usize,
 }
 
 macro_rules! fixed {
@@ -105,7 +109,7 @@ macro_rules! fixed {
 impl<'a> Reader<'a> {
     /// A reader of `bytes`.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self { rest: bytes, elements: MAX_ELEMENTS }
     }
 
     fixed!(u8 u8, i8 i8, u16 u16, i16 i16, u32 u32, i32 i32, u64 u64, i64 i64, f32 f32, f64 f64);
@@ -246,6 +250,7 @@ impl<'a> Reader<'a> {
             return if kind == 0 { Ok(Incoming::Value(Value::Null)) } else { self.scalar(kind, depth) };
         }
         let count = self.count(least_size(kind)?)?;
+        self.elements = self.elements.checked_sub(count).ok_or(Malformed)?;
         let mut elements = Vec::new();
         let mut foreign = false;
         for _ in 0..count {
@@ -632,6 +637,8 @@ mod tests {
         assert_eq!(read(&[0x98, 1, 0, 0, 0].repeat(30_000)), Err(Malformed));
         assert_eq!(read(&[0x86, 0xFF, 0xFF, 0xFF, 0x7F, 0, 0, 0, 0]), Err(Malformed));
         assert_eq!(read(&[12, 0xFE, 0xFF, 0xFF, 0xFF]), Err(Malformed));
+        let many = [&[0x81][..], &1_000_001_u32.to_le_bytes(), &vec![0; 1_000_001]].concat();
+        assert_eq!(read(&many), Err(Malformed));
         assert_eq!(read(&[0x98, 1, 0, 0, 0, 6, 1, 0, 0, 0]), Ok(Incoming::Foreign));
     }
 

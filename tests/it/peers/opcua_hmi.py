@@ -102,8 +102,29 @@ async def browse(client):
     seen = []
     await walk(client.nodes.objects, seen, 0)
     say("nodes", len(seen))
+    await in_pieces(client.get_node(ua.NodeId("Plant/Line1", index)))
     missing = client.get_node(ua.NodeId("Plant/Nowhere", index))
     expect(await failure(missing.read_value()), ua.StatusCodes.BadNodeIdUnknown, "unknown node")
+
+
+async def in_pieces(node):
+    """Browses two references at a time."""
+    question = ua.BrowseDescription(
+        NodeId=node.nodeid, BrowseDirection=ua.BrowseDirection.Forward, ReferenceTypeId=ua.NodeId(35), IncludeSubtypes=True,
+        NodeClassMask=0, ResultMask=63,
+    )
+    parameters = ua.BrowseParameters(RequestedMaxReferencesPerNode=2, NodesToBrowse=[question])
+    result = (await node.session.browse(parameters))[0]
+    sizes, names = [len(result.References)], [reference.BrowseName.Name for reference in result.References]
+    point = None
+    while result.ContinuationPoint:
+        point = result.ContinuationPoint
+        result = (await node.session.browse_next(ua.BrowseNextParameters(False, [point])))[0]
+        sizes.append(len(result.References))
+        names += [reference.BrowseName.Name for reference in result.References]
+    expect((sizes, sorted(names)), ([2, 2, 1], ["Broken", "Counter", "Pump", "Recipe", "TankLevel"]), "pieces")
+    used = (await node.session.browse_next(ua.BrowseNextParameters(False, [point])))[0]
+    expect(used.StatusCode.name, "BadContinuationPointInvalid", "a used continuation point")
 
 
 async def walk(node, seen, depth):

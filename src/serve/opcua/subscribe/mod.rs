@@ -263,3 +263,6 @@ fn response(request: &Request, id: u32, available: impl ExactSizeIterator<Item =
     w.null();
     Reply { request_id: request.id, body: w.0 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! The state machine on invented time, over a real tag table.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    super::{
+        ns0::attribute,
+        space::NodeRef,
+        wire::{Id, Reader, Timestamps},
+    },
+    filter::Filter,
+    items::{Mode, Parameters, Place},
+    *,
+};
+use crate::{
+    engine::plan::{OnCommLoss, Origin, Role, TagDef},
+    tag::{DataType, Reading, Sample, TagId, TagPath, TagTable, Value, ValueType},
+};
+
+/// Tags 0 … 99, all Int32; node `Own(n)` is tag n.
+struct Bench {
+    table: TagTable,
+    subscriptions: Subscriptions,
+    begin: Instant,
+    out: Vec<Reply>,
+    request: u32,
+}
+
+struct Table<'a>(&'a TagTable);
+
+impl Sampler for Table<'_> {
+    fn reading(&self, tag: TagId) -> Reading {
+        self.0.read(tag)
+    }
+    fn version(&self, tag: TagId) -> u64 {
+        self.0.version(tag)
+    }
+    fn block_version(&self, tag: TagId) -> u64 {
+        self.0.block_version(tag)
+    }
+    fn attribute(&self, _: NodeRef, _: u32) -> Result<Vec<u8>, StatusCode> {
+        Ok(vec![1, 1])
+    }
+    fn find(&self, _: Id<'_>) -> Option<NodeRef> {
+        None
+    }
+    fn tag(&self, node: NodeRef) -> Option<Arc<TagDef>> {
+        let NodeRef::Own(index) = node else { return None };
+        Some(Arc::new(TagDef {
+            id: TagId(index),
+            path: TagPath::new("T").unwrap(),
+            value_type: ValueType::scalar(DataType::Int32),
+            origin: Origin::System,
+            scale: None,
+            unit: None,
+            range: None,
+            writable: false,
+            write_role: Role::Engineer,
+            deadband: None,
+            stale_after: None,
+            on_comm_loss: OnCommLoss::Hold,
+            description: String::new(),
+            browse_parent: None,
+        }))
+    }
+    fn generation(&self) -> usize {
+        1
+    }
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_ticks(1)
+    }
+}
+
+/// What a Publish response said.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Values(Vec<(u32, i32, u32)>),
+    KeepAlive,
+    Ended(StatusCode),
+    Fault(StatusCode),
+}
+
+fn understand(body: &[u8]) -> (Said, u32) {
+    let mut r = Reader::new(body);
+    let kind = r.id().unwrap().standard().unwrap();
+    r.take(12).unwrap();
+    let result = StatusCode(r.u32().unwrap());
+    if kind == 397 {
+        return (Said::Fault(result), 0);
+    }
+    r.take(1 + 4 + 3 + 4).unwrap();
+    for _ in 0..r.count(4).unwrap() {
+        r.u32().unwrap();
+    }
+    let _more = r.boolean().unwrap();
+    let sequence = r.u32().unwrap();
+    r.time().unwrap();
+    if r.count(1).unwrap() == 0 {
+        return (Said::KeepAlive, sequence);
+    }
+    let data = r.extension().unwrap();
+    let mut body = Reader::new(data.body.unwrap());
+    if data.type_id.standard() == Some(820) {
+        return (Said::Ended(StatusCode(body.u32().unwrap())), sequence);
+    }
+    let values = (0..body.count(4).unwrap()).map(|_| {
+        let handle = body.u32().unwrap();
+        let mask = body.u8().unwrap();
+        let value = if mask & 1 == 1 {
+            assert_eq!(body.u8().unwrap(), 6);
+            body.i32().unwrap()
+        } else {
+            i32::MIN
+        };
+        (handle, value, if mask & 2 == 2 { body.u32().unwrap() } else { 0 })
+    });
+    (Said::Values(values.collect()), sequence)
+}
+
+impl Bench {
+    fn new(interval: f64, keep_alive: u32, lifetime: u32) -> (Self, u32) {
+        let mut bench = Self {
+            table: TagTable::default(),
+            subscriptions: Subscriptions::new(Limits::default(), Arc::default()),
+            begin: Instant::now(),
+            out: Vec::new(),
+            request: 0,
+        };
+        let wanted = Wanted { interval, lifetime, keep_alive, notifications: 0, priority: 0 };
+        let (id, _) = bench.subscriptions.create(wanted, true, bench.begin).unwrap();
+        (bench, id)
+    }
+
+    fn set(&self, tag: u32, value: i32, status: StatusCode) {
+        let value = if status.is_bad() { Value::Null } else { Value::Int32(value) };
+        self.table.write(&[Sample { tag: TagId(tag), value, status, source_time: Timestamp::from_ticks(7) }]);
+    }
+
+    fn watch(&mut self, subscription: u32, tag: u32, queue: u32, sampling: u64, discard_oldest: bool) -> u32 {
+        let items = &mut self.subscriptions.get(subscription).unwrap().items;
+        let place = Place { id: Id::numeric(2, tag), node: NodeRef::Own(tag), attribute: attribute::VALUE, range: None };
+        let parameters = Parameters {
+            handle: tag,
+            sampling: Duration::from_millis(sampling),
+            filter: Filter::default(),
+            queue,
+            discard_oldest,
+            timestamps: Timestamps::Neither,
+        };
+        let at = (self.begin, Duration::from_millis(100));
+        items.add(place, Mode::Reporting, parameters, at, &Table(&self.table))
+    }
+
+    fn publish(&mut self) {
+        self.request += 1;
+        self.subscriptions.publish(self.request, self.request, 0, &[], self.begin, &mut self.out);
+    }
+
+    /// Ticks at each 10 ms up to `until` and gives what was said.
+    fn run(&mut self, from: u64, until: u64) -> Vec<(Said, u32)> {
+        for step in from / 10..=until / 10 {
+            let now = self.begin + Duration::from_millis(step * 10);
+            self.subscriptions.tick(now, &Table(&self.table), &mut self.out);
+        }
+        self.out.drain(..).map(|reply| understand(&reply.body)).collect()
+    }
+}
+
+#[test]
+fn news_comes_at_publishing_times_and_silence_is_kept_alive() {
+    let (mut bench, id) = Bench::new(100.0, 3, 100);
+    bench.set(1, 5, StatusCode::GOOD);
+    bench.watch(id, 1, 1, 100, true);
+    for _ in 0..10 {
+        bench.publish();
+    }
+    assert_eq!(bench.run(10, 90), []);
+    assert_eq!(bench.run(100, 190), [(Said::Values(vec![(1, 5, 0)]), 1)]);
+    // Nothing new for three intervals: a keep-alive that names the next number.
+    assert_eq!(bench.run(200, 390), []);
+    assert_eq!(bench.run(400, 490), [(Said::KeepAlive, 2)]);
+    bench.set(1, 6, StatusCode::GOOD);
+    bench.set(1, 7, StatusCode::GOOD);
+    assert_eq!(bench.run(500, 500), [(Said::Values(vec![(1, 7, 0)]), 2)]);
+    bench.set(1, 7, StatusCode::BAD_NO_COMMUNICATION);
+    assert_eq!(bench.run(600, 600), [(Said::Values(vec![(1, i32::MIN, 0x8031_0000)]), 3)]);
+}
+
+#[test]
+fn without_a_publish_request_nothing_is_lost_until_life_ends() {
+    let (mut bench, id) = Bench::new(100.0, 1, 5);
+    bench.watch(id, 1, 1, 100, true);
+    bench.set(1, 1, StatusCode::GOOD);
+    assert_eq!(bench.run(10, 350), []);
+    bench.set(1, 2, StatusCode::GOOD);
+    bench.publish();
+    // It is late: the answer does not wait for the next publishing time.
+    assert_eq!(bench.run(360, 360).len(), 1);
+    bench.publish();
+    assert_eq!(bench.run(400, 400), [(Said::Values(vec![(1, 2, 0)]), 2)]);
+    assert_eq!(bench.run(410, 1_000), []);
+    bench.publish();
+    assert_eq!(bench.run(1_010, 1_010), [(Said::Ended(StatusCode::BAD_TIMEOUT), 3)]);
+    bench.publish();
+    assert_eq!(bench.run(1_020, 1_020), [(Said::Fault(status::BAD_NO_SUBSCRIPTION), 0)]);
+}
+
+#[test]
+fn queues_overflow_at_the_end_that_was_asked_for() {
+    for (discard_oldest, wanted) in
+        [(true, [(1, 4, 0x480), (1, 5, 0), (1, 6, 0)]), (false, [(1, 1, 0), (1, 2, 0), (1, 6, 0x480)])]
+    {
+        let (mut bench, id) = Bench::new(1_000.0, 10, 100);
+        bench.set(1, 1, StatusCode::GOOD);
+        bench.watch(id, 1, 3, 10, discard_oldest);
+        bench.publish();
+        for value in 2..=6_u64 {
+            bench.set(1, i32::try_from(value).unwrap(), StatusCode::GOOD);
+            assert_eq!(bench.run(value * 20, value * 20), []);
+        }
+        assert_eq!(bench.run(1_000, 1_000), [(Said::Values(wanted.to_vec()), 1)]);
+    }
+}
+
+#[test]
+fn slow_sampling_keeps_the_last_value() {
+    let (mut bench, id) = Bench::new(100.0, 100, 300);
+    bench.set(1, 1, StatusCode::GOOD);
+    bench.watch(id, 1, 1, 1_000, true);
+    for _ in 0..5 {
+        bench.publish();
+    }
+    assert_eq!(bench.run(10, 110), [(Said::Values(vec![(1, 1, 0)]), 1)]);
+    bench.set(1, 2, StatusCode::GOOD);
+    assert_eq!(bench.run(120, 900), []);
+    bench.set(1, 3, StatusCode::GOOD);
+    assert_eq!(bench.run(1_000, 1_100), [(Said::Values(vec![(1, 3, 0)]), 2)]);
+}
+
+#[test]
+fn items_in_many_blocks_each_tell_their_own() {
+    let (mut bench, id) = Bench::new(100.0, 10, 100);
+    for tag in (0..1_000).rev() {
+        bench.set(tag, 0, StatusCode::GOOD);
+        bench.watch(id, tag, 1, 0, true);
+    }
+    for _ in 0..4 {
+        bench.publish();
+    }
+    let Said::Values(first) = &bench.run(100, 100)[0].0 else { panic!() };
+    assert_eq!(first.len(), 1_000);
+    for tag in [3, 64, 65, 999] {
+        bench.set(tag, 9, StatusCode::GOOD);
+    }
+    let Said::Values(mut second) = bench.run(200, 200).remove(0).0 else { panic!() };
+    second.sort_unstable();
+    assert_eq!(second, [(3, 9, 0), (64, 9, 0), (65, 9, 0), (999, 9, 0)]);
+}
+
+#[test]
+fn messages_are_kept_until_acknowledged() {
+    let (mut bench, id) = Bench::new(100.0, 10, 100);
+    bench.set(1, 1, StatusCode::GOOD);
+    bench.watch(id, 1, 1, 0, true);
+    bench.publish();
+    bench.run(100, 100);
+    let subscription = bench.subscriptions.get(id).unwrap();
+    assert!(subscription.republish(1).is_some() && subscription.republish(2).is_none());
+    assert!(subscription.acknowledge(1) && !subscription.acknowledge(1));
+    assert!(subscription.republish(1).is_none());
+}
+
+#[test]
+fn modes_and_removed_items_tell_nothing() {
+    let (mut bench, id) = Bench::new(100.0, 100, 300);
+    bench.set(1, 1, StatusCode::GOOD);
+    let item = bench.watch(id, 1, 1, 0, true);
+    let at = (bench.begin, Duration::from_millis(100));
+    let (table, items) = (&bench.table, &mut bench.subscriptions.get(id).unwrap().items);
+    assert!(items.set_mode(item, Mode::Disabled, at, &Table(table)) && !items.has_news());
+    assert!(items.set_mode(item, Mode::Sampling, at, &Table(table)) && !items.has_news());
+    assert!(items.set_mode(item, Mode::Reporting, at, &Table(table)) && items.has_news());
+    assert_eq!(items.remove_all(&[item, 77]), [true, false]);
+    assert!(!items.has_news());
+}
+
+#[test]
+fn too_many_publish_requests_give_back_the_oldest() {
+    let (mut bench, _) = Bench::new(100.0, 100, 300);
+    for _ in 0..=Limits::default().publish_requests {
+        bench.publish();
+    }
+    let oldest = bench.out.remove(0);
+    assert_eq!((oldest.request_id, understand(&oldest.body).0), (1, Said::Fault(status::BAD_TOO_MANY_PUBLISH_REQUESTS)));
+}
+
+#[test]
+fn terms_stay_inside_the_limits() {
+    let limits = Limits::default();
+    let revise = |interval, lifetime, keep_alive| {
+        let terms = Terms::revise(Wanted { interval, lifetime, keep_alive, notifications: 0, priority: 0 }, &limits);
+        (terms.interval.as_millis(), terms.lifetime, terms.keep_alive)
+    };
+    assert_eq!(revise(500.0, 1_200, 20), (500, 1_200, 20));
+    assert_eq!(revise(-1.0, 0, 0), (10, 30, 10));
+    assert_eq!(revise(f64::NAN, 1, 5), (10, 15, 5));
+    assert_eq!(revise(f64::INFINITY, u32::MAX, u32::MAX), (60_000, 60, 20));
+    assert_eq!(revise(1e300, 10, 1), (60_000, 10, 1));
+}

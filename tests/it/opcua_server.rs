@@ -282,8 +282,8 @@ fn node_opcua_reads_writes_calls_and_watches() {
         Child::start(command.current_dir(&folder))
     };
     let mut maker = client("certificate");
-    let made = maker.line("certificate", BOUND);
-    let pem = std::fs::read(made.strip_prefix("certificate ").unwrap()).unwrap();
+    let made = maker.line("made: ", BOUND);
+    let pem = std::fs::read(made.strip_prefix("made: ").unwrap()).unwrap();
     std::fs::create_dir_all(home.join("pki/trusted")).unwrap();
     std::fs::write(home.join("pki/trusted/node.pem"), pem).unwrap();
     for (round, mode) in (1..).zip(["plain", "secured"]) {

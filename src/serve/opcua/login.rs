@@ -18,7 +18,7 @@ use super::{
     decode::{RequestHeader, Service},
     discovery,
     frame::status as transport,
-    send,
+    names, send,
     session::{NewSession, Session, TOKEN, status},
     subscribe::Subscriptions,
     wire::{Extension, Id, Read, Reader, Writer},
@@ -144,8 +144,8 @@ fn check_client(request: &CreateRequest<'_>, through: &Through) -> Result<(), St
     if request.nonce.len() < NONCE {
         return Err(transport::BAD_NONCE_INVALID);
     }
-    let valid = certificate(channel_certificate)?.is_application_uri_valid(request.application_uri);
-    valid.map_err(|_| status::BAD_CERTIFICATE_URI_INVALID)
+    let named = names::has_uri(channel_certificate, request.application_uri);
+    named.then_some(()).ok_or(status::BAD_CERTIFICATE_URI_INVALID)
 }
 
 async fn sign(server: &Arc<Server>, through: &Through, nonce: &[u8]) -> Result<SignatureData, StatusCode> {

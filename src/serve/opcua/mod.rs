@@ -15,6 +15,7 @@ mod frame;
 mod limits;
 mod live;
 mod login;
+mod names;
 mod ns0;
 mod read;
 mod send;

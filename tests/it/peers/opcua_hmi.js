@@ -26,7 +26,7 @@ async function main() {
   });
   if (process.argv[4] === "certificate") {
     await client.createDefaultCertificate();
-    console.log("certificate", client.certificateFile);
+    console.log("made:", client.certificateFile);
     return;
   }
   await client.connect(url);
@@ -42,14 +42,14 @@ async function main() {
 
   const objects = await session.browse("ObjectsFolder");
   expect(objects.references.map((r) => r.browseName.name).filter((name) => ["Plant", "System", "Alarms", "Server"].includes(name)).sort(), ["Alarms", "Plant", "Server", "System"], "objects");
-  const line = await session.browse({ nodeId: "ns=2;s=Plant/Line1", resultMask: 63 });
+  const line = await session.browse({ nodeId: "ns=2;s=Plant/Line1", referenceTypeId: "Organizes", browseDirection: opcua.BrowseDirection.Forward, resultMask: 63 });
   expect(line.references.length, 5, "tags of Line1");
   const paths = await session.translateBrowsePath(opcua.makeBrowsePath("RootFolder", "/Objects/2:Plant/2:Line1/2:TankLevel/0:EURange"));
   expect(paths.targets[0].targetId.toString(), "ns=2;s=Plant/Line1/TankLevel/0:EURange", "path");
 
   const status = await session.write({ nodeId: "ns=2;s=Plant/Line1/Pump", attributeId: AttributeIds.Value, value: { value: { dataType: DataType.Boolean, value: true } } });
   expect(status.name, secured ? "Good" : "BadUserAccessDenied", "write");
-  const call = await session.call({ objectId: "ns=2;s=System/Gateway/Twilio", methodId: "ns=2;s=System/Gateway/Twilio/GetUser", inputArguments: [{ dataType: DataType.Int64, value: [0, 1] }] });
+  const call = await session.call({ objectId: "ns=2;s=System/Gateway/Twilio", methodId: "ns=2;s=System/Gateway/Twilio/GetUser", inputArguments: [{ dataType: DataType.Int64, arrayType: opcua.VariantArrayType.Scalar, value: [0, 1] }] });
   expect(call.statusCode.name, secured ? "Good" : "BadUserAccessDenied", "call");
   if (secured) expect(call.outputArguments[0].value.username, "alice", "user");
 

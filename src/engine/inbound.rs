@@ -35,7 +35,7 @@ const UNAMBIGUOUS: Duration = Duration::from_secs(300);
 /// An answer waits this long for the PLC.
 const PLC_WAIT: Duration = Duration::from_secs(15);
 /// Inbound SIDs that are remembered.
-const INBOUND_KEEP: Duration = Duration::from_secs(7 * 86_400);
+pub(super) const INBOUND_KEEP: Duration = Duration::from_secs(7 * 86_400);
 
 /// What is remembered of a phone number.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -91,7 +91,8 @@ impl Engine {
     }
 
     fn reply(&mut self, user: &UserDef, text: &InboundText, reply: Reply) {
-        let received = text.received.map_or(self.now, |received| received.min(self.now));
+        // Twilio's times are whole seconds, rounded down.
+        let received = text.received.map_or(self.now, |received| (received + Duration::from_secs(1)).min(self.now));
         let intent = match reply {
             Reply::Pin(pin) => Some((pin, None)),
             Reply::PinCodes(pin, codes) => Some((pin, Some(codes))),
@@ -169,9 +170,13 @@ impl Engine {
             .iter()
             .filter(|(path, _)| self.is_open(path))
             .filter_map(|(path, run)| {
-                let last_told = run.last_told(number, when)?;
-                let told_at =
-                    run.told.iter().find(|told| number.is_none_or(|number| told.number == number)).map(|told| told.at)?;
+                let alarm = &self.alarms[*self.plan.alarm_index.get(path)?].alarm;
+                let mut told =
+                    run.told.iter().filter(|told| number.is_none_or(|number| told.number == number) && told.at <= when);
+                let told_at = told.clone().next()?.at;
+                // Texts may be accepted in another order than their events came.
+                let known = told.by_ref().filter_map(|told| alarm.event(told.event)).filter(|event| event.is_open());
+                let last_told = known.max_by_key(|event| event.number)?.id;
                 Some(OpenRun { path: Arc::clone(path), code: run.code.clone(), last_told, told_at })
             })
             .collect();
@@ -298,6 +303,7 @@ impl Engine {
             state: TextState::Queued,
             attempts: 0,
             possible_duplicate: false,
+            duplicates: Vec::new(),
             not_before,
             detail: String::new(),
             audit: true,

@@ -72,6 +72,8 @@ pub struct Engine {
     runs: BTreeMap<Arc<str>, Run>,
     outbox: Outbox,
     write_backs: BTreeMap<Arc<str>, Vec<OutboxId>>,
+    /// Write-backs that have not ended, by the path of their tag.
+    write_targets: HashMap<String, BTreeSet<OutboxId>>,
     /// Alarms whose last write-back was not confirmed.
     unconfirmed: BTreeSet<Arc<str>>,
     contacts: BTreeMap<String, ContactState>,
@@ -129,6 +131,10 @@ struct Dirty {
     /// Runs to walk on before the step ends.
     paths: BTreeSet<Arc<str>>,
     rows: BTreeSet<OutboxId>,
+    /// Texts that may no longer be needed.
+    doubtful: BTreeSet<OutboxId>,
+    /// Sources with tags that became usable or unusable.
+    sources: BTreeSet<Arc<str>>,
     senders: BTreeSet<String>,
     contacts: BTreeSet<String>,
     cooldowns: BTreeSet<String>,
@@ -368,12 +374,11 @@ impl Engine {
         if run.is_live() {
             self.advance(&path);
         }
-        self.cancel_unneeded(&path);
+        self.doubt_texts(&path);
         let Some(run) = self.runs.get_mut(&path) else { return };
         if !open && !run.is_live() && run.closed.is_none() {
             run.closed = Some(self.now);
             self.mark_run(&path);
-            self.timers.set(&Timer::Run(Arc::clone(&path)), Some(self.now + KEEP_RUN));
         } else if open && run.closed.is_some() {
             run.closed = None;
             self.mark_run(&path);
@@ -477,12 +482,16 @@ impl Engine {
     }
 
     fn finish(&mut self, out: &mut Effects) {
-        while let Some(path) = self.dirty.paths.pop_first() {
-            self.advance(&path);
+        while let Some(source) = self.dirty.sources.pop_first() {
+            self.watch_tags(&source);
         }
-        self.pump();
-        while let Some(path) = self.dirty.paths.pop_first() {
-            self.advance(&path);
+        // What one of them does may be work for the others; it ends since runs only ever go on.
+        while !(self.dirty.paths.is_empty() && self.dirty.doubtful.is_empty() && self.dirty.senders.is_empty()) {
+            while let Some(path) = self.dirty.paths.pop_first() {
+                self.advance(&path);
+            }
+            self.cancel_needless();
+            self.pump();
         }
         self.show();
         self.flush();

@@ -65,6 +65,9 @@ pub(super) struct Text {
     pub state: TextState,
     pub attempts: u32,
     pub possible_duplicate: bool,
+    /// Further SIDs of this row that Twilio told us of: duplicates that really were sent.
+    #[serde(default)]
+    pub duplicates: Vec<String>,
     /// Not before then.
     pub not_before: Timestamp,
     pub detail: String,
@@ -85,8 +88,11 @@ pub(super) enum Purpose {
 /// What an answer says, kept until it is composed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Answer {
-    /// Write-backs that have not ended.
+    /// Write-backs whose end it waits for.
     pub waits_for: Vec<OutboxId>,
+    /// It went without that: their end is told in a text of its own.
+    #[serde(default)]
+    pub pending: bool,
     /// Fixed words, instead of the rest.
     pub plain: Option<String>,
     /// Name and code.
@@ -121,8 +127,8 @@ impl Answer {
             plc: match &self.plc_failure {
                 Some(reason) => Plc::DidNot(reason),
                 None if !self.plc => Plc::None,
-                None if self.waits_for.is_empty() => Plc::Took,
-                None => Plc::Pending,
+                None if self.pending => Plc::Pending,
+                None => Plc::Took,
             },
             open: self.open,
         })
@@ -141,6 +147,9 @@ pub(super) struct LateAnswer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Item {
     pub alarm: Arc<str>,
+    /// The code of the run that asked; a later run of the same alarm has texts of its own.
+    pub code: String,
+    /// The newest one when the text was written.
     pub event: Uuid,
     /// False for those behind "and 37 more".
     pub named: bool,
@@ -283,6 +292,7 @@ impl Engine {
             state: TextState::Queued,
             attempts: 0,
             possible_duplicate: false,
+            duplicates: Vec::new(),
             not_before: self.now,
             detail,
             audit: true,
@@ -335,7 +345,10 @@ impl Engine {
                 None
             }
             TextState::Sending(_) => None,
-            TextState::Ambiguous { lost, lookups, .. } => Some(*lost + LOOKUPS[(*lookups).min(LOOKUPS.len() - 1)]),
+            TextState::Ambiguous { lost, lookups, .. } => {
+                let regular = *lost + LOOKUPS[(*lookups).min(LOOKUPS.len() - 1)];
+                Some(regular.max(self.now + LOOKUPS[0]))
+            }
             TextState::Accepted { at, status, .. } if !status.is_final() => Some(*at + KEEP_SENT),
             TextState::Accepted { at, .. } | TextState::Failed { at } | TextState::Cancelled { at } => Some(*at + KEEP_ENDED),
         };
@@ -350,12 +363,14 @@ impl Engine {
 
     /// An answer goes without the PLC's: what becomes of the write-back is told in a text of its own.
     fn stop_waiting(&mut self, id: OutboxId) {
-        let Some(text) = self.outbox.text(id) else { return };
-        let Purpose::Answer(answer) = &text.purpose else { return };
+        let Some(text) = self.outbox.text_mut(id) else { return };
         let late = LateAnswer { twilio: text.twilio.clone(), to: text.to.clone(), user: text.user.clone() };
-        for row in answer.waits_for.clone() {
+        let Purpose::Answer(answer) = &mut text.purpose else { return };
+        answer.pending = true;
+        for row in std::mem::take(&mut answer.waits_for) {
             self.answer_late(row, late.clone());
         }
+        self.dirty.rows.insert(id);
     }
 
     /// Something of a row is due.
@@ -376,10 +391,12 @@ impl Engine {
     }
 
     pub(super) fn drop_row(&mut self, id: OutboxId) {
-        if let Some(Row { job: Job::Text(Text { state: TextState::Accepted { sid, .. }, .. }), .. }) =
+        if let Some(Row { job: Job::Text(Text { state: TextState::Accepted { sid, .. }, duplicates, .. }), .. }) =
             self.outbox.rows.remove(&id)
         {
-            self.outbox.sids.remove(&sid);
+            for sid in duplicates.iter().chain([&sid]) {
+                self.outbox.sids.remove(sid);
+            }
         }
         self.timers.set(&Timer::Row(id), None);
         self.dirty.rows.insert(id);
@@ -433,15 +450,19 @@ impl Engine {
             self.cancel(id, "its Twilio profile was removed");
             return false;
         }
+        if let Some(reason) = self.unreachable(text) {
+            self.cancel(id, reason);
+            self.text_failed(id);
+            return false;
+        }
         match &text.purpose {
             Purpose::Alarm { .. } => {
                 if !self.still_needed(id) {
                     self.cancel(id, "superseded");
                     return false;
                 }
-                if text.attempts == 0 {
-                    self.compose(id);
-                }
+                // Anew at each attempt: the ones before were certainly not sent, and the text says what is true now.
+                self.compose(id);
             }
             Purpose::Answer(_) | Purpose::Manual if self.now.since(created) > PLAIN_DEADLINE => {
                 self.fail(id, 0, "not accepted within 10 minutes", "see why Twilio could not be reached");
@@ -456,6 +477,16 @@ impl Engine {
             Purpose::Answer(_) | Purpose::Manual => {}
         }
         true
+    }
+
+    /// Why a text to a user may not go any more.
+    fn unreachable(&self, text: &Text) -> Option<&'static str> {
+        let user = text.user.as_ref().filter(|_| text.purpose != Purpose::Manual)?;
+        let owner = self.plan.user_by_number(&text.to);
+        if owner.is_none_or(|owner| owner.name != *user) {
+            return Some("the user was removed");
+        }
+        self.contacts.get(&text.to).is_some_and(|contact| contact.opted_out).then_some("opted out")
     }
 
     /// Ends a text that nobody needs any more.
@@ -548,10 +579,8 @@ impl Engine {
             }
             Err(reason) => {
                 text.detail = reason;
-                *lookups = (*lookups + 1).min(LOOKUPS.len() - 1);
-                // The list itself failed: look again soon, within the deadline, rather than at the third regular time.
-                let next = now + LOOKUPS[0];
-                self.timers.set(&Timer::Row(id), Some(next));
+                // The list itself failed, which is no search: look again soon, within the deadline.
+                self.timers.set(&Timer::Row(id), Some(now + LOOKUPS[0]));
                 self.dirty.rows.insert(id);
                 return;
             }
@@ -582,25 +611,14 @@ impl Engine {
         let Accepted { sid, segments, status } = accepted;
         let Some(text) = self.outbox.text_mut(id) else { return };
         text.state = TextState::Accepted { sid: sid.clone(), at: now, status };
-        let (twilio, number, user) = (text.twilio.clone(), text.to.clone(), text.user.clone());
+        let twilio = text.twilio.clone();
         let result = if text.possible_duplicate { "accepted, possible duplicate" } else { "accepted" };
         if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
             sender.last_accepted = now;
             sender.refused = None;
         }
         self.outbox.sids.insert(sid.clone(), id);
-        self.count_message(Direction::Sent, user.as_deref());
-        self.effects_record(Record::Ledger(LedgerEntry {
-            time: now,
-            sid: sid.clone(),
-            direction: Direction::Sent,
-            channel: Channel::Sms,
-            user,
-            number,
-            segments,
-            minutes: 0,
-            row: Some(id.0),
-        }));
+        self.count_sent(id, &sid, segments);
         self.audit_text(id, AuditKind::MessageSent, result);
         if let Some(request) = self.outbox.callers.remove(&id) {
             self.timers.set(&Timer::Caller(id), None);
@@ -640,10 +658,8 @@ impl Engine {
     pub(super) fn delivery(&mut self, row: Option<OutboxId>, sid: &str, status: DeliveryState, error_code: Option<u32>) {
         let known = self.outbox.sids.get(sid).copied();
         let Some(id) = known.or(row).filter(|id| self.outbox.text(*id).is_some()) else { return };
-        if let Some(Text { state: TextState::Sending(_) | TextState::Ambiguous { .. }, .. }) = self.outbox.text(id) {
-            // The report overtook the answer, or proves that an ambiguous attempt was sent.
-            self.leave_flight(id);
-            self.accepted(id, Accepted { sid: sid.to_owned(), segments: 1, status: DeliveryState::Queued });
+        if known.is_none() {
+            self.proven(id, sid);
         }
         let Some(text) = self.outbox.text_mut(id) else { return };
         let TextState::Accepted { sid: known, status: present, .. } = &mut text.state else { return };
@@ -671,6 +687,42 @@ impl Engine {
             _ => {}
         }
         self.ended(id);
+    }
+
+    /// A report names a SID that we do not know: it overtook the answer, or an attempt of unknown fate was sent after all.
+    fn proven(&mut self, id: OutboxId, sid: &str) {
+        let Some(text) = self.outbox.text_mut(id).filter(|text| text.attempts > 0) else { return };
+        if matches!(text.state, TextState::Accepted { .. }) {
+            text.duplicates.push(sid.to_owned());
+            self.outbox.sids.insert(sid.to_owned(), id);
+            self.count_sent(id, sid, 1);
+            self.audit_text(id, AuditKind::MessageSent, "a duplicate: an attempt of unknown fate was sent after all");
+            return self.ended(id);
+        }
+        let (rank, twilio) = (text.rank(), text.twilio.clone());
+        if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
+            sender.queue.remove(&(rank, id));
+        }
+        self.leave_flight(id);
+        self.accepted(id, Accepted { sid: sid.to_owned(), segments: 1, status: DeliveryState::Queued });
+    }
+
+    /// One SID more that Twilio accepted.
+    fn count_sent(&mut self, id: OutboxId, sid: &str, segments: u32) {
+        let Some(text) = self.outbox.text(id) else { return };
+        let (user, number) = (text.user.clone(), text.to.clone());
+        self.count_message(Direction::Sent, user.as_deref());
+        self.effects_record(Record::Ledger(LedgerEntry {
+            time: self.now,
+            sid: sid.to_owned(),
+            direction: Direction::Sent,
+            channel: Channel::Sms,
+            user,
+            number,
+            segments,
+            minutes: 0,
+            row: Some(id.0),
+        }));
     }
 
     /// TwilioFailed: the account is refused, or nothing was accepted for a minute while something waits (SPEC 6.4).
@@ -737,7 +789,8 @@ impl Engine {
                     self.become_ambiguous(id, since, detail);
                 }
                 TextState::Accepted { sid, .. } => {
-                    self.outbox.sids.insert(sid.clone(), id);
+                    let sids = text.duplicates.iter().chain([sid]).cloned().collect::<Vec<_>>();
+                    self.outbox.sids.extend(sids.into_iter().map(|sid| (sid, id)));
                     self.requeue(id);
                 }
                 _ => self.requeue(id),

@@ -4,7 +4,7 @@
 //! unacknowledged; a new activation in that time joins it. Everything that ends it is checked before every step, every contact
 //! and every attempt of a message.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Engine, Timer,
     io::OutboxId,
-    outbox::Purpose,
+    outbox::{Item, Purpose},
     people,
     plan::{Action, AlarmDef, Channel, Notify, Order, Priority},
     record::{AuditKind, JournalKind},
@@ -40,6 +40,9 @@ pub(super) struct Run {
     pub closed: Option<Timestamp>,
     /// Its latest texts.
     pub rows: Vec<OutboxId>,
+    /// Numbers told before a reload made it start over: they are not told again on the way back.
+    #[serde(default)]
+    pub spared: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,8 +64,8 @@ pub(super) struct NotifyStage {
     /// From zero.
     pub round: u32,
     pub round_started: Timestamp,
-    /// Contacts of this round that were dealt with.
-    pub position: usize,
+    /// Numbers of this round that were dealt with. Not a position: a reload may change the roster.
+    pub done: Vec<String>,
     /// Contacts of this round whose text was asked for.
     pub tried: u32,
     pub waiting: Vec<Waiting>,
@@ -106,13 +109,10 @@ impl Run {
         self.told.iter().any(|told| told.number == number)
     }
 
-    /// The last event that `number` was told of before `when`.
-    pub(super) fn last_told(&self, number: Option<&str>, when: Timestamp) -> Option<Uuid> {
-        let mut told = self.told.iter().rev();
-        told.find(|told| number.is_none_or(|number| told.number == number) && told.at <= when).map(|told| told.event)
-    }
-
     pub(super) fn note_row(&mut self, row: OutboxId) {
+        if self.rows.contains(&row) {
+            return;
+        }
         if self.rows.len() >= MAX_ROWS {
             self.rows.remove(0);
         }
@@ -163,6 +163,7 @@ impl Engine {
                 told: Vec::new(),
                 closed: None,
                 rows: Vec::new(),
+                spared: Vec::new(),
             };
             self.runs.insert(Arc::clone(&def.path), run);
             self.journal(index, JournalKind::PipelineStarted, None, &pipeline);
@@ -187,7 +188,7 @@ impl Engine {
         if let Some(index) = self.plan.alarm_index.get(path).copied() {
             self.journal(index, JournalKind::PipelineEnded, None, reason);
         }
-        self.cancel_unneeded(path);
+        self.doubt_texts(path);
     }
 
     /// Walks a run on as far as it can go now.
@@ -266,7 +267,7 @@ impl Engine {
             run.stage = Stage::Notify(NotifyStage {
                 round: 0,
                 round_started: now,
-                position: 0,
+                done: Vec::new(),
                 tried: 0,
                 waiting: Vec::new(),
                 next_round: None,
@@ -280,10 +281,12 @@ impl Engine {
                 }
                 stage.next_round = None;
                 stage.round += 1;
-                (stage.round_started, stage.position, stage.tried) = (now, 0, 0);
+                (stage.round_started, stage.tried) = (now, 0);
+                stage.done.clear();
                 stage.waiting.clear();
             }
-            let last = stage.position >= candidates.len();
+            let next = candidates.iter().find(|candidate| !stage.done.contains(&candidate.number));
+            let last = next.is_none();
             match notify.order {
                 Order::Sequential => {
                     if let Some(wait) = must_wait(stage.waiting.last(), notify, last, now) {
@@ -301,8 +304,8 @@ impl Engine {
                 }
                 Order::Broadcast => {}
             }
-            if let Some(candidate) = candidates.get(stage.position) {
-                stage.position += 1;
+            if let Some(candidate) = next {
+                stage.done.push(candidate.number.clone());
                 self.contact(path, index, notify, candidate);
             } else if stage.tried == 0 {
                 self.journal(
@@ -346,15 +349,20 @@ impl Engine {
         let now = self.now;
         let Some(run) = self.runs.get_mut(path) else { return };
         let step = run.step_name.clone().unwrap_or_else(|| run.step.to_string());
+        let spared = run.spared.iter().position(|number| *number == candidate.number).map(|place| run.spared.remove(place));
+        let told = spared.and_then(|number| run.told.iter().rev().find(|told| told.number == number)).map(|told| told.at);
         if let Stage::Notify(stage) = &mut run.stage {
             stage.tried += 1;
             stage.waiting.push(Waiting {
                 number: candidate.number.clone(),
                 row: None,
                 since: now,
-                accepted: None,
+                accepted: told,
                 failed: false,
             });
+        }
+        if told.is_some() {
+            return;
         }
         self.ask_for_text(path, index, notify, &step, &candidate.user, &candidate.number);
     }
@@ -385,7 +393,7 @@ impl Engine {
         let now = self.now;
         let Some((number, items)) = self.alarm_items(row) else { return };
         for item in items {
-            let Some(run) = self.runs.get_mut(&item.alarm) else { continue };
+            let Some(run) = self.runs.get_mut(&item.alarm).filter(|run| run.code == item.code) else { continue };
             if item.named {
                 run.note_told(&number, item.event, now);
             }
@@ -407,7 +415,7 @@ impl Engine {
         }
     }
 
-    fn alarm_items(&self, row: OutboxId) -> Option<(String, Vec<super::outbox::Item>)> {
+    fn alarm_items(&self, row: OutboxId) -> Option<(String, Vec<Item>)> {
         let text = self.outbox.text(row)?;
         match &text.purpose {
             Purpose::Alarm { items, .. } => Some((text.to.clone(), items.clone())),
@@ -415,14 +423,18 @@ impl Engine {
         }
     }
 
-    /// True while `event` of the alarm at `path` still wants to be told. A run that has walked to its end says nothing against
-    /// it: a text that Twilio could not take yet is needed all the same.
-    pub(super) fn wants_telling(&self, path: &str, event: Uuid) -> bool {
-        let Some(index) = self.plan.alarm_index.get(path).copied() else { return false };
-        let Some(run) = self.runs.get(path) else { return false };
-        let takes_acknowledgement = Self::takes_acknowledgement(&self.plan.alarms[index]);
-        self.end_condition(index, run).is_none()
-            && (!takes_acknowledgement || self.alarms[index].alarm.open_events().any(|open| open.id == event))
+    /// True while the run of `item` still wants to be told. A run that has walked to its end says nothing against it: a text that
+    /// Twilio could not take yet is needed all the same.
+    pub(super) fn wants_telling(&self, item: &Item) -> bool {
+        let run = self.runs.get(&item.alarm).filter(|run| run.code == item.code);
+        let index = self.plan.alarm_index.get(&item.alarm).copied();
+        run.zip(index).is_some_and(|(run, index)| self.end_condition(index, run).is_none())
+    }
+
+    /// The event that a text about the alarm at `path` is about: the newest open one.
+    pub(super) fn event_to_tell(&self, path: &str) -> Option<Uuid> {
+        let alarm = &self.alarms[*self.plan.alarm_index.get(path)?].alarm;
+        alarm.open_events().next_back().or_else(|| alarm.newest()).map(|event| event.id)
     }
 
     /// Every run goes on from its stored place: texts being gathered are gathered again.
@@ -455,6 +467,9 @@ impl Engine {
             }
             (Stage::Delay { .. } | Stage::Notify(_) | Stage::Ended { .. }, _) => false,
         };
+        if moved {
+            run.spared = run.told.iter().map(|told| told.number.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+        }
         if moved || !fits {
             run.stage = Stage::Enter;
             run.step_name = pipeline.steps.get(position).and_then(|step| step.name.clone());
@@ -476,7 +491,8 @@ impl Engine {
 
     pub(super) fn mark_run(&mut self, path: &str) {
         if self.runs.get(path).is_none_or(|run| !run.is_live()) {
-            self.timers.set(&Timer::Run(path.into()), None);
+            let forgotten = self.runs.get(path).and_then(|run| run.closed).map(|closed| closed + super::KEEP_RUN);
+            self.timers.set(&Timer::Run(path.into()), forgotten);
         }
         self.dirty.runs.insert(path.into());
     }

@@ -39,11 +39,6 @@ impl Engine {
         engine.dirty.engine = true;
         engine.seat_alarms(alarms, first_start);
         engine.allocate_user_ids();
-        for path in engine.runs.keys().cloned().collect::<Vec<_>>() {
-            if let Some(closed) = engine.runs[&path].closed {
-                engine.timers.set(&Timer::Run(path), Some(closed + super::KEEP_RUN));
-            }
-        }
         engine.resume_outbox();
         engine.resume_runs();
         for twilio in engine.plan.twilio.keys().cloned().collect::<Vec<_>>() {
@@ -67,6 +62,7 @@ impl Engine {
             runs: BTreeMap::new(),
             outbox: Outbox::default(),
             write_backs: BTreeMap::new(),
+            write_targets: HashMap::new(),
             unconfirmed: BTreeSet::new(),
             contacts: BTreeMap::new(),
             cooldowns: BTreeMap::new(),
@@ -109,7 +105,10 @@ impl Engine {
             }),
             StateKind::Engine => self.restore_own(&value),
             StateKind::User => put(value).map(|id| _ = self.user_ids.insert(key.clone(), id)),
-            StateKind::Inbound => put(value).map(|seen| _ = self.inbound_seen.insert(key.clone(), seen)),
+            StateKind::Inbound => put(value).map(|seen| {
+                self.timers.set(&Timer::Inbound(key.clone()), Some(seen + super::inbound::INBOUND_KEEP));
+                self.inbound_seen.insert(key.clone(), seen);
+            }),
             // Memory tags are the daemon's: their values come back as samples.
             StateKind::Retained => Ok(()),
         };

@@ -33,7 +33,7 @@ pub(super) struct BatchKey {
 #[derive(Debug)]
 pub(super) struct Batch {
     user: String,
-    items: Vec<(Arc<str>, Uuid)>,
+    items: Vec<Item>,
     priority: Priority,
     named: u32,
     due: Timestamp,
@@ -58,12 +58,12 @@ impl Engine {
     pub(super) fn ask_for_text(&mut self, path: &str, index: usize, notify: &Notify, step: &str, user: &str, number: &str) {
         let priority = self.plan.alarms[index].priority;
         let Some(profile) = self.plan.profiles.get(&notify.profile).cloned() else { return };
-        let alarm = &self.alarms[index].alarm;
-        let Some(event) = alarm.open_events().next_back().or_else(|| alarm.newest()).map(|event| event.id) else { return };
+        let Some(event) = self.event_to_tell(path) else { return };
         if let Some(row) = self.pending_text(path, event, number) {
             self.bind_waiting(path, number, row);
             return;
         }
+        let item = Item { alarm: path.into(), code: self.code_of(path).to_owned(), event, named: false };
         match self.cooldown(path, index, &profile, step, number, event) {
             Hold::Drop => {
                 self.audit(
@@ -82,29 +82,30 @@ impl Engine {
                     waiting.accepted = Some(now);
                 }
             }
-            Hold::Until(due) => self.gather(path, event, &profile, DEFAULT_NAMED, due, priority, user, number),
+            Hold::Until(due) => self.gather(item, &profile, DEFAULT_NAMED, due, priority, user, number),
             Hold::None => match notify.consolidate.filter(|_| priority < Priority::Critical) {
                 Some(rules) => {
                     let due = self.gathered_until(rules, &profile.name, number, priority);
-                    self.gather(path, event, &profile, rules.n, due, priority, user, number);
+                    self.gather(item, &profile, rules.n, due, priority, user, number);
                 }
-                None => self.send_batch(&profile, user, number, priority, vec![(path.into(), event)], 1),
+                None => self.send_batch(&profile, user, number, priority, vec![item], 1),
             },
         }
     }
 
-    /// A text to `number` that names this event and is still on its way, such as one of an earlier round while Twilio is away.
+    /// A text to `number` that will name this event or is on its way with it, such as one of an earlier round while Twilio is
+    /// away. One that waits is written anew at its next attempt, of the newest event.
     fn pending_text(&self, path: &str, event: Uuid, number: &str) -> Option<OutboxId> {
         let run = self.runs.get(path)?;
-        let row = run.rows.iter().rev().copied().find(|row| {
-            self.outbox.text(*row).is_some_and(|text| {
-                text.to == number
-                    && text.state.is_open()
-                    && matches!(&text.purpose, Purpose::Alarm { items, .. }
-                        if items.iter().any(|item| &*item.alarm == path && item.event == event))
-            })
-        })?;
-        Some(row)
+        let names_it = |row: &OutboxId| {
+            let Some(text) = self.outbox.text(*row).filter(|text| text.to == number && text.state.is_open()) else {
+                return false;
+            };
+            let waits = matches!(text.state, TextState::Queued);
+            let Purpose::Alarm { items, .. } = &text.purpose else { return false };
+            items.iter().any(|item| (waits || item.event == event) && item.code == run.code && &*item.alarm == path)
+        };
+        run.rows.iter().rev().copied().find(names_it)
     }
 
     fn bind_waiting(&mut self, path: &str, number: &str, row: OutboxId) {
@@ -128,8 +129,7 @@ impl Engine {
     #[allow(clippy::too_many_arguments)]
     fn gather(
         &mut self,
-        path: &str,
-        event: Uuid,
+        item: Item,
         profile: &ProfileDef,
         named: u32,
         due: Timestamp,
@@ -148,7 +148,7 @@ impl Engine {
         });
         batch.priority = batch.priority.max(priority);
         batch.due = batch.due.min(due);
-        batch.items.push((path.into(), event));
+        batch.items.push(item);
         let due = if batch.items.len() >= MAX_ITEMS { self.now } else { batch.due };
         self.timers.set(&Timer::Batch(key), Some(due));
     }
@@ -156,8 +156,16 @@ impl Engine {
     /// The time of a gathered text has come.
     pub(super) fn batch_due(&mut self, key: &BatchKey) {
         let Some(batch) = self.batches.remove(key) else { return };
-        let Some(profile) = self.plan.profiles.get(&key.profile).cloned() else { return };
-        let items: Vec<_> = batch.items.into_iter().filter(|(path, event)| self.wants_telling(path, *event)).collect();
+        let Some(profile) = self.plan.profiles.get(&key.profile).cloned() else {
+            for item in batch.items {
+                if let Some(waiting) = self.runs.get_mut(&item.alarm).and_then(|run| run.gathering_mut(&key.number)) {
+                    waiting.failed = true;
+                }
+                self.dirty.paths.insert(item.alarm);
+            }
+            return;
+        };
+        let items: Vec<_> = batch.items.into_iter().filter(|item| self.wants_telling(item)).collect();
         if items.is_empty() {
             return;
         }
@@ -172,17 +180,15 @@ impl Engine {
         user: &str,
         number: &str,
         priority: Priority,
-        mut events: Vec<(Arc<str>, Uuid)>,
+        mut items: Vec<Item>,
         named: u32,
     ) {
         // The most urgent ones are named; the sort is stable, so older ones come first among equals.
-        events.sort_by_key(|(path, _)| std::cmp::Reverse(self.plan.alarm(path).map(|def| def.priority)));
-        let named = named.max(1) as usize;
-        let items: Vec<Item> = events
-            .iter()
-            .enumerate()
-            .map(|(place, (alarm, event))| Item { alarm: Arc::clone(alarm), event: *event, named: place < named })
-            .collect();
+        items.sort_by_cached_key(|item| std::cmp::Reverse(self.plan.alarm(&item.alarm).map(|def| def.priority)));
+        for item in items.iter_mut().take(named.max(1) as usize) {
+            item.named = true;
+        }
+        let paths: Vec<Arc<str>> = items.iter().map(|item| Arc::clone(&item.alarm)).collect();
         let row = self.enqueue(Text {
             twilio: profile.twilio.clone(),
             to: number.to_owned(),
@@ -192,11 +198,12 @@ impl Engine {
             state: TextState::Queued,
             attempts: 0,
             possible_duplicate: false,
+            duplicates: Vec::new(),
             not_before: self.now,
             detail: String::new(),
             audit: profile.audit,
         });
-        for (path, _) in events {
+        for path in paths {
             self.bind_waiting(&path, number, row);
             self.dirty.paths.insert(path);
         }
@@ -240,16 +247,23 @@ impl Engine {
     /// True while at least one event of a text wants to be told.
     pub(super) fn still_needed(&self, row: OutboxId) -> bool {
         match self.outbox.text(row).map(|text| &text.purpose) {
-            Some(Purpose::Alarm { items, .. }) => items.iter().any(|item| self.wants_telling(&item.alarm, item.event)),
+            Some(Purpose::Alarm { items, .. }) => items.iter().any(|item| self.wants_telling(item)),
             Some(Purpose::Answer { .. } | Purpose::Manual) => true,
             None => false,
         }
     }
 
-    /// Cancels the texts of one alarm that wait in the outbox and that no alarm needs any more.
-    pub(super) fn cancel_unneeded(&mut self, path: &str) {
-        let rows = self.runs.get(path).map(|run| run.rows.clone()).unwrap_or_default();
-        for row in rows {
+    /// Texts of one alarm that wait in the outbox may have become needless. A text may stand for thousands of alarms: all of them
+    /// are looked at once, at the end of the step.
+    pub(super) fn doubt_texts(&mut self, path: &str) {
+        let rows = self.runs.get(path).into_iter().flat_map(|run| &run.rows);
+        let waiting = |row: &&OutboxId| self.outbox.text(**row).is_some_and(|text| matches!(text.state, TextState::Queued));
+        self.dirty.doubtful.extend(rows.filter(waiting));
+    }
+
+    /// Cancels the texts that no alarm needs any more.
+    pub(super) fn cancel_needless(&mut self) {
+        for row in std::mem::take(&mut self.dirty.doubtful) {
             if !self.still_needed(row) {
                 self.cancel(row, "superseded");
             }
@@ -263,7 +277,10 @@ impl Engine {
         let Purpose::Alarm { profile, priority, items } = text.purpose.clone() else { return };
         let Some(profile) = self.plan.profiles.get(&profile).cloned() else { return };
         let named = items.iter().filter(|item| item.named).count().max(1);
-        let mut items: Vec<Item> = items.into_iter().filter(|item| self.wants_telling(&item.alarm, item.event)).collect();
+        let mut items: Vec<Item> = items.into_iter().filter(|item| self.wants_telling(item)).collect();
+        for item in &mut items {
+            item.event = self.event_to_tell(&item.alarm).unwrap_or(item.event);
+        }
         let (body, listed) = self.body(&profile, &items, named, &number);
         for (place, item) in items.iter_mut().enumerate() {
             item.named = place < listed;

@@ -293,7 +293,7 @@ impl Engine {
             new
         };
         if changed {
-            self.watch_tags(&source);
+            self.dirty.sources.insert(source);
         }
     }
 

@@ -22,6 +22,8 @@ use crate::tag::{DataType, Rank, StatusCode, TagId, Timestamp, Value};
 const RETRY: Duration = Duration::from_secs(2);
 /// The longest wait between two attempts to end a pulse.
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// How long the end of a pulse waits for another pulse that is just being written to the same tag.
+const SHARED: Duration = Duration::from_millis(200);
 
 /// A write-back in the outbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,19 +35,18 @@ pub(super) struct WriteBackRow {
     pub acknowledged: Timestamp,
     pub phase: Phase,
     pub attempts: u32,
+    /// Path of the tag; ids do not survive a restart.
+    pub target: String,
     /// Fixed before the first attempt.
     pub value: Option<Value>,
-    /// Target and reset value of a pulse, kept here because the alarm may have gone from the configuration when it is due.
-    pub pulse: Option<(TagIdState, Value)>,
+    /// What ends a pulse, kept here because the alarm may have gone from the configuration when it is due.
+    pub reset: Option<Value>,
     /// How it ended: `None` while it is tried.
     pub confirmed: Option<bool>,
     pub detail: String,
     /// People to tell when it has ended.
     pub late: Vec<LateAnswer>,
 }
-
-/// A tag's path; ids do not survive a restart.
-pub(super) type TagIdState = String;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
@@ -75,7 +76,7 @@ impl Engine {
             return None;
         }
         self.give_up_write_backs(&def.path, "superseded by a later acknowledgement");
-        let pulse = (rules.mode == WriteBackMode::Pulse).then(|| (self.path_of(rules.tag), reset_value(&rules.value)));
+        let target = self.path_of(rules.tag);
         let row = WriteBackRow {
             alarm: Arc::clone(&def.path),
             event,
@@ -84,14 +85,16 @@ impl Engine {
             acknowledged: self.now,
             phase: Phase::Waiting(self.now),
             attempts: 0,
+            target: target.clone(),
             value: None,
-            pulse,
+            reset: (rules.mode == WriteBackMode::Pulse).then(|| reset_value(&rules.value)),
             confirmed: None,
             detail: String::new(),
             late: Vec::new(),
         };
         let id = self.new_row(Job::WriteBack(row));
         self.write_backs.entry(Arc::clone(&def.path)).or_default().push(id);
+        self.write_targets.entry(target).or_default().insert(id);
         self.write_back_due(id);
         Some(id)
     }
@@ -99,8 +102,15 @@ impl Engine {
     /// The next attempt of a row that waits, or the end of its pulse, or its deadline.
     pub(super) fn write_back_due(&mut self, id: OutboxId) {
         let now = self.now;
+        let timeout = self.plan.alarm_rules.ack_timeout;
+        let waits = |phase: Phase| !matches!(phase, Phase::Reading | Phase::Writing | Phase::Resetting | Phase::Ended(_));
+        let Some(row) = self.write_back(id) else { return };
+        if row.confirmed.is_none() && waits(row.phase) && now.since(row.acknowledged) >= timeout {
+            self.end_write_back(id, false, "");
+        }
         let Some(row) = self.write_back(id) else { return };
         match row.phase {
+            Phase::Ended(at) if at == now => {}
             Phase::Ended(_) => {
                 let alarm = Arc::clone(&row.alarm);
                 if let Some(rows) = self.write_backs.get_mut(&alarm) {
@@ -108,11 +118,8 @@ impl Engine {
                 }
                 self.drop_row(id);
             }
+            Phase::Holding(at) | Phase::ResetAgain(at) | Phase::Waiting(at) if at > now => self.file_write_back(id),
             Phase::Holding(_) | Phase::ResetAgain(_) => self.reset_pulse(id),
-            Phase::Waiting(at) if at > now => self.file_write_back(id),
-            Phase::Waiting(_) | Phase::Confirming if now.since(row.acknowledged) >= self.plan.alarm_rules.ack_timeout => {
-                self.end_write_back(id, false, "");
-            }
             Phase::Waiting(_) => self.attempt_write_back(id),
             Phase::Reading | Phase::Writing | Phase::Confirming | Phase::Resetting => {}
         }
@@ -128,6 +135,9 @@ impl Engine {
         let Some(value) = row.value.clone() else {
             match rules.mode {
                 WriteBackMode::Set | WriteBackMode::Pulse => self.fix_value(id, rules.value.clone()),
+                WriteBackMode::Toggle | WriteBackMode::Increment if self.must_queue(id) => {
+                    self.retry_write_back(id, "waits for an earlier write-back to the same tag");
+                }
                 WriteBackMode::Toggle | WriteBackMode::Increment => {
                     self.update_write_back(id, |row| {
                         row.phase = Phase::Reading;
@@ -145,6 +155,17 @@ impl Engine {
             row.attempts += 1;
         });
         self.effects.push(Effect::Write { row: id, writes, read_back });
+    }
+
+    /// True while an older row still has to change the target: the next value is computed from what that one leaves.
+    fn must_queue(&self, id: OutboxId) -> bool {
+        let Some(older) = self.write_back(id).and_then(|row| self.write_targets.get(&row.target)) else { return false };
+        let unsettled = |other: &OutboxId| {
+            self.write_back(*other).is_some_and(|row| {
+                row.confirmed.is_none() && matches!(row.phase, Phase::Waiting(_) | Phase::Reading | Phase::Writing)
+            })
+        };
+        older.range(..id).any(unsettled)
     }
 
     /// Who, code and time first, the tag itself last, so that the PLC finds them when it sees the acknowledgement.
@@ -201,22 +222,23 @@ impl Engine {
         let Some(row) = self.write_back(id) else { return };
         let given_up = row.confirmed.is_some();
         let rules = self.plan.alarm(&row.alarm).and_then(|def| def.write_back.clone());
-        let pulse = row.pulse.is_some();
+        let pulse = row.reset.is_some();
         let hold = rules.as_ref().map_or(Duration::ZERO, |rules| rules.hold);
         let until = self.now + hold;
-        if pulse && (status.is_good() || unknown_outcome(status)) {
+        let perhaps_on = pulse && !certainly_refused(status);
+        if perhaps_on {
             // Even an attempt whose answer was lost may have set the bit: its end is due all the same.
             self.update_write_back(id, |row| row.phase = Phase::Holding(until));
             self.file_write_back(id);
         }
         if given_up {
-            if !pulse {
+            if !perhaps_on {
                 self.finish_write_back(id);
             }
             return;
         }
         if !status.is_good() {
-            if pulse && unknown_outcome(status) {
+            if perhaps_on {
                 self.update_write_back(id, |row| row.detail = status.to_string());
                 return;
             }
@@ -225,7 +247,7 @@ impl Engine {
         self.update_write_back(id, |row| row.detail.clear());
         match rules {
             Some(WriteBack { confirm: Some((tag, value)), .. }) => {
-                if self.reading(tag).value == value {
+                if self.holds(tag, &value) {
                     self.end_write_back(id, true, "");
                 } else if !pulse {
                     self.update_write_back(id, |row| row.phase = Phase::Confirming);
@@ -245,7 +267,7 @@ impl Engine {
     pub(super) fn confirm_seen(&mut self, index: usize) {
         let def = Arc::clone(&self.plan.alarms[index]);
         let Some((tag, value)) = def.write_back.as_ref().and_then(|rules| rules.confirm.clone()) else { return };
-        if self.reading(tag).value != value {
+        if !self.holds(tag, &value) {
             return;
         }
         for id in self.write_backs.get(&def.path).cloned().unwrap_or_default() {
@@ -253,6 +275,11 @@ impl Engine {
                 self.end_write_back(id, true, "");
             }
         }
+    }
+
+    fn holds(&self, tag: TagId, value: &Value) -> bool {
+        let reading = self.reading(tag);
+        reading.status.is_usable() && reading.value == *value
     }
 
     fn retry_write_back(&mut self, id: OutboxId, detail: &str) {
@@ -318,19 +345,53 @@ impl Engine {
         let now = self.now;
         self.update_write_back(id, |row| row.phase = Phase::Ended(now));
         self.file_write_back(id);
+        let Some(target) = self.write_back(id).map(|row| row.target.clone()) else { return };
+        if let Some(rows) = self.write_targets.get_mut(&target) {
+            rows.remove(&id);
+            if rows.is_empty() {
+                self.write_targets.remove(&target);
+            }
+        }
     }
 
     fn reset_pulse(&mut self, id: OutboxId) {
-        let Some((path, value)) = self.write_back(id).and_then(|row| row.pulse.clone()) else { return };
+        let now = self.now;
+        let Some((path, value)) = self.write_back(id).and_then(|row| Some((row.target.clone(), row.reset.clone()?))) else {
+            return;
+        };
         let Some(tag) = self.tag_by_path(&path) else {
             self.update_write_back(id, |row| row.detail = format!("{path} was removed before its pulse could be ended"));
             return self.finish_write_back(id);
         };
+        match self.other_pulse(id, &path) {
+            // A later pulse on the same tag holds it longer, and ends it for both.
+            Some(Phase::Holding(_)) => return self.pulse_reset(id, StatusCode::GOOD),
+            Some(_) => {
+                self.update_write_back(id, |row| row.phase = Phase::ResetAgain(now + SHARED));
+                return self.file_write_back(id);
+            }
+            None => {}
+        }
         self.update_write_back(id, |row| {
             row.phase = Phase::Resetting;
             row.attempts += 1;
         });
         self.effects.push(Effect::Write { row: id, writes: vec![(tag, value)], read_back: None });
+    }
+
+    /// Another pulse on the same tag that is being written, or holds it longer than this one.
+    fn other_pulse(&self, id: OutboxId, target: &str) -> Option<Phase> {
+        let others = self.write_targets.get(target)?.iter().filter(|other| **other != id);
+        let phases = others.filter_map(|other| {
+            let row = self.write_back(*other).filter(|row| row.reset.is_some())?;
+            let longer = match row.phase {
+                Phase::Writing => true,
+                Phase::Holding(until) => until > self.now || *other > id,
+                _ => false,
+            };
+            longer.then_some(row.phase)
+        });
+        phases.max_by_key(|phase| matches!(phase, Phase::Holding(_)))
     }
 
     fn pulse_reset(&mut self, id: OutboxId, status: StatusCode) {
@@ -359,13 +420,14 @@ impl Engine {
         let now = self.now;
         let Some(row) = self.write_back(id) else { return };
         let alarm = Arc::clone(&row.alarm);
-        let phase = match (row.phase, row.pulse.is_some()) {
+        let target = row.target.clone();
+        let phase = match (row.phase, row.reset.is_some()) {
             (Phase::Writing | Phase::Holding(_) | Phase::Resetting | Phase::ResetAgain(_), true) => Phase::ResetAgain(now),
             (Phase::Reading | Phase::Writing | Phase::Waiting(_), _) if row.confirmed.is_some() => Phase::Ended(now),
             (Phase::Reading | Phase::Writing | Phase::Waiting(_), _) => Phase::Waiting(now),
             (phase, _) => phase,
         };
-        let interrupted = row.phase == Phase::Writing && row.pulse.is_some();
+        let interrupted = row.phase == Phase::Writing && row.reset.is_some();
         self.update_write_back(id, |row| {
             row.phase = phase;
             if interrupted {
@@ -373,6 +435,9 @@ impl Engine {
             }
         });
         self.write_backs.entry(alarm).or_default().push(id);
+        if !matches!(phase, Phase::Ended(_)) {
+            self.write_targets.entry(target).or_default().insert(id);
+        }
         self.file_write_back(id);
     }
 
@@ -381,9 +446,11 @@ impl Engine {
         let Some(row) = self.write_back(id) else { return };
         let deadline = row.acknowledged + self.plan.alarm_rules.ack_timeout;
         let due = match row.phase {
-            Phase::Waiting(at) => Some(at.min(deadline.max(self.now))),
+            Phase::Waiting(at) | Phase::Holding(at) | Phase::ResetAgain(at) if row.confirmed.is_none() => {
+                Some(at.min(deadline.max(self.now)))
+            }
+            Phase::Waiting(at) | Phase::Holding(at) | Phase::ResetAgain(at) => Some(at),
             Phase::Confirming => Some(deadline),
-            Phase::Holding(at) | Phase::ResetAgain(at) => Some(at),
             Phase::Ended(at) => Some(at + KEEP),
             Phase::Reading | Phase::Writing | Phase::Resetting => None,
         };
@@ -443,9 +510,21 @@ fn row_value(row: Option<&WriteBackRow>) -> Option<&Value> {
     row?.value.as_ref()
 }
 
-/// The device may have done it although we do not know.
-fn unknown_outcome(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_TIMEOUT | StatusCode::BAD_COMMUNICATION_ERROR | StatusCode::BAD_UNEXPECTED_ERROR)
+/// The device, or we before it, refused: nothing was written. After any other failure it may have been.
+fn certainly_refused(status: StatusCode) -> bool {
+    let refusals = [
+        StatusCode::BAD_NOT_CONNECTED,
+        StatusCode::BAD_NO_COMMUNICATION,
+        StatusCode::BAD_NOT_WRITABLE,
+        StatusCode::BAD_WRITE_NOT_SUPPORTED,
+        StatusCode::BAD_NOT_SUPPORTED,
+        StatusCode::BAD_OUT_OF_RANGE,
+        StatusCode::BAD_TYPE_MISMATCH,
+        StatusCode::BAD_USER_ACCESS_DENIED,
+        StatusCode::BAD_NODE_ID_UNKNOWN,
+        StatusCode::BAD_OUT_OF_SERVICE,
+    ];
+    refusals.contains(&status)
 }
 
 fn reset_value(value: &Value) -> Value {

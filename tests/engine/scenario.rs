@@ -261,10 +261,11 @@ impl Scenario {
             }
             ("reload", [part, old, new]) => {
                 let text = if *part == "tags" { &mut self.tags } else { &mut self.config };
-                if !text.contains(old) {
+                let (old, new) = (old.replace('\'', "\""), new.replace('\'', "\""));
+                if !text.contains(&old) {
                     return Err(format!("{old:?} is not there to be replaced"));
                 }
-                *text = text.replace(old, &new.replace('\'', "\""));
+                *text = text.replace(&old, &new);
                 let (config, tags) = (self.config.clone(), self.tags.clone());
                 self.rig.reload(&config, &tags);
             }
@@ -275,8 +276,10 @@ impl Scenario {
 
     fn command(&mut self, rest: &[&str], command: Command) {
         let user = if let ["by", user] = rest { user } else { "bob" };
-        let outcome = self.rig.command(user, command);
-        self.refused = (!outcome.status.is_good()).then_some(outcome.message);
+        let request = self.rig.command(user, command);
+        self.settle();
+        let refused = self.rig.answers.remove(&request).filter(|outcome| !outcome.status.is_good());
+        self.refused = refused.map(|outcome| outcome.message);
     }
 
     fn status(&mut self, who: &str, word: &str, code: Option<&str>) -> Outcome {
@@ -293,7 +296,7 @@ impl Scenario {
             ["sms", who, pattern] => {
                 let (number, pattern) = (self.number(who), (*pattern).to_owned());
                 let found = self.claim(|scenario, act| match act {
-                    Act::Text(message) => message.to == number && scenario.matches(&pattern, &message.body),
+                    Act::Text(message) => (message.to == number || number == "*") && scenario.matches(&pattern, &message.body),
                     Act::Write { .. } => false,
                 })?;
                 if let Act::Text(message) = found {

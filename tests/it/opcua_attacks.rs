@@ -208,9 +208,17 @@ impl Peer {
         assert_eq!((answer.kind, answer.status), (464, 0));
         // SessionId takes four bytes; the token is an opaque NodeId of 32 bytes.
         self.session = answer.body[4..4 + 1 + 2 + 4 + 32].to_vec();
+        self.activate();
+    }
+
+    fn activate(&mut self) {
         let body = [vec![0xFF; 8], count(0), count(0), NOTHING_MORE.to_vec(), vec![0xFF; 8]].concat();
         let answer = self.call(ACTIVATE_SESSION, &body);
         assert_eq!((answer.kind, answer.status), (470, 0));
+    }
+
+    fn read_state(&mut self) -> u32 {
+        self.call(READ, &[vec![0; 8], count(2), count(1), id(2_259), count(13), text(""), vec![0, 0], text("")].concat()).status
     }
 }
 
@@ -240,9 +248,7 @@ fn nesting_in_a_write_is_malformed() {
         assert_eq!((answer.kind, answer.status), (FAULT, BAD_DECODING_ERROR));
     }
     // The same connection goes on.
-    let read = [vec![0; 8], count(2), count(1), id(2_259), count(13), text(""), vec![0, 0], text("")].concat();
-    let answer = peer.call(READ, &read);
-    assert_eq!((answer.kind, answer.status), (634, 0));
+    assert_eq!(peer.read_state(), 0);
     assert!(target.plant.writes.lock().unwrap().is_empty());
 }
 
@@ -275,7 +281,7 @@ fn sizes_are_refused_at_once() {
     peer.hello();
     peer.open();
     for _ in 0..5 {
-        peer.message(b'C', &[0; 20_000]);
+        peer.message(b'C', &vec![0; 20_000]);
     }
     assert_eq!(peer.error(), BAD_TCP_MESSAGE_TOO_LARGE);
     target.assert_alive();
@@ -432,4 +438,23 @@ fn silent_connections_are_closed_and_counted() {
         assert!(peer.receive().is_none());
     }
     target.assert_alive();
+}
+
+#[test]
+fn a_session_outlives_its_connection_and_belongs_to_one_channel() {
+    let target = Target::start(|_| ());
+    let mut first = target.connect();
+    first.log_in();
+    assert_eq!(first.read_state(), 0);
+    let mut second = target.connect();
+    second.hello();
+    second.open();
+    second.session = first.session.clone();
+    assert_eq!(second.read_state(), 0x8022_0000, "the session is bound to the first channel");
+    second.activate();
+    assert_eq!(second.read_state(), 0);
+    assert_eq!(first.read_state(), 0x8022_0000);
+    // A guessed token is no session.
+    second.session[10] ^= 1;
+    assert_eq!(second.read_state(), 0x8025_0000);
 }

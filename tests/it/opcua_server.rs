@@ -295,3 +295,16 @@ fn node_opcua_reads_writes_calls_and_watches() {
         client.line("passed", BOUND);
     }
 }
+
+#[test]
+fn every_policy_of_the_configuration_works_in_both_modes() {
+    let Some(python) = peers::python() else { return };
+    let site = Site::start(|settings| settings.security = Settings::default().security);
+    let certificates = site.trusted_client(&python);
+    for policy in ["policy=Aes128Sha256RsaOaep", "policy=Aes256Sha256RsaPss", "policy=Basic256Sha256"] {
+        for mode in ["mode=Sign", "mode=SignAndEncrypt"] {
+            let options = [&*certificates, policy, mode, "user=erik", "password=secret"];
+            site.check(&python, "unsupported", &options);
+        }
+    }
+}

@@ -37,7 +37,7 @@ fn names(mut rest: &[u8]) -> Option<&[u8]> {
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let [tag, length, rest @ ..] = der else { return None };
     let (length, rest) = match length {
-        0..0x80 => (usize::from(*length), rest),
+        0..=0x7F => (usize::from(*length), rest),
         0x81 => (usize::from(*rest.first()?), &rest[1..]),
         0x82 => (usize::from(*rest.first()?) << 8 | usize::from(*rest.get(1)?), &rest[2..]),
         _ => return None,

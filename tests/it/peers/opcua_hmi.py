@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from asyncua import Client, ua
-from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.crypto import security_policies
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -33,9 +33,10 @@ async def secured(client):
     """Security and user as the options say."""
     if "mode" in OPTIONS:
         folder = Path(OPTIONS["certificates"])
+        policy = getattr(security_policies, "SecurityPolicy" + OPTIONS.get("policy", "Basic256Sha256"))
         key, certificate = folder / "key.pem", folder / "certificate.der"
         await client.set_security(
-            SecurityPolicyBasic256Sha256, str(certificate), str(key), mode=getattr(ua.MessageSecurityMode, OPTIONS["mode"])
+            policy, str(certificate), str(key), mode=getattr(ua.MessageSecurityMode, OPTIONS["mode"])
         )
     client.application_uri = URI
     if "user" in OPTIONS:

@@ -331,7 +331,7 @@ async fn a_full_disk_stops_no_alarm() {
     assert_eq!(reply(&plant, ALICE, &format!("{PIN}11 {}", code(&alarm))).await, Some(503), "not taken, Twilio asks again");
     plc.plant.set_coils(1, &[true]);
     text(&plant, ALICE, 2).await;
-    assert_eq!(put_tag(&plant, "Limit", &json!(50.0)).await.0.is_success(), false, "no write without its record");
+    assert!(!put_tag(&plant, "Limit", &json!(50.0)).await.0.is_success(), "no write without its record");
     let registers = || (plc.plant.holding(100), plc.plant.coil(11));
     assert_eq!(registers(), (0, false), "writes to the PLC wait");
 

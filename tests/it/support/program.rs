@@ -96,17 +96,16 @@ impl Plant {
     fn config(&self, more: &str) -> String {
         let Self { webhooks, console, opcua, plc_addr, .. } = self;
         let (url, account, hash) = (self.twilio.url(), Options::default().account_sid, hash_password(PASSWORD).unwrap());
-        let people: String = (1..=6)
-            .map(|n| {
-                let name = ["alice", "bob", "carol", "dave", "eve", "frank"][n - 1];
-                let role = if n == 2 { "'operator', 'engineer'" } else { "'operator'" };
-                let password = if n == 2 { format!("password_hash = '{hash}'") } else { String::new() };
-                format!(
-                    "[[user]]\nname = '{name}'\nid = {n}\nphone = '+1222333440{n}'\npin = '{PIN}{n}{n}'\nroles = [{role}]\n\
-                     time_zone = 'UTC'\n{password}\n"
-                )
-            })
-            .collect();
+        let people = (1..=6).map(|n| {
+            let name = ["alice", "bob", "carol", "dave", "eve", "frank"][n - 1];
+            let role = if n == 2 { "'operator', 'engineer'" } else { "'operator'" };
+            let password = if n == 2 { format!("password_hash = '{hash}'") } else { String::new() };
+            format!(
+                "[[user]]\nname = '{name}'\nid = {n}\nphone = '+1222333440{n}'\npin = '{PIN}{n}{n}'\nroles = [{role}]\n\
+                 time_zone = 'UTC'\n{password}\n"
+            )
+        });
+        let people = people.collect::<Vec<_>>().concat();
         format!(
             "[server]\nendpoint = 'opc.tcp://127.0.0.1:{opcua}/annunciator'\n\
              [http]\nwebhooks = '127.0.0.1:{webhooks}'\nconsole = '127.0.0.1:{console}'\n\
@@ -143,6 +142,11 @@ impl Plant {
         let mut command = self.command(arguments);
         let output = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output().unwrap()).await.unwrap();
         Ended::new(&output)
+    }
+
+    /// The HTTP API of whatever daemon runs on this plant.
+    pub fn api(&self) -> Api {
+        Api { console: self.console, http: http() }
     }
 
     /// Starts the daemon without waiting for anything.
@@ -198,8 +202,29 @@ pub struct Daemon {
     pub child: Child,
     log: Arc<Mutex<String>>,
     reader: Option<thread::JoinHandle<()>>,
+    api: Api,
+}
+
+/// The HTTP API of whatever daemon listens there, asked as bob.
+#[derive(Clone)]
+pub struct Api {
     console: u16,
     http: reqwest::Client,
+}
+
+impl Api {
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.console)
+    }
+
+    /// `GET /api/v1/<path>`; `None` when nobody answers.
+    pub async fn get(&self, path: &str) -> Option<Value> {
+        let request = self.http.get(self.url(&format!("/api/v1/{path}"))).basic_auth("bob", Some(PASSWORD));
+        let answer = request.send().await.ok()?;
+        let text = answer.text().await.ok()?;
+        no_secrets(&text);
+        serde_json::from_str(&text).ok()
+    }
 }
 
 impl Daemon {
@@ -217,7 +242,7 @@ impl Daemon {
                 kept.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
             }
         });
-        Self { child, log, reader: Some(reader), console, http: http() }
+        Self { child, log, reader: Some(reader), api: Api { console, http: http() } }
     }
 
     /// What it has logged.
@@ -235,7 +260,7 @@ impl Daemon {
     pub async fn ready(&mut self) {
         let deadline = Instant::now() + BOUND;
         loop {
-            let answer = self.http.get(self.url("/readyz")).send().await;
+            let answer = self.api.http.get(self.api.url("/readyz")).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return;
             }
@@ -244,22 +269,9 @@ impl Daemon {
         }
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.console)
-    }
-
-    /// `GET /api/v1/<path>` as bob; `None` when nobody answers.
-    pub async fn try_get(&self, path: &str) -> Option<Value> {
-        let request = self.http.get(self.url(&format!("/api/v1/{path}"))).basic_auth("bob", Some(PASSWORD));
-        let answer = request.send().await.ok()?;
-        let text = answer.text().await.ok()?;
-        no_secrets(&text);
-        serde_json::from_str(&text).ok()
-    }
-
     /// `GET /api/v1/<path>` as bob.
     pub async fn get(&self, path: &str) -> Value {
-        self.try_get(path).await.unwrap_or_else(|| panic!("no answer to {path}: {}", self.log()))
+        self.api.get(path).await.unwrap_or_else(|| panic!("no answer to {path}: {}", self.log()))
     }
 
     /// The value of a tag.

@@ -17,6 +17,7 @@ mod pipeline;
 pub mod plan;
 mod publish;
 pub mod random;
+mod reach;
 pub mod record;
 pub mod reply;
 mod state;
@@ -47,6 +48,7 @@ use self::{
     plan::{Plan, Role},
     publish::Shown,
     random::Random,
+    reach::DaySegments,
     record::{AuditEntry, AuditKind, JournalEntry, JournalKind, Record},
     throttle::{Batch, BatchKey, LastText},
     timers::Timers,
@@ -86,6 +88,9 @@ pub struct Engine {
     user_ids: BTreeMap<String, i64>,
     inbound_seen: BTreeMap<String, Timestamp>,
     twilio_failed: BTreeMap<String, String>,
+    /// Alarms whose pipeline has ended without anybody knowing of them.
+    unreached: BTreeSet<Arc<str>>,
+    day_segments: DaySegments,
     alarming: publish::Alarming,
     shown_depth: usize,
     timers: Timers<Timer>,
@@ -119,6 +124,7 @@ enum Timer {
     Inbound(String),
     Source(Arc<str>),
     Code(String),
+    Reach(Arc<str>),
     /// Every second while texts wait, else every minute.
     Housekeeping,
 }
@@ -226,6 +232,7 @@ impl Engine {
                     self.codes.remove(&code);
                     self.dirty.codes.insert(code);
                 }
+                Timer::Reach(path) => self.reach_due(&path),
                 Timer::Housekeeping => self.housekeeping(),
             }
         }
@@ -383,6 +390,7 @@ impl Engine {
             run.closed = None;
             self.mark_run(&path);
         }
+        self.watch_reach(&path);
     }
 
     fn set_alarm_timer(&mut self, index: usize) {

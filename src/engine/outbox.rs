@@ -710,8 +710,9 @@ impl Engine {
     /// One SID more that Twilio accepted.
     fn count_sent(&mut self, id: OutboxId, sid: &str, segments: u32) {
         let Some(text) = self.outbox.text(id) else { return };
-        let (user, number) = (text.user.clone(), text.to.clone());
+        let (user, number, body) = (text.user.clone(), text.to.clone(), text.body.clone());
         self.count_message(Direction::Sent, user.as_deref());
+        self.spend(segments, &body);
         self.effects_record(Record::Ledger(LedgerEntry {
             time: self.now,
             sid: sid.to_owned(),

@@ -43,6 +43,12 @@ pub(super) struct Run {
     /// Numbers told before a reload made it start over: they are not told again on the way back.
     #[serde(default)]
     pub spared: Vec<String>,
+    /// Somebody who was told has shown a valid PIN.
+    #[serde(default)]
+    pub reached: bool,
+    /// The fallback roster was told that nobody was reached.
+    #[serde(default)]
+    pub fallback_told: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,7 +100,7 @@ pub(super) struct Told {
 
 /// One way to one person, as a notify step sees it.
 #[derive(Clone, Debug)]
-struct Candidate {
+pub(super) struct Candidate {
     user: String,
     number: String,
     min_priority: Priority,
@@ -103,6 +109,11 @@ struct Candidate {
 impl Run {
     pub(super) fn is_live(&self) -> bool {
         !matches!(self.stage, Stage::Ended { .. })
+    }
+
+    /// The pipeline has walked to its end, somebody should still acknowledge, and nobody is known to know.
+    pub(super) fn unreached_at_end(&self) -> bool {
+        matches!(self.stage, Stage::Ended { cleared: false }) && self.closed.is_none() && !self.reached
     }
 
     pub(super) fn was_told(&self, number: &str) -> bool {
@@ -164,6 +175,8 @@ impl Engine {
                 closed: None,
                 rows: Vec::new(),
                 spared: Vec::new(),
+                reached: false,
+                fallback_told: false,
             };
             self.runs.insert(Arc::clone(&def.path), run);
             self.journal(index, JournalKind::PipelineStarted, None, &pipeline);
@@ -189,6 +202,7 @@ impl Engine {
             self.journal(index, JournalKind::PipelineEnded, None, reason);
         }
         self.doubt_texts(path);
+        self.watch_reach(path);
     }
 
     /// Walks a run on as far as it can go now.
@@ -324,7 +338,7 @@ impl Engine {
     }
 
     /// Everybody whom a notify step may contact, in order.
-    fn candidates(&self, notify: &Notify) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, notify: &Notify) -> Vec<Candidate> {
         let users = self.plan.rosters.get(&notify.roster).into_iter().flatten().filter_map(|name| self.plan.users.get(name));
         let contacts = users.flat_map(|user| {
             let texts = user.contacts.iter().filter(|contact| contact.channel == Channel::Sms);
@@ -338,7 +352,7 @@ impl Engine {
     }
 
     /// Asks for a text to one contact, or says in the audit log why there is none.
-    fn contact(&mut self, path: &str, index: usize, notify: &Notify, candidate: &Candidate) {
+    pub(super) fn contact(&mut self, path: &str, index: usize, notify: &Notify, candidate: &Candidate) {
         if let Some(reason) = self.refusal(index, notify, candidate) {
             let event = self.alarms[index].alarm.newest().map(|event| event.id);
             let events = event.into_iter().collect();
@@ -401,6 +415,7 @@ impl Engine {
                 waiting.accepted = Some(now);
             }
             self.advance(&item.alarm);
+            self.watch_reach(&item.alarm);
         }
     }
 
@@ -449,6 +464,7 @@ impl Engine {
             self.relocate(&path);
             self.regather(&path, index);
             self.advance(&path);
+            self.watch_reach(&path);
         }
     }
 

@@ -212,6 +212,7 @@ impl Engine {
             }
         }
         self.watch_contacts();
+        self.begin_day();
         self.timers.set(&Timer::Housekeeping, Some(self.now + self.housekeeping_pace()));
     }
 

@@ -73,6 +73,8 @@ impl Engine {
             user_ids: BTreeMap::new(),
             inbound_seen: BTreeMap::new(),
             twilio_failed: BTreeMap::new(),
+            unreached: BTreeSet::new(),
+            day_segments: super::reach::DaySegments::default(),
             alarming: Alarming::default(),
             shown_depth: 0,
             timers: Timers::default(),
@@ -123,6 +125,7 @@ impl Engine {
         self.counters.dataset_version =
             value["dataset_version"].as_u64().and_then(|version| u32::try_from(version).ok()).unwrap_or(0);
         self.unconfirmed = put(value["unconfirmed"].clone()).unwrap_or_default();
+        self.day_segments = put(value["day_segments"].clone()).unwrap_or_default();
         Ok(())
     }
 
@@ -267,6 +270,7 @@ impl Engine {
                 "next_row": self.outbox.next,
                 "dataset_version": self.counters.dataset_version,
                 "unconfirmed": self.unconfirmed,
+                "day_segments": self.day_segments,
             });
             self.records.push(Record::State { kind: StateKind::Engine, key: "engine".to_owned(), value: Some(own) });
         }

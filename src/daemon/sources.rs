@@ -34,8 +34,8 @@ const MAX_REQUESTS: usize = 256;
 const DEVICE_PATIENCE: Duration = Duration::from_secs(15);
 /// How often a source's state tags are written and its quiet is noticed.
 const WATCH: Duration = Duration::from_millis(500);
-/// How long a session may take to end when it shall.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long sessions may take to end when they shall.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// All sources that run.
 #[derive(Default)]
@@ -82,12 +82,9 @@ impl Sources {
     /// Ends all sessions.
     pub(super) async fn stop(&self) {
         let all: Vec<Running> = lock(&self.running).drain().map(|(_, running)| running).collect();
-        for running in &all {
-            running.stop.cancel();
-        }
-        for running in all {
-            end(running).await;
-        }
+        // At once: each may take its time, and together they must not take longer.
+        let ends: tokio::task::JoinSet<()> = all.into_iter().map(end).collect();
+        ends.join_all().await;
     }
 
     /// Sends a request to a device and waits for its answer.

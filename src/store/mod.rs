@@ -136,10 +136,10 @@ impl Store {
         Ok(rows)
     }
 
-    /// Closes all connections, folding the write-ahead log into the file.
-    pub async fn close(self) {
+    /// Closes all connections, folding the write-ahead log into the file. Nothing can be read any more; a commit opens it anew.
+    pub async fn close(&self) {
         self.readers.close().await;
-        if let Some(connection) = self.writer.into_inner().connection {
+        if let Some(connection) = self.writer.lock().await.connection.take() {
             let _ = sqlx::Connection::close(connection).await;
         }
     }

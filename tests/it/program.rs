@@ -1,8 +1,16 @@
 //! The whole program: started, asked, reloaded, deceived and stopped, between our simulators.
 
-use std::{process::Command, time::Duration};
+use std::{
+    io::Write as _,
+    net::{TcpListener, TcpStream},
+    process::Command,
+    time::Duration,
+};
 
-use annunciator::simulate::{modbus_plc::Plc, twilio::TextOutcome};
+use annunciator::simulate::{
+    modbus_plc::Plc,
+    twilio::{Fault, FaultKind, TextOutcome},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -199,7 +207,8 @@ fn no_pin(line: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_texts_gets_a_clear_answer() {
     let plant = Plant::new(TAGS, "").await;
-    let daemon = plant.start().await;
+    let mut daemon = Daemon::spawn(&mut plant.command(&["run", "-vv"]), plant.console);
+    daemon.ready().await;
     let url = format!("http://127.0.0.1:{}/main/system/twilio-sms/inbound/main", plant.webhooks);
     let post = async |body: String, signature: Option<&str>| {
         let request = http().post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
@@ -242,7 +251,11 @@ async fn whoever_texts_gets_a_clear_answer() {
     let metrics = http().get(format!("http://127.0.0.1:{}/metrics", plant.console)).send().await.unwrap().text().await.unwrap();
     no_secrets(&metrics);
     no_secrets(&daemon.get("audit").await.to_string());
+    no_secrets(&daemon.get("messages").await.to_string());
     daemon.stop();
+    let store = std::fs::read(plant.folder.path().join("data/annunciator.db")).unwrap();
+    assert!(store.len() > 10_000);
+    no_secrets(&String::from_utf8_lossy(&store));
 }
 
 /// The live counters, the ledger as polars sums it, and Twilio's own list say the same.
@@ -353,6 +366,35 @@ async fn a_full_disk_stops_no_alarm() {
         |alarm: &str| entries.iter().filter(|row| row["entry"]["alarm"] == alarm && row["entry"]["kind"] == "raised").count();
     assert_eq!((raised(TRIP), raised(FAULT)), (1, 1), "{journal}");
     agree(&plant, &daemon).await;
+    daemon.stop();
+}
+
+/// A PLC that says nothing, a Twilio that says nothing, and clients that stay: none of them keeps the program from ending.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_holds_it_up_when_it_shall_end() {
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute_address = mute.local_addr().unwrap();
+    let sources: String = ["a", "b", "c"]
+        .map(|name| format!("[[source]]\nname = '{name}'\nkind = 'modbus'\nurl = 'tcp://{mute_address}'\ntimeout = '30s'\n"))
+        .concat();
+    let tags: String = ["a", "b", "c"]
+        .map(|name| {
+            format!("[[tag]]\npath = 'Of{name}'\ntype = 'Boolean'\nsource = '{name}'\naddress = 'coil:1'\nwritable = true\n")
+        })
+        .concat();
+    let plant = Plant::new(&format!("{TAGS}{tags}"), &sources).await;
+    let daemon = plant.start().await;
+    let hang = Fault { delay_ms: 60_000, count: 10, ..Fault::once(FaultKind::Delay) };
+    assert!(plant.twilio.fault(hang));
+    plant.plc.as_ref().unwrap().plant.set_coils(SPARE, &[true]);
+    daemon.alarm_is(FAULT, "ActiveUnacked").await;
+    let mut clients: Vec<TcpStream> = [plant.console, plant.webhooks, plant.opcua]
+        .into_iter()
+        .map(|port| TcpStream::connect(("127.0.0.1", port)).unwrap())
+        .collect();
+    for client in &mut clients {
+        client.write_all(b"POST /api/v1/alarms/ack HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf").unwrap();
+    }
     daemon.stop();
 }
 

@@ -46,7 +46,7 @@ pub struct Metrics {
     sources: Family<Source, Gauge>,
     /// Open OPC UA connections.
     pub opcua_connections: Gauge,
-    /// Activated OPC UA sessions.
+    /// OPC UA sessions.
     pub opcua_sessions: Gauge,
     /// OPC UA subscriptions.
     pub opcua_subscriptions: Gauge,
@@ -126,7 +126,7 @@ impl Metrics {
             webhook_rejects: plain(to, "webhook_rejects", "Webhooks that were refused, by reason", Family::default()),
             sources: plain(to, "source_connected", "Sources: 1 when connected", Family::default()),
             opcua_connections: plain(to, "opcua_connections", "Open OPC UA connections", Gauge::default()),
-            opcua_sessions: plain(to, "opcua_sessions", "Activated OPC UA sessions", Gauge::default()),
+            opcua_sessions: plain(to, "opcua_sessions", "OPC UA sessions", Gauge::default()),
             opcua_subscriptions: plain(to, "opcua_subscriptions", "OPC UA subscriptions", Gauge::default()),
             store_commit: seconds(to, "store_commit", "How long a commit took"),
             store_records: plain(to, "store_records", "Records committed", Counter::default()),

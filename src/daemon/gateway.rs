@@ -131,6 +131,13 @@ impl Gateway for Arc<Shared> {
         if let Some(oldest) = depth("Twilio/OldestUnsentSeconds").and_then(|value| value.as_f64()) {
             self.metrics.outbox_oldest.set(oldest);
         }
+        if let Some(load) = &*self.opcua_load.load() {
+            let figures = load.figures();
+            let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+            self.metrics.opcua_connections.set(gauge(figures.connections));
+            self.metrics.opcua_sessions.set(gauge(figures.sessions));
+            self.metrics.opcua_subscriptions.set(gauge(figures.subscriptions));
+        }
         self.metrics.encode()
     }
 }

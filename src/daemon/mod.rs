@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -118,6 +118,7 @@ pub(crate) struct Shared {
     pki: Arc<Pki>,
     application_uri: String,
     metrics: Arc<Metrics>,
+    opcua_load: ArcSwapOption<opcua::Load>,
     ready: AtomicBool,
     stopping: AtomicBool,
 }
@@ -174,6 +175,7 @@ pub async fn run(
         pki: Arc::new(pki),
         application_uri: fixed.server.application_uri.clone(),
         metrics: Arc::new(Metrics::new()),
+        opcua_load: ArcSwapOption::empty(),
         ready: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         folders,
@@ -292,6 +294,7 @@ async fn listen(
     let settings = opcua::Settings::new(&fixed.server, shared.folders.data.join("pki"));
     let server = opcua::serve(settings, gateway, stop.clone()).await.map_err(|error| format!("failed to {error}"))?;
     let opcua = server.endpoint.clone();
+    shared.opcua_load.store(Some(Arc::new(server.load.clone())));
     tasks.spawn(server.ended());
     Ok(Endpoints { opcua, webhooks: bound[0], console: bound[1] })
 }

@@ -32,7 +32,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -171,13 +171,49 @@ pub struct Running {
     pub address: SocketAddr,
     /// What it tells clients to connect to.
     pub endpoint: String,
+    /// How busy it is.
+    pub load: Load,
     task: JoinHandle<()>,
+}
+
+/// Tells how busy a server is, for as long as it runs.
+#[derive(Clone, Debug)]
+pub struct Load(Weak<Server>);
+
+/// How busy a server is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// TCP connections.
+    pub connections: usize,
+    /// Sessions, activated or not.
+    pub sessions: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
+}
+
+impl Load {
+    /// Now; zeros once the server has ended.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let figures = |server: Arc<Server>| Figures {
+            connections: server.peers.lock().unwrap_or_else(PoisonError::into_inner).values().sum(),
+            sessions: server.sessions.len(),
+            subscriptions: server.counts.subscriptions.load(Ordering::Relaxed),
+        };
+        self.0.upgrade().map(figures).unwrap_or_default()
+    }
 }
 
 impl Running {
     /// Resolves when the listener and all connections have ended, some time after the token was cancelled.
     pub async fn ended(self) {
         let _ = self.task.await;
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -237,8 +273,9 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         last_token: AtomicU32::new(0),
         last_session: AtomicU32::new(0),
     });
+    let load = Load(Arc::downgrade(&server));
     let task = tokio::spawn(run(server, listener, stop));
-    Ok(Running { address, endpoint: url, task })
+    Ok(Running { address, endpoint: url, load, task })
 }
 
 async fn bind(settings: &Settings, endpoint: &Endpoint) -> Result<TcpListener, StartError> {

@@ -148,6 +148,11 @@ impl Sessions {
         self.lock().get(&<[u8; TOKEN]>::try_from(bytes).ok()?).cloned()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Forgets one.
     pub fn remove(&self, session: &Session) {
         self.lock().remove(&session.token);

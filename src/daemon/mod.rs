@@ -219,7 +219,7 @@ pub async fn run(
     if tokio::time::timeout(SERVERS_PATIENCE, end).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
-    if tokio::time::timeout(STORE_PATIENCE, shared.store.close()).await.is_err() {
+    if tokio::time::timeout(STORE_PATIENCE, shared.store.fold()).await.is_err() {
         tracing::warn!("the store was not closed in time; nothing is lost, its log is read at the next start");
     }
     Ok(())

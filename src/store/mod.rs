@@ -136,8 +136,13 @@ impl Store {
         Ok(rows)
     }
 
+    /// Closes all connections, folding the write-ahead log into the file, and gives up the lock.
+    pub async fn close(self) {
+        self.fold().await;
+    }
+
     /// Closes all connections, folding the write-ahead log into the file. Nothing can be read any more; a commit opens it anew.
-    pub async fn close(&self) {
+    pub async fn fold(&self) {
         self.readers.close().await;
         if let Some(connection) = self.writer.lock().await.connection.take() {
             let _ = sqlx::Connection::close(connection).await;

@@ -43,7 +43,7 @@ fn tags() -> String {
     for n in 0..ALARMS {
         let (trip, pulse, counter) = (TRIP + n, PULSE + n, COUNTER + n);
         let priority = ["critical", "high", "medium", "low"][usize::from(n) % 4];
-        let ack = if n % 2 == 0 {
+        let ack = if n.is_multiple_of(2) {
             format!("tag = 'Pulse{n}', mode = 'pulse', hold = '150ms'")
         } else {
             format!("tag = 'Acks{n}', mode = 'increment'")
@@ -112,34 +112,34 @@ async fn live(plant: &Plant, api: &Api, stop: &AtomicBool, seen: &Mutex<Seen>, m
         }
         let Some(alarms) = api.get("alarms").await else { continue };
         let Some(alarms) = alarms["alarms"].as_array() else { continue };
-        for n in 0..lives.len() {
+        for (n, life) in lives.iter_mut().enumerate() {
             let path = format!("Trip{n}/Alarms/Alarm");
             let Some(alarm) = alarms.iter().find(|alarm| alarm["path"] == *path) else { continue };
             remember(alarm, &mut seen.lock().unwrap());
             let state = alarm["state"].as_str().unwrap();
-            match lives[n] {
+            match *life {
                 Life::Quiet if !stopping && random.u8(..) < 60 => {
                     coil(n, true);
                     seen.lock().unwrap().trips[n] += 1;
-                    lives[n] = Life::Tripped;
+                    *life = Life::Tripped;
                 }
                 Life::Tripped if random.u8(..) < 80 => {
                     let trips = seen.lock().unwrap().trips[n];
                     // Every activation has a run and a code of its own, since the one before was acknowledged.
                     let codes = codes(plant, &path);
                     if codes.len() == trips && answer(plant, &codes[trips - 1], seen, &mut random).await {
-                        lives[n] = Life::Answered(Instant::now());
+                        *life = Life::Answered(Instant::now());
                     }
                 }
                 Life::Answered(_) if state == "ActiveAcked" => {
                     coil(n, false);
-                    lives[n] = Life::Cleared;
+                    *life = Life::Cleared;
                 }
                 Life::Answered(at) if at.elapsed() > REPEAT => {
                     seen.lock().unwrap().repeats += 1;
-                    lives[n] = Life::Tripped;
+                    *life = Life::Tripped;
                 }
-                Life::Cleared if state == "ClearAcked" && written(plant, n, &seen.lock().unwrap()) => lives[n] = Life::Quiet,
+                Life::Cleared if state == "ClearAcked" && written(plant, n, &seen.lock().unwrap()) => *life = Life::Quiet,
                 _ => {}
             }
         }
@@ -160,7 +160,7 @@ fn remember(alarm: &Value, seen: &mut Seen) {
 fn written(plant: &Plant, n: usize, seen: &Seen) -> bool {
     let plc = &plant.plc.as_ref().unwrap().plant;
     let address = u16::try_from(n).unwrap();
-    if n % 2 == 0 { !plc.coil(PULSE + address) } else { usize::from(plc.holding(COUNTER + address)) == seen.trips[n] }
+    if n.is_multiple_of(2) { !plc.coil(PULSE + address) } else { usize::from(plc.holding(COUNTER + address)) == seen.trips[n] }
 }
 
 /// What Twilio has accepted, all phones.
@@ -266,7 +266,7 @@ async fn nothing_is_lost_or_doubled_when_it_is_killed() {
     check_counters(&plant, &daemon, &ledger).await;
     let plc = &plant.plc.as_ref().unwrap().plant;
     for n in 0..ALARMS {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             assert!(!plc.coil(PULSE + n), "pulse {n} was reset");
         } else {
             assert_eq!(

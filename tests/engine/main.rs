@@ -3,3 +3,4 @@
 mod config;
 mod rig;
 mod scenario;
+mod simulation;

@@ -1,11 +1,12 @@
 //! The engine with a store, a plant, people and Twilio around it, all of it in memory and in virtual time.
 //!
 //! The rig does what the daemon does: it commits the records of a step, then carries out the other effects in order. It checks on
-//! the way what must hold in every test: records stand first, nothing is sent or written without a committed row of its own,
-//! only writable tags are written, and no deadline makes the loop spin.
+//! the way what must hold in every test: records stand first, nothing is sent or written without a committed row of its own, no
+//! text names what was acknowledged or is silenced, only writable tags are written and a retry writes the same value, nothing is
+//! sent again that Twilio's list can show, no code is given and no SID is counted twice, and no deadline makes the loop spin.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -20,7 +21,7 @@ use annunciator::{
             RequestId, SendFailure, Via,
         },
         plan::{Origin, Plan, Role, Settings, TagDef},
-        record::{AuditEntry, Direction, JournalEntry, LedgerEntry, Record, StateKind, StateRow},
+        record::{AuditEntry, Direction, JournalEntry, JournalKind, LedgerEntry, Record, StateKind, StateRow},
     },
     tag::{DataType, Names, Sample, StatusCode, TagId, Timestamp, Value},
 };
@@ -169,9 +170,18 @@ pub struct Rig {
     pub meddle: Option<fn(&mut Effects)>,
     /// May change the rows that an engine is restored from.
     pub meddle_rows: Option<fn(&mut Vec<StateRow>)>,
-    pub last_step: String,
+    /// The last steps, for whoever looks for a fault.
+    pub steps: VecDeque<String>,
+    /// Number, alarm and code of what was sent.
+    pub told: HashSet<(String, String, String)>,
+    acknowledged: HashSet<uuid::Uuid>,
+    codes: HashMap<String, (String, serde_json::Value)>,
+    written: HashMap<(OutboxId, TagId), BTreeSet<String>>,
     entropy: u64,
 }
+
+/// Steps that are remembered.
+const STEPS: usize = 50;
 
 impl Rig {
     pub fn new(config: &str, tags: &str, entropy: u64) -> Self {
@@ -208,7 +218,11 @@ impl Rig {
             crash: None,
             meddle: None,
             meddle_rows: None,
-            last_step: String::new(),
+            steps: VecDeque::new(),
+            told: HashSet::new(),
+            acknowledged: HashSet::new(),
+            codes: HashMap::new(),
+            written: HashMap::new(),
             entropy,
         }
     }
@@ -236,7 +250,7 @@ impl Rig {
         let (engine, problems) = Engine::restore(Arc::clone(&self.plan), rows, self.entropy, self.now, &mut out);
         assert!(problems.is_empty(), "stored rows cannot be read: {problems:?}");
         self.engine = Some(engine);
-        "start".clone_into(&mut self.last_step);
+        self.note("start".to_owned());
         self.carry_out(out);
         let memory = self.samples_of(|origin| matches!(origin, Origin::Memory { .. }));
         self.input(Input::Samples(memory));
@@ -345,10 +359,24 @@ impl Rig {
     /// One input and what follows from it.
     pub fn input(&mut self, input: Input) {
         let Some(engine) = &mut self.engine else { return };
-        self.last_step = format!("{} {input:?}", self.now);
+        let again = matches!(input, Input::Inbound { .. } | Input::Status { .. }).then(|| input.clone());
+        let step = format!("{input:?}");
         let mut out = Vec::new();
         engine.handle(self.now, input, &mut out);
+        self.note(step);
+        if let Some(input) = again.filter(|_| self.crash == Some(Crash::BeforeCommit)) {
+            // Whoever brought it was not answered and brings it again.
+            self.world.after(self.now, input);
+        }
         self.carry_out(out);
+    }
+
+    pub fn note(&mut self, step: String) {
+        if self.steps.len() == STEPS {
+            self.steps.pop_front();
+        }
+        let seconds = self.now.since(self.start).as_secs_f64();
+        self.steps.push_back(format!("{seconds:.3} {}", step.chars().take(300).collect::<String>()));
     }
 
     fn carry_out(&mut self, mut out: Effects) {
@@ -356,6 +384,9 @@ impl Rig {
             meddle(&mut out);
         }
         let crash = self.crash.take();
+        if let Some(crash) = crash {
+            self.note(format!("  crash {crash:?}"));
+        }
         if crash == Some(Crash::BeforeCommit) {
             return self.stop_program();
         }
@@ -370,14 +401,15 @@ impl Rig {
             if crash == Some(Crash::After(place)) {
                 break;
             }
+            if !matches!(effect, Effect::Publish(_)) {
+                self.note(format!("  {effect:?}"));
+            }
             match effect {
                 Effect::Record(record) => panic!("a record stands behind an effect: {record:?}"),
                 Effect::Publish(sample) => _ = self.shown.insert(sample.tag, sample.value),
                 Effect::Answer { request, outcome } => _ = self.answers.insert(request, outcome),
                 Effect::Send(message) => {
-                    let text = &self.row(message.row)["job"]["Text"];
-                    assert!(text["state"].get("Sending").is_some(), "sent without a committed attempt: {text}");
-                    assert_eq!(text["body"], message.body.as_str(), "sent is not what was committed");
+                    self.check_text(&message);
                     self.world.send(self.now, message);
                 }
                 Effect::Lookup(lookup) => self.world.look_up(self.now, &lookup),
@@ -395,15 +427,47 @@ impl Rig {
         }
     }
 
+    fn check_text(&mut self, message: &Outgoing) {
+        let text = self.row(message.row)["job"]["Text"].clone();
+        assert!(text["state"].get("Sending").is_some(), "sent without a committed attempt: {text}");
+        assert_eq!(text["body"], message.body.as_str(), "sent is not what was committed");
+        let before = self.world.messages.iter().any(|sent| sent.row == message.row);
+        assert!(!before || text["possible_duplicate"] == true, "sent twice although the list shows it: {text}");
+        let views = self.engine().alarm_views();
+        for item in text["purpose"]["Alarm"]["items"].as_array().into_iter().flatten() {
+            let [alarm, code, event] = ["alarm", "code", "event"].map(|key| item[key].as_str().unwrap_or_default().to_owned());
+            let view = views.iter().find(|view| *view.path == *alarm).unwrap_or_else(|| panic!("{alarm} is gone: {text}"));
+            assert!(!self.acknowledged.contains(&event.parse().unwrap()), "{alarm} was acknowledged: {text}");
+            assert_eq!(view.code.as_ref(), Some(&code), "{alarm} has ended: {text}");
+            let silent = view.shelved_until.is_some() || view.suppressed || view.out_of_service;
+            assert!(!silent, "{alarm} is silenced: {text}");
+            self.told.insert((message.to.clone(), alarm, code));
+        }
+    }
+
     fn row(&self, row: OutboxId) -> &serde_json::Value {
         self.store.get(&(StateKind::Outbox, row.0.to_string())).unwrap_or_else(|| panic!("row {row:?} is not committed"))
     }
 
     fn commit(&mut self, record: Record) {
         match record {
-            Record::State { kind, key, value: Some(value) } => _ = self.store.insert((kind, key), value),
+            Record::State { kind, key, value: Some(value) } => {
+                if kind == StateKind::Run {
+                    let run = (key.clone(), value["started"].clone());
+                    let code = value["code"].as_str().unwrap_or_default().to_owned();
+                    assert_eq!(*self.codes.entry(code.clone()).or_insert_with(|| run.clone()), run, "code {code} is given twice");
+                }
+                self.store.insert((kind, key), value);
+            }
             Record::State { kind, key, value: None } => _ = self.store.remove(&(kind, key)),
-            Record::Journal(entry) => self.journal.push(entry),
+            Record::Journal(entry) => {
+                match (entry.kind, entry.event) {
+                    (JournalKind::Acknowledged, Some(event)) => _ = self.acknowledged.insert(event),
+                    (JournalKind::ReAlarmed, Some(event)) => _ = self.acknowledged.remove(&event),
+                    _ => {}
+                }
+                self.journal.push(entry);
+            }
             Record::Audit(entry) => self.audit.push(entry),
             Record::Ledger(entry) => {
                 let key = (entry.sid.clone(), entry.direction == Direction::Sent);
@@ -430,6 +494,11 @@ impl Rig {
                 status = with;
                 break;
             }
+            let values = self.written.entry((row, tag)).or_default();
+            values.insert(value.to_string());
+            // A pulse has two halves.
+            let most = if self.store[&(StateKind::Outbox, row.0.to_string())]["job"]["WriteBack"]["reset"].is_null() { 1 } else { 2 };
+            assert!(values.len() <= most, "a retry writes another value to {}: {values:?}", def.path);
             self.world.acts.push((self.now, Act::Write { tag, value: value.clone() }));
             if device != Device::Ignores {
                 self.world.device.insert(tag, value.clone());
@@ -473,7 +542,7 @@ impl Rig {
                 (at, turns) = (self.now, 0);
             }
             turns += 1;
-            assert!(turns < 100_000, "the engine spins at {at}: {}", self.last_step);
+            assert!(turns < 100_000, "the engine spins at {at}: {}", self.steps.back().unwrap());
         }
         self.now = self.now.max(until);
     }

@@ -386,8 +386,17 @@ impl Engine {
                 self.effects.push(Effect::Lookup(lookup));
             }
             TextState::Sending(_) => {}
+            TextState::Accepted { .. } if self.is_looked_up(&text.to) => {
+                self.timers.set(&Timer::Row(id), Some(self.now + AMBIGUOUS_DEADLINE));
+            }
             TextState::Accepted { .. } | TextState::Failed { .. } | TextState::Cancelled { .. } => self.drop_row(id),
         }
+    }
+
+    /// A text to `number` has an unknown fate: the SIDs of others to that number must not be taken for its own.
+    fn is_looked_up(&self, number: &str) -> bool {
+        let mut open = self.outbox.open.iter().filter_map(|id| self.outbox.text(*id));
+        open.any(|text| text.to == number && matches!(text.state, TextState::Ambiguous { .. }))
     }
 
     pub(super) fn drop_row(&mut self, id: OutboxId) {
@@ -784,10 +793,6 @@ impl Engine {
                 TextState::Sending(since) => {
                     let since = *since;
                     self.become_ambiguous(id, since, "the program stopped during the attempt".to_owned());
-                }
-                TextState::Ambiguous { since, .. } => {
-                    let (since, detail) = (*since, text.detail.clone());
-                    self.become_ambiguous(id, since, detail);
                 }
                 TextState::Accepted { sid, .. } => {
                     let sids = text.duplicates.iter().chain([sid]).cloned().collect::<Vec<_>>();

@@ -230,6 +230,9 @@ impl Engine {
             // Even an attempt whose answer was lost may have set the bit: its end is due all the same.
             self.update_write_back(id, |row| row.phase = Phase::Holding(until));
             self.file_write_back(id);
+        } else {
+            // Nothing is under way any more, whatever is decided below.
+            self.update_write_back(id, |row| row.phase = Phase::Waiting(until));
         }
         if given_up {
             if !perhaps_on {

@@ -74,7 +74,10 @@ fn run(text: &str) -> Outcome {
             None => parts.entry(part).or_default().push((number, line)),
         }
     }
-    let joined = |name: &str| parts.get(name).into_iter().flatten().map(|(_, line)| format!("{line}\n")).collect::<String>();
+    let joined = |name: &str| {
+        let lines: Vec<&str> = parts.get(name).into_iter().flatten().map(|(_, line)| *line).collect();
+        lines.join("\n")
+    };
     let or = |text: String, plant: &str| if text.trim().is_empty() { plant.to_owned() } else { text };
     let config = or(joined("config"), include_str!("plant/config.toml"));
     let tags = or(joined("tags"), include_str!("plant/tags.toml"));
@@ -315,7 +318,7 @@ impl Scenario {
                 })?;
                 Ok(())
             }
-            ["state", alarm, expected] => self.compare(&self.view(alarm)?.state, expected),
+            ["state", alarm, expected] => self.compare(self.view(alarm)?.state, expected),
             ["notification", alarm, expected] => self.compare(&self.view(alarm)?.notification, expected),
             ["value", path, expected] => {
                 let shown = self.rig.shown.get(&self.rig.tag(path)).map(Value::to_string).unwrap_or_default();

@@ -416,7 +416,9 @@ impl Engine {
     /// A code that was not given in the last 30 days: three characters while there are enough of them.
     fn new_code(&mut self) -> String {
         const TRIES: usize = 200;
-        let mut length = 3;
+        /// Of the 9,136 codes of three characters; with more of them given, most tries would be in vain.
+        const MANY: usize = 6000;
+        let mut length = if self.codes.len() < MANY { 3 } else { 4 };
         for attempt in 0.. {
             if attempt == TRIES {
                 length = 4;

@@ -16,18 +16,27 @@ use super::{
 };
 use crate::tag::{Reading, Sample, StatusCode, TagId, Timestamp, Value};
 
-/// What depends on a tag: positions in the plan.
+/// What depends on tags.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    own: HashMap<TagId, Vec<usize>>,
-    limits: HashMap<TagId, Vec<usize>>,
-    suppresses: HashMap<TagId, Vec<usize>>,
-    acknowledges: HashMap<TagId, Vec<usize>>,
-    confirms: HashMap<TagId, Vec<usize>>,
-    /// Derived tags that read it.
-    derived: HashMap<TagId, Vec<TagId>>,
+    /// By id. Shared, so that the engine may change while it walks through them.
+    tags: Vec<Option<Arc<Dependents>>>,
     /// Tags that alarms need, by source.
     needed: HashMap<Arc<str>, HashSet<TagId>>,
+}
+
+/// What depends on one tag: positions in the plan.
+#[derive(Clone, Debug, Default)]
+struct Dependents {
+    own: Vec<usize>,
+    limits: Vec<usize>,
+    suppresses: Vec<usize>,
+    acknowledges: Vec<usize>,
+    confirms: Vec<usize>,
+    /// Derived tags that read it.
+    derived: Vec<TagId>,
+    /// The source of a tag that alarms need.
+    needed: Option<Arc<str>>,
 }
 
 impl Index {
@@ -38,35 +47,49 @@ impl Index {
                 for tag in detect::inputs(def) {
                     index.need(plan, tag);
                     if tag == def.tag {
-                        index.own.entry(tag).or_default().push(place);
+                        index.entry(tag).own.push(place);
                     } else if Some(tag) != def.suppressed_by {
-                        index.limits.entry(tag).or_default().push(place);
+                        index.entry(tag).limits.push(place);
                     }
                 }
             }
             if let Some(tag) = def.suppressed_by {
-                index.suppresses.entry(tag).or_default().push(place);
+                index.entry(tag).suppresses.push(place);
             }
             if let Some(from) = &def.ack_from {
-                index.acknowledges.entry(from.tag).or_default().push(place);
+                index.entry(from.tag).acknowledges.push(place);
             }
             if let Some((tag, _)) = def.write_back.as_ref().and_then(|rules| rules.confirm.as_ref()) {
-                index.confirms.entry(*tag).or_default().push(place);
+                index.entry(*tag).confirms.push(place);
             }
         }
         for def in &plan.tags {
             if let Origin::Derived(expression) = &def.origin {
                 for input in expression.inputs() {
-                    index.derived.entry(*input).or_default().push(def.id);
+                    index.entry(*input).derived.push(def.id);
                 }
             }
         }
         index
     }
 
+    fn entry(&mut self, tag: TagId) -> &mut Dependents {
+        if self.tags.len() <= tag.index() {
+            self.tags.resize(tag.index() + 1, None);
+        }
+        Arc::make_mut(self.tags[tag.index()].get_or_insert_default())
+    }
+
+    fn of(&self, tag: TagId) -> Option<&Arc<Dependents>> {
+        self.tags.get(tag.index())?.as_ref()
+    }
+
     fn need(&mut self, plan: &Plan, tag: TagId) {
         match plan.tag(tag).map(|def| &def.origin) {
-            Some(Origin::Source { source, .. }) => _ = self.needed.entry(Arc::clone(source)).or_default().insert(tag),
+            Some(Origin::Source { source, .. }) => {
+                self.entry(tag).needed = Some(Arc::clone(source));
+                self.needed.entry(Arc::clone(source)).or_default().insert(tag);
+            }
             Some(Origin::Derived(expression)) => {
                 for input in expression.inputs() {
                     self.need(plan, *input);
@@ -98,9 +121,8 @@ impl Engine {
     #[must_use]
     pub fn watched(plan: &Plan) -> HashSet<TagId> {
         let index = Index::new(plan);
-        let maps = [&index.own, &index.limits, &index.suppresses, &index.acknowledges, &index.confirms];
-        let mut watched: HashSet<TagId> = maps.into_iter().flat_map(|map| map.keys().copied()).collect();
-        watched.extend(index.derived.keys());
+        let depended = (0..).zip(&index.tags).filter(|(_, dependents)| dependents.is_some());
+        let mut watched: HashSet<TagId> = depended.map(|(id, _)| TagId(id)).collect();
         for profile in plan.profiles.values() {
             watched.extend(profile_tags(profile));
         }
@@ -123,25 +145,28 @@ impl Engine {
         let reading = Reading { value: sample.value, status: sample.status, source_time: sample.source_time, version: 0 };
         let stale = self.values.stale.remove(&tag);
         let before = self.values.held.insert(tag, reading.clone());
-        self.note_usable(tag, reading.status);
-        for index in self.index.own.get(&tag).cloned().unwrap_or_default() {
-            self.detect(index, true);
+        let Some(dependents) = self.index.of(tag).cloned() else { return };
+        if let Some(source) = &dependents.needed {
+            self.note_usable(source, tag, reading.status);
         }
-        for index in self.index.limits.get(&tag).cloned().unwrap_or_default() {
-            self.detect(index, false);
+        for index in &dependents.own {
+            self.detect(*index, true);
         }
-        for index in self.index.suppresses.get(&tag).cloned().unwrap_or_default() {
-            self.suppress(index);
+        for index in &dependents.limits {
+            self.detect(*index, false);
         }
-        for index in self.index.acknowledges.get(&tag).cloned().unwrap_or_default() {
+        for index in &dependents.suppresses {
+            self.suppress(*index);
+        }
+        for index in &dependents.acknowledges {
             let before = before.as_ref().filter(|before| !stale && before.status.is_usable());
-            self.acknowledge_from_plc(index, before.map(|before| &before.value), &reading);
+            self.acknowledge_from_plc(*index, before.map(|before| &before.value), &reading);
         }
-        for index in self.index.confirms.get(&tag).cloned().unwrap_or_default() {
-            self.confirm_seen(index);
+        for index in &dependents.confirms {
+            self.confirm_seen(*index);
         }
-        for derived in self.index.derived.get(&tag).cloned().unwrap_or_default() {
-            self.derive(derived);
+        for derived in &dependents.derived {
+            self.derive(*derived);
         }
     }
 
@@ -251,9 +276,10 @@ impl Engine {
             .collect();
         for tag in lost {
             self.values.stale.insert(tag);
-            for index in self.index.own.get(&tag).cloned().unwrap_or_default() {
-                self.alarms[index].detector.source_lost();
-                self.set_alarm_timer(index);
+            let Some(dependents) = self.index.of(tag).cloned() else { continue };
+            for index in &dependents.own {
+                self.alarms[*index].detector.source_lost();
+                self.set_alarm_timer(*index);
             }
         }
         self.set_system(&format!("System/Gateway/Sources/{source}/Alarms/CommLoss"), Some(format!("{source} is lost: {error}")));
@@ -278,13 +304,12 @@ impl Engine {
         self.set_system(&format!("System/Gateway/Sources/{source}/Alarms/TagsUnusable"), text);
     }
 
-    fn note_usable(&mut self, tag: TagId, status: StatusCode) {
-        let Some(source) = self.source_of(tag) else { return };
-        if !self.index.needed.get(&source).is_some_and(|needed| needed.contains(&tag)) {
-            return;
-        }
+    fn note_usable(&mut self, source: &Arc<str>, tag: TagId, status: StatusCode) {
         let now = self.now;
-        let state = self.sources.entry(Arc::clone(&source)).or_default();
+        let Some(state) = self.sources.get_mut(source) else {
+            self.sources.insert(Arc::clone(source), SourceState::default());
+            return self.note_usable(source, tag, status);
+        };
         let changed = if status.is_usable() {
             state.unusable.remove(&tag).is_some()
         } else {
@@ -293,7 +318,8 @@ impl Engine {
             new
         };
         if changed {
-            self.dirty.sources.insert(source);
+            // Once a step: the first samples after a start change as many tags as there are.
+            self.dirty.sources.insert(Arc::clone(source));
         }
     }
 

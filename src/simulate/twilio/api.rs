@@ -58,6 +58,7 @@ pub(super) fn parameter<'a>(parameters: &'a Parameters, name: &str) -> Option<&'
 
 /// One request to `/2010-04-01/…`, with the fault that is due, logged.
 pub(super) async fn handle(shared: &Arc<Shared>, request: Request) -> Response<Body> {
+    let came = clock::now();
     let (parts, body) = request.into_parts();
     let parameters = match read(&parts, body).await {
         Ok(parameters) => parameters,
@@ -83,7 +84,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, request: Request) -> Response<B
     let reset = answer.extensions().get::<super::faults::Reset>().is_some();
     shared.state().log(RequestRecord {
         number: 0,
-        time: clock::now(),
+        time: came,
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         parameters,

@@ -115,6 +115,10 @@ async def obey(line, server, plant, nodes, index):
             number = {"true": True, "false": False}.get(value)
             number = (float(value) if kind in (ua.VariantType.Float, ua.VariantType.Double) else int(value)) if number is None else number
             await nodes[name].write_value(ua.Variant(number, kind))
+        case ["all", count, value]:
+            variant = ua.Variant(int(value), ua.VariantType.Int32)
+            for number in range(int(count)):
+                await nodes[f"Item{number}"].write_value(variant)
         case ["status", name, code, stamp]:
             # The same value with another status and a source timestamp of its own.
             value, kind = VALUES[name]

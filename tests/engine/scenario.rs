@@ -76,7 +76,7 @@ fn run(text: &str) -> Outcome {
     }
     let joined = |name: &str| {
         let lines: Vec<&str> = parts.get(name).into_iter().flatten().map(|(_, line)| *line).collect();
-        lines.join("\n")
+        lines.join("\n") + "\n"
     };
     let or = |text: String, plant: &str| if text.trim().is_empty() { plant.to_owned() } else { text };
     let config = or(joined("config"), include_str!("plant/config.toml"));

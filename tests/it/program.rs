@@ -369,6 +369,66 @@ async fn a_full_disk_stops_no_alarm() {
     daemon.stop();
 }
 
+/// A site that nothing can reach from outside: replies and delivery states are asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_url_replies_are_polled() {
+    let plant = Plant::new(TAGS, "").await;
+    let main = std::fs::read_to_string(plant.folder.path().join("config/main.toml")).unwrap();
+    let external = main.lines().find(|line| line.starts_with("external_url")).unwrap_or_else(|| panic!("{main}"));
+    plant.write("config/main.toml", &main.replace(external, "poll = '2s'"));
+    plant.twilio.set_inbound_url(None);
+    let daemon = plant.start().await;
+    // A text from before the alarm acknowledges nothing.
+    reply(&plant, ALICE, &format!("{PIN}11")).await;
+    text(&plant, ALICE, 1).await;
+    plant.plc.as_ref().unwrap().plant.set_coils(SPARE, &[true]);
+    let alarm = text(&plant, ALICE, 2).await;
+    daemon.tag_is("System/Gateway/Twilio/MessagesDelivered", 2).await;
+    assert_eq!(reply(&plant, ALICE, &format!("{PIN}11 {}", code(&alarm))).await, None, "there is no webhook");
+    daemon.alarm_is(FAULT, "ActiveAcked").await;
+    daemon.tag_is("PumpAcks", 1).await;
+    text(&plant, ALICE, 3).await;
+    agree(&plant, &daemon).await;
+    let url = format!("http://127.0.0.1:{}/main/system/twilio-sms/inbound/main", plant.webhooks);
+    let webhook = http().post(url).header("X-Twilio-Signature", "x").body("").send().await.unwrap();
+    assert_eq!(webhook.status(), 403);
+    daemon.stop();
+}
+
+/// A changed configuration repeats nothing and drops nothing; a removed alarm ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_in_the_middle_of_a_pipeline() {
+    let plant = Plant::new(TAGS, "").await;
+    let main = std::fs::read_to_string(plant.folder.path().join("config/main.toml")).unwrap();
+    plant.write("config/main.toml", &main.replace("wait = '30s'", "wait = '6s'"));
+    let daemon = plant.start().await;
+    let plc = plant.plc.as_ref().unwrap();
+    plc.plant.set_coils(SPARE, &[true]);
+    plc.plant.set_coils(1, &[true]);
+    text(&plant, ALICE, 2).await;
+    let event = daemon.alarm(FAULT).await["event"].clone();
+    // Other words, and the tank's alarm is gone.
+    let tank = TAGS.find("[[tag.alarm]]\nname = 'Trip'").unwrap();
+    let rest = TAGS[tank + 2..].find("\n[[tag]]").unwrap() + tank + 2;
+    let tags = format!("{}{}", &TAGS[..tank], &TAGS[rest..]).replace("Pump fault", "Pump fault, look at it");
+    plant.write("tags/plant.toml", &tags);
+    let reload = plant.run(&["reload"]).await;
+    assert_eq!(reload.code, Some(0), "{}", reload.err);
+    let bob = "+12223334402";
+    let second = text(&plant, bob, 1).await;
+    assert!(second.contains(FAULT), "{second}");
+    assert_eq!(texts(&plant, ALICE).len(), 2, "alice is not told again");
+    assert_eq!(daemon.alarm(FAULT).await["event"], event, "it is the same event");
+    let journal = daemon.get("journal?kind=removed").await;
+    assert_eq!(journal["entries"][0]["entry"]["alarm"], TRIP, "{journal}");
+    let alarms = daemon.get("alarms").await.to_string();
+    assert!(!alarms.contains(TRIP), "{alarms}");
+    assert_eq!(reply(&plant, bob, &format!("{PIN}22")).await, Some(200));
+    daemon.alarm_is(FAULT, "ActiveAcked").await;
+    daemon.tag_is("PumpAcks", 1).await;
+    daemon.stop();
+}
+
 /// A PLC that says nothing, a Twilio that says nothing, and clients that stay: none of them keeps the program from ending.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_holds_it_up_when_it_shall_end() {

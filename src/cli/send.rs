@@ -35,6 +35,9 @@ pub(super) struct SendArgs {
 pub(super) async fn send(plan: &Plan, args: &SendArgs) -> Result<String, Failure> {
     let twilio = choose(plan, args.profile.as_deref())?;
     let to = people::normalise(&args.number, plan.people.default_region.as_deref())?;
+    if !plan.people.allows(&to) {
+        return Err(Failure::Failed(format!("refused: {to} is not among [people] allow_numbers")));
+    }
     let size = gsm::measure(&args.message);
     // No row of the outbox has the number 0, so that a delivery report of this text is nobody's.
     let message =
@@ -43,7 +46,8 @@ pub(super) async fn send(plan: &Plan, args: &SendArgs) -> Result<String, Failure
     let facts = json!({ "sid": accepted.sid, "status": accepted.status, "segments": size.segments, "to": message.to });
     Ok(args.output.print(&facts, |_| {
         let plural = if size.segments == 1 { "" } else { "s" };
-        format!("accepted by Twilio: {} ({} segment{plural})\n", accepted.sid, size.segments)
+        let status = facts["status"].as_str().unwrap_or_default();
+        format!("taken by Twilio: {}, {status}, {} segment{plural}\n", accepted.sid, size.segments)
     }))
 }
 

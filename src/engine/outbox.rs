@@ -305,15 +305,7 @@ impl Engine {
     fn admit_number(&self, number: &str) -> Result<String, String> {
         let rules = &self.plan.people;
         let number = people::normalise(number, rules.default_region.as_deref())?;
-        let allowed = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(prefix) => number.starts_with(prefix),
-            None => *pattern == number,
-        };
-        if rules.allow_numbers.is_empty() || rules.allow_numbers.iter().any(allowed) {
-            Ok(number)
-        } else {
-            Err(format!("{number} is not among [people] allow_numbers"))
-        }
+        if rules.allows(&number) { Ok(number) } else { Err(format!("{number} is not among [people] allow_numbers")) }
     }
 
     pub(super) fn caller_waited(&mut self, id: OutboxId) {
@@ -494,6 +486,9 @@ impl Engine {
         let owner = self.plan.user_by_number(&text.to);
         if owner.is_none_or(|owner| owner.name != *user) {
             return Some("the user was removed");
+        }
+        if !self.plan.people.allows(&text.to) {
+            return Some("not among [people] allow_numbers");
         }
         self.contacts.get(&text.to).is_some_and(|contact| contact.opted_out).then_some("opted out")
     }

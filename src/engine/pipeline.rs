@@ -398,6 +398,9 @@ impl Engine {
         {
             return Some("no consent".to_owned());
         }
+        if !self.plan.people.allows(&candidate.number) {
+            return Some("not among [people] allow_numbers".to_owned());
+        }
         let contact = self.contacts.get(&candidate.number)?;
         contact.opted_out.then(|| "opted out".to_owned())
     }

@@ -852,6 +852,18 @@ pub struct PeopleRules {
     pub allow_numbers: Vec<String>,
 }
 
+impl PeopleRules {
+    /// True for a number in E.164 that may be texted.
+    #[must_use]
+    pub fn allows(&self, number: &str) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(prefix) => number.starts_with(prefix),
+            None => *pattern == number,
+        };
+        self.allow_numbers.is_empty() || self.allow_numbers.iter().any(fits)
+    }
+}
+
 /// How much of a phone number is published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PublishPhone {

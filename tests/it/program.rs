@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::support::{
     BOUND,
     process::Child,
-    program::{ALICE, Daemon, PIN, Plant, binary, demo, free_port, no_secrets, until},
+    program::{ALICE, Daemon, PASSWORD, PIN, Plant, binary, demo, free_port, no_secrets, until},
     twilio::http,
 };
 
@@ -315,7 +315,7 @@ async fn wrong_credentials_and_a_lost_plc_are_alarms() {
 async fn put_tag(plant: &Plant, path: &str, value: &Value) -> (reqwest::StatusCode, String) {
     let url = format!("http://127.0.0.1:{}/api/v1/tags/{path}", plant.console);
     let body = json!({ "value": value }).to_string();
-    let request = http().put(url).basic_auth("bob", Some(crate::support::program::PASSWORD));
+    let request = http().put(url).basic_auth("bob", Some(PASSWORD));
     let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
     (answer.status(), answer.text().await.unwrap())
 }
@@ -392,6 +392,27 @@ async fn without_a_url_replies_are_polled() {
     let url = format!("http://127.0.0.1:{}/main/system/twilio-sms/inbound/main", plant.webhooks);
     let webhook = http().post(url).header("X-Twilio-Signature", "x").body("").send().await.unwrap();
     assert_eq!(webhook.status(), 403);
+    daemon.stop();
+}
+
+/// `allow_numbers` keeps a plant that is being commissioned from texting anybody else, whatever asks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_allowed_numbers_are_texted() {
+    let plant = Plant::new(TAGS, "[people]\nallow_numbers = ['+12223334402']\n").await;
+    let daemon = plant.start().await;
+    plant.plc.as_ref().unwrap().plant.set_coils(SPARE, &[true]);
+    text(&plant, "+12223334402", 1).await;
+    assert_eq!(plant.run(&["send", ALICE, "hello"]).await.code, Some(1));
+    let sent = plant.run(&["send", "+12223334402", "hello"]).await;
+    assert!(sent.out.starts_with("taken by Twilio: SM") && sent.out.contains("queued, 1 segment"), "{}{}", sent.out, sent.err);
+    let body = json!({ "number": ALICE, "message": "hello", "fire_and_forget": false }).to_string();
+    let url = format!("http://127.0.0.1:{}/api/v1/send", plant.console);
+    let post = http().post(url).basic_auth("bob", Some(PASSWORD)).header("content-type", "application/json").body(body);
+    let answer: Value = serde_json::from_str(&post.send().await.unwrap().text().await.unwrap()).unwrap();
+    assert_eq!(answer["error_status"], true, "{answer}");
+    assert!(texts(&plant, ALICE).is_empty());
+    let audit = daemon.get("audit?kind=message_not_sent").await;
+    assert!(audit.to_string().contains("not among [people] allow_numbers"), "{audit}");
     daemon.stop();
 }
 

@@ -1,5 +1,6 @@
 //! Scenarios and simulation of the pure engine; needs no feature.
 
+mod burst;
 mod config;
 mod rig;
 mod scenario;

@@ -441,10 +441,10 @@ impl Rig {
         let uncounted = |sent: &Message| !self.ledger.contains_key(&(sent.sid.clone(), true));
         let before = self.world.messages.iter().any(|sent| sent.row == message.row && uncounted(sent));
         assert!(!before || text["possible_duplicate"] == true, "sent twice although the list shows it: {text}");
-        let views = self.engine().alarm_views();
+        let views: HashMap<_, _> = self.engine().alarm_views().into_iter().map(|view| (view.path.to_string(), view)).collect();
         for item in text["purpose"]["Alarm"]["items"].as_array().into_iter().flatten() {
             let [alarm, code, event] = ["alarm", "code", "event"].map(|key| item[key].as_str().unwrap_or_default().to_owned());
-            let view = views.iter().find(|view| *view.path == *alarm).unwrap_or_else(|| panic!("{alarm} is gone: {text}"));
+            let view = views.get(&alarm).unwrap_or_else(|| panic!("{alarm} is gone: {text}"));
             assert!(!self.acknowledged.contains(&event.parse().unwrap()), "{alarm} was acknowledged: {text}");
             assert_eq!(view.code.as_ref(), Some(&code), "{alarm} has ended: {text}");
             let silent = view.shelved_until.is_some() || view.suppressed || view.out_of_service;

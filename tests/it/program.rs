@@ -8,13 +8,13 @@ use std::{
 };
 
 use annunciator::simulate::{
-    modbus_plc::Plc,
+    modbus_plc::{Event as PlantEvent, Plc},
     twilio::{Fault, FaultKind, TextOutcome},
 };
 use serde_json::{Value, json};
 
 use crate::support::{
-    BOUND,
+    BOUND, peers,
     process::Child,
     program::{ALICE, Daemon, PASSWORD, PIN, Plant, binary, demo, free_port, no_secrets, until},
     twilio::http,
@@ -392,6 +392,46 @@ async fn without_a_url_replies_are_polled() {
     let url = format!("http://127.0.0.1:{}/main/system/twilio-sms/inbound/main", plant.webhooks);
     let webhook = http().post(url).header("X-Twilio-Signature", "x").body("").send().await.unwrap();
     assert_eq!(webhook.status(), 403);
+    daemon.stop();
+}
+
+/// SCADA writes an alarm's `Ack` and a coil: the one is acknowledged and written back, the other goes through to the PLC.
+#[tokio::test(flavor = "multi_thread")]
+async fn scada_acknowledges_and_writes_through() {
+    let Some(python) = peers::python() else { return };
+    let plant = Plant::new(TAGS, "").await;
+    let folder = plant.folder.path().to_owned();
+    let certificates = format!("certificates={}", folder.display());
+    let url = format!("opc.tcp://127.0.0.1:{}/annunciator", plant.opcua);
+    let hmi = |scenario: &str, options: &[&str]| {
+        let mut command = Command::new(&python);
+        Child::start(command.arg(peers::script("opcua_hmi.py")).args([&url, scenario, &certificates]).args(options))
+    };
+    hmi("certificate", &[]).line("passed", BOUND);
+    std::fs::create_dir_all(folder.join("data/pki/trusted")).unwrap();
+    std::fs::copy(folder.join("certificate.der"), folder.join("data/pki/trusted/hmi.der")).unwrap();
+    let daemon = plant.start().await;
+    let plc = plant.plc.as_ref().unwrap();
+    plc.plant.set_coils(SPARE, &[true]);
+    text(&plant, ALICE, 1).await;
+    let password = format!("password={PASSWORD}");
+    let put = |path: &str| {
+        let path = format!("path={path}");
+        let mut hmi = hmi("put", &["mode=SignAndEncrypt", "user=bob", &password, &path, "value=true"]);
+        assert_eq!(hmi.line("code", BOUND), "code Good", "{path}");
+    };
+    put("Pump/Alarms/Fault/Ack");
+    daemon.alarm_is(FAULT, "ActiveAcked").await;
+    assert_eq!(daemon.alarm(FAULT).await["ack_user"], "bob");
+    daemon.tag_is("PumpAcks", 1).await;
+    let mut seen = plc.plant.subscribe();
+    put("TankAck");
+    let rises = tokio::time::timeout(BOUND, seen.recv()).await.expect("the coil rises").unwrap();
+    assert_eq!(rises, PlantEvent::Acknowledged(Some(11)));
+    put("Pump/Alarms/Fault/Ack");
+    daemon.tag_is("PumpAcks", 1).await;
+    let audit = daemon.get("audit?kind=write&user=bob").await;
+    assert_eq!(audit["entries"][0]["entry"]["subject"], "TankAck", "{audit}");
     daemon.stop();
 }
 

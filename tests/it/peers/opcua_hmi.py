@@ -161,6 +161,13 @@ async def subscribe(client):
     await subscription.delete()
 
 
+async def put(client):
+    """Writes one Boolean."""
+    node = client.get_node(ua.NodeId(OPTIONS["path"], 2))
+    value = ua.DataValue(ua.Variant(OPTIONS["value"] == "true", ua.VariantType.Boolean))
+    say("code", ua.StatusCode(await failure(node.write_value(value))).name)
+
+
 async def write(client):
     level = client.get_node(ua.NodeId("Plant/Line1/TankLevel", 2))
     pump = client.get_node(ua.NodeId("Plant/Line1/Pump", 2))

@@ -23,7 +23,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinHandle};
 
 use crate::engine::record::{StateKind, StateRow};
 
@@ -35,6 +35,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 /// The write-ahead log is cut back to this after a burst, in bytes.
 const WAL_LIMIT: &str = "67108864";
+
+/// Pages of the write-ahead log beyond which a commit itself moves them into the file: 64 MiB. Before it comes to that they are
+/// moved beside the commits, so that none waits for it …
+const WAL_PAGES: &str = "16384";
+/// … after so many commits …
+const MOVE_AFTER_COMMITS: u32 = 200;
+/// … or so many records.
+const MOVE_AFTER_RECORDS: usize = 5000;
 
 /// The open store. Reads may go on while a commit runs.
 pub struct Store {
@@ -49,6 +57,34 @@ pub struct Store {
 struct Writer {
     options: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
+    /// Commits and their records since the log was last moved into the file.
+    since: (u32, usize),
+    /// The log is being moved.
+    moving: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Moves the log into the file when it is time, beside the next commits.
+    fn committed(&mut self, records: usize) {
+        self.since = (self.since.0 + 1, self.since.1 + records);
+        let due = self.since.0 >= MOVE_AFTER_COMMITS || self.since.1 >= MOVE_AFTER_RECORDS;
+        if !due || self.moving.as_ref().is_some_and(|moving| !moving.is_finished()) {
+            return;
+        }
+        self.since = (0, 0);
+        let options = self.options.clone();
+        self.moving = Some(tokio::spawn(async move {
+            let moved = async {
+                let mut connection = options.connect().await?;
+                // Passive: it takes what no reader needs any more, and holds nobody up.
+                sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await?;
+                sqlx::Connection::close(connection).await
+            };
+            if let Err(error) = moved.await {
+                tracing::warn!(%error, "failed to move the store's log into its file; a later commit does it");
+            }
+        }));
+    }
 }
 
 /// Why the store could not be read or written; fits after "failed to …: ".
@@ -101,7 +137,8 @@ impl Store {
             .clone()
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .pragma("journal_size_limit", WAL_LIMIT);
+            .pragma("journal_size_limit", WAL_LIMIT)
+            .pragma("wal_autocheckpoint", WAL_PAGES);
         let connection = if read_only {
             None
         } else {
@@ -114,7 +151,7 @@ impl Store {
             .connect_with(base.read_only(true))
             .await
             .map_err(|error| place(&error))?;
-        let writer = Mutex::new(Writer { options: writing.read_only(read_only), connection });
+        let writer = Mutex::new(Writer { options: writing.read_only(read_only), connection, since: (0, 0), moving: None });
         Ok(Self { readers, writer, _lock: lock })
     }
 
@@ -144,7 +181,12 @@ impl Store {
     /// Closes all connections, folding the write-ahead log into the file. Nothing can be read any more; a commit opens it anew.
     pub async fn fold(&self) {
         self.readers.close().await;
-        if let Some(connection) = self.writer.lock().await.connection.take() {
+        let mut writer = self.writer.lock().await;
+        if let Some(moving) = writer.moving.take() {
+            // It says itself what went wrong.
+            _ = moving.await;
+        }
+        if let Some(connection) = writer.connection.take() {
             let _ = sqlx::Connection::close(connection).await;
         }
     }

@@ -1,22 +1,24 @@
 //! Writing: a batch of records is one transaction.
 //!
 //! Rows go in as statements of many rows each, in three fixed sizes, so that ten thousand records are some forty prepared
-//! statements and not ten thousand.
+//! statements and not ten thousand. SQLite runs on a thread of its own: a small batch goes there as one text, from BEGIN to
+//! COMMIT, because waking that thread and being woken by it is what a small commit costs most.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments,
+    Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Encode, Sqlite, SqliteConnection, Type,
+    error::BoxDynError, sqlite::SqliteArguments,
 };
 
 use super::{Store, StoreError};
 use crate::engine::record::{AuditEntry, JournalEntry, LedgerEntry, Record, StateKind};
 
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
-
 /// Rows to a statement, most first. SQLite takes 32,766 parameters, 12 of them a row here.
 const ROWS: [usize; 3] = [256, 16, 1];
+/// Records of a batch that goes as one text; the texts of many sizes would not be found prepared.
+const AT_ONCE: usize = 64;
 
 impl Store {
     /// Makes `records` durable, all or none, in one transaction. Later state entries of one key win over earlier ones. When this
@@ -34,10 +36,80 @@ impl Store {
             Some(connection) => connection,
             None => writer.options.connect().await?,
         };
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        batch.write(&mut transaction).await?;
-        transaction.commit().await?;
+        if records.len() <= AT_ONCE {
+            let mut way = Way::AtOnce { sql: "BEGIN IMMEDIATE".to_owned(), values: Values::default() };
+            batch.write(&mut way).await?;
+            way.finish(&mut connection).await?;
+        } else {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            batch.write(&mut Way::OneByOne(&mut transaction)).await?;
+            transaction.commit().await?;
+        }
         writer.connection = Some(connection);
+        writer.committed(records.len());
+        Ok(())
+    }
+}
+
+/// How statements reach SQLite.
+enum Way<'c> {
+    /// Gathered, with the values of all of them in order.
+    AtOnce { sql: String, values: Values },
+    /// Each by itself, prepared once for all batches.
+    OneByOne(&'c mut SqliteConnection),
+}
+
+impl Way<'_> {
+    async fn run<T>(&mut self, text: String, rows: &[T], bind: impl Fn(&mut Values, &T)) -> Result<(), StoreError> {
+        match self {
+            Way::AtOnce { sql, values } => {
+                sql.push(';');
+                sql.push_str(&text);
+                for row in rows {
+                    bind(values, row);
+                }
+                Ok(())
+            }
+            Way::OneByOne(connection) => {
+                let mut values = Values::default();
+                for row in rows {
+                    bind(&mut values, row);
+                }
+                values.run(text, connection).await
+            }
+        }
+    }
+
+    /// Runs what was gathered. After an error the connection may be in the middle of a transaction.
+    async fn finish(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        match self {
+            Way::AtOnce { sql, values } => values.run(sql + ";COMMIT", connection).await,
+            Way::OneByOne(_) => Ok(()),
+        }
+    }
+}
+
+/// The values of statements, in order.
+#[derive(Default)]
+struct Values {
+    arguments: SqliteArguments,
+    /// The first one that SQLite cannot hold.
+    refused: Option<BoxDynError>,
+}
+
+impl Values {
+    fn bind<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> &mut Self {
+        if let Err(error) = self.arguments.add(value) {
+            self.refused.get_or_insert(error);
+        }
+        self
+    }
+
+    async fn run(self, sql: String, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        if let Some(error) = self.refused {
+            return Err(sqlx::Error::Encode(error).into());
+        }
+        sqlx::query_with(AssertSqlSafe(sql), self.arguments).execute(connection).await?;
         Ok(())
     }
 }
@@ -67,54 +139,53 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    async fn write(&self, to: &mut SqliteConnection) -> Result<(), StoreError> {
+    async fn write(&self, way: &mut Way<'_>) -> Result<(), StoreError> {
         for (kind, entries) in &self.states {
             let set: Vec<_> = entries.iter().filter_map(|(key, value)| value.map(|value| (*key, value.to_string()))).collect();
             let removed: Vec<_> = entries.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| *key).collect();
             let table = kind.table();
             let head = format!("INSERT INTO {table} (key, value) VALUES ");
             let tail = " ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-            write_rows(to, (&head, "(?,?)", tail), &set, |statement, (key, value)| {
-                statement.bind(key.to_string()).bind(value.clone())
+            write_rows(way, (&head, "(?,?)", tail), &set, |values, (key, value)| {
+                values.bind((*key).to_owned()).bind(value.clone());
             })
             .await?;
             let head = format!("DELETE FROM {table} WHERE key IN (");
-            write_rows(to, (&head, "?", ")"), &removed, |statement, key| statement.bind((*key).to_owned())).await?;
+            write_rows(way, (&head, "?", ")"), &removed, |values, key| _ = values.bind((*key).to_owned())).await?;
         }
         let head = "INSERT INTO journal (time, alarm, event, kind, priority, value, user, via, text, data) VALUES ";
-        write_rows(to, (head, "(?,?,?,?,?,?,?,?,?,?)", ""), &self.journal, |statement, entry| bind_journal(statement, entry))
-            .await?;
+        write_rows(way, (head, "(?,?,?,?,?,?,?,?,?,?)", ""), &self.journal, |values, entry| bind_journal(values, entry)).await?;
         let head = "INSERT INTO audit (time, kind, user, via, subject, text, result, events, sid) VALUES ";
-        write_rows(to, (head, "(?,?,?,?,?,?,?,?,?)", ""), &self.audit, |statement, entry| bind_audit(statement, entry)).await?;
+        write_rows(way, (head, "(?,?,?,?,?,?,?,?,?)", ""), &self.audit, |values, entry| bind_audit(values, entry)).await?;
         let head = "INSERT INTO ledger (sid, direction, time, channel, user, number, segments, minutes, outbox) VALUES ";
         let tail = " ON CONFLICT (sid, direction) DO UPDATE SET time = excluded.time, channel = excluded.channel, \
                     user = excluded.user, number = excluded.number, segments = excluded.segments, minutes = excluded.minutes, \
                     outbox = excluded.outbox";
-        write_rows(to, (head, "(?,?,?,?,?,?,?,?,?)", tail), &self.ledger, |statement, entry| bind_ledger(statement, entry)).await
+        write_rows(way, (head, "(?,?,?,?,?,?,?,?,?)", tail), &self.ledger, |values, entry| bind_ledger(values, entry)).await
     }
 }
 
 /// Writes `rows` with statements of `head`, one `group` a row, and `tail`.
 async fn write_rows<T>(
-    to: &mut SqliteConnection,
+    way: &mut Way<'_>,
     (head, group, tail): (&str, &str, &str),
     rows: &[T],
-    bind: impl for<'q> Fn(Statement<'q>, &T) -> Statement<'q>,
+    bind: impl Fn(&mut Values, &T),
 ) -> Result<(), StoreError> {
     let mut rest = rows;
     for size in ROWS {
         while rest.len() >= size {
             let (now, later) = rest.split_at(size);
             let sql = format!("{head}{}{tail}", vec![group; size].join(","));
-            now.iter().fold(sqlx::query(AssertSqlSafe(sql)), &bind).execute(&mut *to).await?;
+            way.run(sql, now, &bind).await?;
             rest = later;
         }
     }
     Ok(())
 }
 
-fn bind_journal<'q>(statement: Statement<'q>, entry: &JournalEntry) -> Statement<'q> {
-    statement
+fn bind_journal(values: &mut Values, entry: &JournalEntry) {
+    values
         .bind(entry.time.ticks())
         .bind(entry.alarm.to_string())
         .bind(entry.event.map(|event| event.to_string()))
@@ -124,11 +195,11 @@ fn bind_journal<'q>(statement: Statement<'q>, entry: &JournalEntry) -> Statement
         .bind(entry.user.clone())
         .bind(entry.via.as_ref().map(word))
         .bind(entry.text.clone())
-        .bind(json(&entry.data))
+        .bind(json(&entry.data));
 }
 
-fn bind_audit<'q>(statement: Statement<'q>, entry: &AuditEntry) -> Statement<'q> {
-    statement
+fn bind_audit(values: &mut Values, entry: &AuditEntry) {
+    values
         .bind(entry.time.ticks())
         .bind(word(&entry.kind))
         .bind(entry.user.clone())
@@ -137,11 +208,11 @@ fn bind_audit<'q>(statement: Statement<'q>, entry: &AuditEntry) -> Statement<'q>
         .bind(entry.text.clone())
         .bind(entry.result.clone())
         .bind(json(&entry.events))
-        .bind(entry.sid.clone())
+        .bind(entry.sid.clone());
 }
 
-fn bind_ledger<'q>(statement: Statement<'q>, entry: &LedgerEntry) -> Statement<'q> {
-    statement
+fn bind_ledger(values: &mut Values, entry: &LedgerEntry) {
+    values
         .bind(entry.sid.clone())
         .bind(word(&entry.direction))
         .bind(entry.time.ticks())
@@ -150,7 +221,7 @@ fn bind_ledger<'q>(statement: Statement<'q>, entry: &LedgerEntry) -> Statement<'
         .bind(entry.number.clone())
         .bind(entry.segments)
         .bind(entry.minutes)
-        .bind(entry.row.map(u64::cast_signed))
+        .bind(entry.row.map(u64::cast_signed));
 }
 
 /// The word that serde has for a plain enum's variant.

@@ -1,0 +1,285 @@
+//! What became of an attempt: accepted, refused, lost, reported on. The one place where a message sent is counted.
+
+use std::time::Duration;
+
+use super::{AMBIGUOUS_DEADLINE, LOOKUPS, Purpose, TextState, status_word};
+use crate::{
+    engine::{
+        Engine, Timer,
+        io::{Accepted, DeliveryState, OutboxId, Outcome, SendFailure, Via},
+        plan::Channel,
+        record::{AuditKind, Direction, LedgerEntry, Record},
+    },
+    tag::{StatusCode, Timestamp},
+};
+
+const BACK_OFF: Duration = Duration::from_secs(1);
+const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+
+impl Engine {
+    pub(in crate::engine) fn send_result(&mut self, id: OutboxId, result: Result<Accepted, SendFailure>) {
+        let Some(text) = self.outbox.text(id) else { return };
+        let TextState::Sending(since) = text.state else { return };
+        let attempts = text.attempts;
+        self.leave_flight(id);
+        match result {
+            Ok(accepted) => self.accepted(id, accepted),
+            Err(SendFailure::Retry { reason, after, .. }) => {
+                let exponential = BACK_OFF.saturating_mul(1 << attempts.saturating_sub(1).min(6)).min(MAX_BACK_OFF);
+                let wait = after.unwrap_or(exponential).min(Duration::from_secs(300)) + self.random.jitter(exponential / 2);
+                let not_before = self.now + wait;
+                self.note_error(&reason);
+                if let Some(text) = self.outbox.text_mut(id) {
+                    text.state = TextState::Queued;
+                    text.not_before = not_before;
+                    text.detail = reason;
+                }
+                self.ended_or_again(id);
+            }
+            Err(SendFailure::Ambiguous { reason }) => {
+                self.note_error(&reason);
+                self.become_ambiguous(id, since, reason);
+            }
+            Err(SendFailure::Permanent { code, reason, advice, account, opted_out }) => {
+                if account {
+                    let twilio = self.outbox.text(id).map(|text| text.twilio.clone()).unwrap_or_default();
+                    self.outbox.senders.entry(twilio).or_default().refused = Some(format!("{code}: {reason}"));
+                }
+                if opted_out && let Some(number) = self.outbox.text(id).map(|text| text.to.clone()) {
+                    self.set_opted_out(&number, true, "Twilio error 21610");
+                }
+                self.fail(id, code, &reason, &advice);
+            }
+        }
+    }
+
+    /// An attempt may or may not have been sent.
+    pub(in crate::engine) fn become_ambiguous(&mut self, id: OutboxId, since: Timestamp, reason: String) {
+        let lost = self.now;
+        if let Some(text) = self.outbox.text_mut(id) {
+            text.state = TextState::Ambiguous { since, lost, lookups: 0, list_read: false };
+            text.detail = reason;
+        }
+        self.ended_or_again(id);
+    }
+
+    pub(in crate::engine) fn lookup_result(&mut self, id: OutboxId, result: Result<Vec<Accepted>, String>) {
+        let now = self.now;
+        let taken: Vec<String> = match &result {
+            Ok(found) => {
+                found.iter().map(|found| &found.sid).filter(|sid| self.outbox.sids.contains_key(*sid)).cloned().collect()
+            }
+            Err(_) => Vec::new(),
+        };
+        let Some(text) = self.outbox.text_mut(id) else { return };
+        let TextState::Ambiguous { lost, lookups, list_read, .. } = &mut text.state else { return };
+        let over = now.since(*lost) >= AMBIGUOUS_DEADLINE;
+        let again = match result {
+            Ok(found) => {
+                if let Some(found) = found.into_iter().find(|found| !taken.contains(&found.sid)) {
+                    return self.accepted(id, found);
+                }
+                *list_read = true;
+                *lookups += 1;
+                *lookups >= LOOKUPS.len() || over
+            }
+            Err(reason) if over => {
+                text.possible_duplicate = !*list_read;
+                text.detail = format!("possible duplicate: {reason}");
+                true
+            }
+            Err(reason) => {
+                text.detail = reason;
+                // The list itself failed, which is no search: look again soon, within the deadline.
+                self.timers.set(&Timer::Row(id), Some(now + LOOKUPS[0]));
+                self.dirty.rows.insert(id);
+                return;
+            }
+        };
+        if again {
+            text.state = TextState::Queued;
+            text.not_before = now;
+        }
+        self.ended_or_again(id);
+    }
+
+    pub(super) fn ended_or_again(&mut self, id: OutboxId) {
+        self.dirty.rows.insert(id);
+        self.requeue(id);
+    }
+
+    pub(super) fn leave_flight(&mut self, id: OutboxId) {
+        let Some(twilio) = self.outbox.text(id).map(|text| text.twilio.clone()) else { return };
+        if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
+            sender.in_flight.remove(&id);
+        }
+        self.dirty.senders.insert(twilio);
+    }
+
+    /// Twilio has the text: this is the one place where a message sent is counted.
+    pub(super) fn accepted(&mut self, id: OutboxId, accepted: Accepted) {
+        let now = self.now;
+        let Accepted { sid, segments, status } = accepted;
+        let Some(text) = self.outbox.text_mut(id) else { return };
+        text.state = TextState::Accepted { sid: sid.clone(), at: now, status };
+        let twilio = text.twilio.clone();
+        let result = if text.possible_duplicate { "accepted, possible duplicate" } else { "accepted" };
+        if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
+            sender.last_accepted = now;
+            sender.refused = None;
+        }
+        self.outbox.sids.insert(sid.clone(), id);
+        self.count_sent(id, &sid, segments);
+        self.audit_text(id, AuditKind::MessageSent, result);
+        if let Some(request) = self.outbox.callers.remove(&id) {
+            self.timers.set(&Timer::Caller(id), None);
+            self.answer(request, Outcome { sid: Some(sid), ..Outcome::good("accepted by Twilio") });
+        }
+        self.ended(id);
+        self.text_accepted(id);
+        if matches!(status, DeliveryState::Undelivered | DeliveryState::Failed) {
+            self.text_failed(id);
+        }
+    }
+
+    /// Twilio refused the text for good, or its time is over.
+    pub(super) fn fail(&mut self, id: OutboxId, code: u32, reason: &str, advice: &str) {
+        let now = self.now;
+        let sentence = if code == 0 { format!("{reason}: {advice}") } else { format!("{code} {reason}: {advice}") };
+        self.note_error(&sentence);
+        let Some(text) = self.outbox.text_mut(id) else { return };
+        text.state = TextState::Failed { at: now };
+        text.detail.clone_from(&sentence);
+        self.count("Twilio/MessagesFailed");
+        self.audit_text(id, AuditKind::MessageFailed, &sentence);
+        if let Some(request) = self.outbox.callers.remove(&id) {
+            self.timers.set(&Timer::Caller(id), None);
+            self.answer(request, Outcome::refused(StatusCode::BAD_UNEXPECTED_ERROR, sentence));
+        }
+        self.ended(id);
+        self.text_failed(id);
+    }
+
+    pub(super) fn ended(&mut self, id: OutboxId) {
+        self.dirty.rows.insert(id);
+        self.requeue(id);
+    }
+
+    /// A report on a text; one that is late, repeated or out of order never moves it back.
+    pub(in crate::engine) fn delivery(
+        &mut self,
+        row: Option<OutboxId>,
+        sid: &str,
+        status: DeliveryState,
+        error_code: Option<u32>,
+    ) {
+        let known = self.outbox.sids.get(sid).copied();
+        let Some(id) = known.or(row).filter(|id| self.outbox.text(*id).is_some()) else { return };
+        if known.is_none() {
+            self.proven(id, sid);
+        }
+        let Some(text) = self.outbox.text_mut(id) else { return };
+        let TextState::Accepted { sid: known, status: present, .. } = &mut text.state else { return };
+        let forwards = status > *present && (!present.is_final() || status == DeliveryState::Read);
+        if known != sid || !forwards {
+            return;
+        }
+        *present = status;
+        if let Some(code) = error_code {
+            text.detail = format!("error {code}");
+        }
+        let number = text.to.clone();
+        if error_code == Some(21610) {
+            self.set_opted_out(&number, true, "Twilio error 21610");
+        }
+        match status {
+            DeliveryState::Delivered => self.count("Twilio/MessagesDelivered"),
+            DeliveryState::Undelivered | DeliveryState::Failed | DeliveryState::Canceled => {
+                let code = error_code.map_or_else(String::new, |code| format!(", error {code}"));
+                self.count("Twilio/MessagesFailed");
+                self.note_error(&format!("a text was not delivered{code}"));
+                self.audit_text(id, AuditKind::MessageStatus, &format!("{}{code}", status_word(status)));
+                self.text_failed(id);
+            }
+            _ => {}
+        }
+        self.ended(id);
+    }
+
+    /// A report names a SID that we do not know: it overtook the answer, or an attempt of unknown fate was sent after all.
+    pub(super) fn proven(&mut self, id: OutboxId, sid: &str) {
+        let Some(text) = self.outbox.text_mut(id).filter(|text| text.attempts > 0) else { return };
+        if matches!(text.state, TextState::Accepted { .. }) {
+            text.duplicates.push(sid.to_owned());
+            self.outbox.sids.insert(sid.to_owned(), id);
+            self.count_sent(id, sid, 1);
+            self.audit_text(id, AuditKind::MessageSent, "a duplicate: an attempt of unknown fate was sent after all");
+            return self.ended(id);
+        }
+        let (rank, twilio) = (text.rank(), text.twilio.clone());
+        if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
+            sender.queue.remove(&(rank, id));
+        }
+        self.leave_flight(id);
+        self.accepted(id, Accepted { sid: sid.to_owned(), segments: 1, status: DeliveryState::Queued });
+    }
+
+    /// One SID more that Twilio accepted.
+    fn count_sent(&mut self, id: OutboxId, sid: &str, segments: u32) {
+        let Some(text) = self.outbox.text(id) else { return };
+        let (user, number, body) = (text.user.clone(), text.to.clone(), text.body.clone());
+        self.count_message(Direction::Sent, user.as_deref());
+        self.spend(segments, &body);
+        self.effects_record(Record::Ledger(LedgerEntry {
+            time: self.now,
+            sid: sid.to_owned(),
+            direction: Direction::Sent,
+            channel: Channel::Sms,
+            user,
+            number,
+            segments,
+            minutes: 0,
+            row: Some(id.0),
+        }));
+    }
+
+    pub(in crate::engine) fn audit_text(&mut self, id: OutboxId, kind: AuditKind, result: &str) {
+        let Some(text) = self.outbox.text(id) else { return };
+        let kind =
+            if kind == AuditKind::MessageSent && matches!(text.purpose, Purpose::Answer(_)) { AuditKind::Answer } else { kind };
+        let events = match &text.purpose {
+            Purpose::Alarm { items, .. } => items.iter().filter(|item| item.named).map(|item| item.event).collect(),
+            Purpose::Answer(_) | Purpose::Manual => Vec::new(),
+        };
+        let sid = match &text.state {
+            TextState::Accepted { sid, .. } => Some(sid.clone()),
+            _ => None,
+        };
+        let body = if text.audit { text.body.clone() } else { String::new() };
+        let (user, subject) = (text.user.clone().unwrap_or_default(), text.to.clone());
+        self.audit(kind, &user, Via::System, &subject, body, result, events, sid);
+    }
+
+    /// After a restart: what was being sent has an unknown fate, everything else goes on.
+    pub(in crate::engine) fn resume_outbox(&mut self) {
+        let ids: Vec<_> = self.outbox.rows.keys().copied().collect();
+        for id in ids {
+            let Some(text) = self.outbox.text(id) else {
+                self.resume_write_back(id);
+                continue;
+            };
+            match &text.state {
+                TextState::Sending(since) => {
+                    let since = *since;
+                    self.become_ambiguous(id, since, "the program stopped during the attempt".to_owned());
+                }
+                TextState::Accepted { sid, .. } => {
+                    let sids = text.duplicates.iter().chain([sid]).cloned().collect::<Vec<_>>();
+                    self.outbox.sids.extend(sids.into_iter().map(|sid| (sid, id)));
+                    self.requeue(id);
+                }
+                _ => self.requeue(id),
+            }
+        }
+    }
+}

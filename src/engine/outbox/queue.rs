@@ -1,0 +1,324 @@
+//! Into the outbox and out of it: filing rows, the senders' turns, and the last look before an attempt.
+
+use std::time::Duration;
+
+use super::{AMBIGUOUS_DEADLINE, Job, LOOKUPS, LateAnswer, Purpose, Row, Text, TextState, outgoing};
+use crate::{
+    engine::{
+        Engine, Timer,
+        io::{Effect, Lookup, OutboxId, Outcome, RequestId},
+        people,
+        record::AuditKind,
+    },
+    tag::StatusCode,
+};
+
+/// Attempts of one sender that are under way at once.
+const MAX_IN_FLIGHT: usize = 4;
+/// How long a text that no alarm needs (an answer, a manual one) is tried.
+const PLAIN_DEADLINE: Duration = Duration::from_secs(600);
+/// How long an ended row is kept, so that late reports find it and no other row takes its SID.
+const KEEP_ENDED: Duration = Duration::from_secs(600);
+/// How long a text without a final report is kept ("sent" may be the last word of a carrier).
+const KEEP_SENT: Duration = Duration::from_secs(86_400);
+/// How long a caller waits for Twilio's answer to a text of his own.
+const MANUAL_WAIT: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Puts a text into the outbox; it goes as soon as its sender may.
+    pub(in crate::engine) fn enqueue(&mut self, text: Text) -> OutboxId {
+        let id = self.new_row(Job::Text(text));
+        self.requeue(id);
+        id
+    }
+
+    pub(in crate::engine) fn new_row(&mut self, job: Job) -> OutboxId {
+        self.outbox.next += 1;
+        let id = OutboxId(self.outbox.next);
+        self.dirty.engine = true;
+        self.outbox.rows.insert(id, Row { created: self.now, job });
+        self.dirty.rows.insert(id);
+        id
+    }
+
+    /// A person's or program's own text: the answer follows when Twilio has taken or refused it.
+    pub(in crate::engine) fn send_manual(
+        &mut self,
+        request: RequestId,
+        by: &str,
+        twilio: Option<String>,
+        number: &str,
+        body: String,
+    ) {
+        let Some(twilio) =
+            twilio.or_else(|| self.plan.twilio.keys().next().cloned()).filter(|name| self.plan.twilio.contains_key(name))
+        else {
+            let outcome = Outcome::refused(StatusCode::BAD_CONFIGURATION_ERROR, "send: there is no such [[twilio]] profile");
+            return self.answer(request, outcome);
+        };
+        let to = match self.admit_number(number) {
+            Ok(number) => number,
+            Err(reason) => return self.answer(request, Outcome::refused(StatusCode::BAD_INVALID_ARGUMENT, reason)),
+        };
+        if body.trim().is_empty() || body.chars().count() > crate::engine::gsm::MAX_CHARACTERS {
+            let reason = "a text has 1 to 1,600 characters (21617)";
+            return self.answer(request, Outcome::refused(StatusCode::BAD_INVALID_ARGUMENT, reason));
+        }
+        let user = self.plan.user_by_number(&to).map(|user| user.name.clone());
+        let detail = format!("asked for by {by}");
+        let id = self.enqueue(Text {
+            twilio,
+            to,
+            user,
+            purpose: Purpose::Manual,
+            body,
+            state: TextState::Queued,
+            attempts: 0,
+            possible_duplicate: false,
+            duplicates: Vec::new(),
+            not_before: self.now,
+            detail,
+            audit: true,
+        });
+        self.outbox.callers.insert(id, request);
+        self.timers.set(&Timer::Caller(id), Some(self.now + MANUAL_WAIT));
+    }
+
+    /// The number in E.164, if texts may go there.
+    fn admit_number(&self, number: &str) -> Result<String, String> {
+        let rules = &self.plan.people;
+        let number = people::normalise(number, rules.default_region.as_deref())?;
+        if rules.allows(&number) { Ok(number) } else { Err(format!("{number} is not among [people] allow_numbers")) }
+    }
+
+    pub(in crate::engine) fn caller_waited(&mut self, id: OutboxId) {
+        if let Some(request) = self.outbox.callers.remove(&id) {
+            let reason = "Twilio has not answered within 10 s; the text stays in the outbox";
+            self.answer(request, Outcome::refused(StatusCode::BAD_TIMEOUT, reason));
+        }
+    }
+
+    /// Files a row where its state says: in its sender's queue, or under a timer.
+    pub(in crate::engine) fn requeue(&mut self, id: OutboxId) {
+        let Some(text) = self.outbox.text(id) else { return };
+        let is_open = text.state.is_open();
+        let (twilio, rank, not_before, held) = (
+            text.twilio.clone(),
+            text.rank(),
+            text.not_before,
+            matches!(&text.purpose, Purpose::Answer(answer) if !answer.waits_for.is_empty()),
+        );
+        let due = match &text.state {
+            TextState::Queued if held && not_before <= self.now => {
+                self.stop_waiting(id);
+                self.outbox.senders.entry(twilio.clone()).or_default().queue.insert((rank, id));
+                None
+            }
+            TextState::Queued if not_before > self.now => Some(not_before),
+            TextState::Queued => {
+                self.outbox.senders.entry(twilio.clone()).or_default().queue.insert((rank, id));
+                None
+            }
+            TextState::Sending(_) => None,
+            TextState::Ambiguous { lost, lookups, .. } => {
+                let regular = *lost + LOOKUPS[(*lookups).min(LOOKUPS.len() - 1)];
+                Some(regular.max(self.now + LOOKUPS[0]))
+            }
+            TextState::Accepted { at, status, .. } if !status.is_final() => Some(*at + KEEP_SENT),
+            TextState::Accepted { at, .. } | TextState::Failed { at } | TextState::Cancelled { at } => Some(*at + KEEP_ENDED),
+        };
+        if is_open {
+            self.outbox.open.insert(id);
+        } else {
+            self.outbox.open.remove(&id);
+        }
+        self.timers.set(&Timer::Row(id), due);
+        self.dirty.senders.insert(twilio);
+    }
+
+    /// An answer goes without the PLC's: what becomes of the write-back is told in a text of its own.
+    fn stop_waiting(&mut self, id: OutboxId) {
+        let Some(text) = self.outbox.text_mut(id) else { return };
+        let late = LateAnswer { twilio: text.twilio.clone(), to: text.to.clone(), user: text.user.clone() };
+        let Purpose::Answer(answer) = &mut text.purpose else { return };
+        answer.pending = true;
+        for row in std::mem::take(&mut answer.waits_for) {
+            self.answer_late(row, late.clone());
+        }
+        self.dirty.rows.insert(id);
+    }
+
+    /// Something of a row is due.
+    pub(in crate::engine) fn row_due(&mut self, id: OutboxId) {
+        let Some(row) = self.outbox.rows.get(&id) else { return };
+        let Job::Text(text) = &row.job else { return self.write_back_due(id) };
+        match &text.state {
+            TextState::Queued => {
+                self.requeue(id);
+            }
+            TextState::Ambiguous { since, .. } => {
+                let lookup = Lookup { message: outgoing(id, text), since: *since };
+                self.effects.push(Effect::Lookup(lookup));
+            }
+            TextState::Sending(_) => {}
+            TextState::Accepted { .. } if self.is_looked_up(&text.to) => {
+                self.timers.set(&Timer::Row(id), Some(self.now + AMBIGUOUS_DEADLINE));
+            }
+            TextState::Accepted { .. } | TextState::Failed { .. } | TextState::Cancelled { .. } => self.drop_row(id),
+        }
+    }
+
+    /// A text to `number` has an unknown fate: the SIDs of others to that number must not be taken for its own.
+    pub(super) fn is_looked_up(&self, number: &str) -> bool {
+        let mut open = self.outbox.open.iter().filter_map(|id| self.outbox.text(*id));
+        open.any(|text| text.to == number && matches!(text.state, TextState::Ambiguous { .. }))
+    }
+
+    pub(in crate::engine) fn drop_row(&mut self, id: OutboxId) {
+        if let Some(Row { job: Job::Text(Text { state: TextState::Accepted { sid, .. }, duplicates, .. }), .. }) =
+            self.outbox.rows.remove(&id)
+        {
+            for sid in duplicates.iter().chain([&sid]) {
+                self.outbox.sids.remove(sid);
+            }
+        }
+        self.timers.set(&Timer::Row(id), None);
+        self.dirty.rows.insert(id);
+    }
+
+    /// Lets every sender that may send do so.
+    pub(in crate::engine) fn pump(&mut self) {
+        while let Some(name) = self.dirty.senders.pop_first() {
+            while self.pump_one(&name) {}
+            self.watch_sender(&name);
+        }
+    }
+
+    /// Sends the first text of a sender's queue; false when it must wait.
+    fn pump_one(&mut self, name: &str) -> bool {
+        let rate = self.plan.twilio.get(name).map_or(1.0, |twilio| twilio.sms_per_second);
+        let Some(sender) = self.outbox.senders.get_mut(name) else { return false };
+        let Some(&(rank, id)) = sender.queue.first() else { return false };
+        if sender.in_flight.len() >= MAX_IN_FLIGHT {
+            return false;
+        }
+        let interval = Duration::from_secs_f64(1.0 / rate.max(0.01));
+        let free = sender.paced - Duration::from_secs(1).saturating_sub(interval);
+        if free > self.now {
+            self.timers.set(&Timer::Sender(name.to_owned()), Some(free));
+            return false;
+        }
+        sender.queue.remove(&(rank, id));
+        if !self.prepare(id) {
+            return true;
+        }
+        let now = self.now;
+        let sender = self.outbox.senders.entry(name.to_owned()).or_default();
+        sender.in_flight.insert(id);
+        sender.paced = sender.paced.max(now) + interval;
+        let Some(text) = self.outbox.text_mut(id) else { return true };
+        text.state = TextState::Sending(now);
+        text.attempts += 1;
+        let effect = Effect::Send(outgoing(id, text));
+        self.effects.push(effect);
+        self.dirty.rows.insert(id);
+        true
+    }
+
+    /// The last look at a text before an attempt: is it still needed, and what does it say now. False when it was cancelled.
+    fn prepare(&mut self, id: OutboxId) -> bool {
+        let Some(row) = self.outbox.rows.get(&id) else { return false };
+        let created = row.created;
+        let Job::Text(text) = &row.job else { return false };
+        if !self.plan.twilio.contains_key(&text.twilio) {
+            self.cancel(id, "its Twilio profile was removed");
+            return false;
+        }
+        if let Some(reason) = self.unreachable(text) {
+            self.cancel(id, reason);
+            self.text_failed(id);
+            return false;
+        }
+        match &text.purpose {
+            Purpose::Alarm { .. } => {
+                if !self.still_needed(id) {
+                    self.cancel(id, "superseded");
+                    return false;
+                }
+                // Anew at each attempt: the ones before were certainly not sent, and the text says what is true now.
+                self.compose(id);
+            }
+            Purpose::Answer(_) | Purpose::Manual if self.now.since(created) > PLAIN_DEADLINE => {
+                self.fail(id, 0, "not accepted within 10 minutes", "see why Twilio could not be reached");
+                return false;
+            }
+            Purpose::Answer(answer) if text.attempts == 0 => {
+                let body = answer.body();
+                if let Some(text) = self.outbox.text_mut(id) {
+                    text.body = body;
+                }
+            }
+            Purpose::Answer(_) | Purpose::Manual => {}
+        }
+        true
+    }
+
+    /// Why a text to a user may not go any more.
+    fn unreachable(&self, text: &Text) -> Option<&'static str> {
+        let user = text.user.as_ref().filter(|_| text.purpose != Purpose::Manual)?;
+        let owner = self.plan.user_by_number(&text.to);
+        if owner.is_none_or(|owner| owner.name != *user) {
+            return Some("the user was removed");
+        }
+        if !self.plan.people.allows(&text.to) {
+            return Some("not among [people] allow_numbers");
+        }
+        self.contacts.get(&text.to).is_some_and(|contact| contact.opted_out).then_some("opted out")
+    }
+
+    /// Ends a text that nobody needs any more.
+    pub(in crate::engine) fn cancel(&mut self, id: OutboxId, reason: &str) {
+        let now = self.now;
+        let Some(text) = self.outbox.text_mut(id) else { return };
+        if !matches!(text.state, TextState::Queued) {
+            return;
+        }
+        text.state = TextState::Cancelled { at: now };
+        reason.clone_into(&mut text.detail);
+        let (rank, twilio) = (text.rank(), text.twilio.clone());
+        if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
+            sender.queue.remove(&(rank, id));
+        }
+        self.ended(id);
+        self.audit_text(id, AuditKind::MessageNotSent, reason);
+    }
+
+    /// TwilioFailed: the account is refused, or nothing was accepted for a minute while something waits (SPEC 6.4).
+    pub(in crate::engine) fn watch_sender(&mut self, name: &str) {
+        const SILENCE: Duration = Duration::from_secs(60);
+        let Some(sender) = self.outbox.senders.get(name) else { return };
+        let of_sender = |id: &&OutboxId| self.outbox.text(**id).is_some_and(|text| text.twilio == name);
+        let oldest = self.outbox.open.iter().find(of_sender).map(|id| self.outbox.rows[id].created);
+        let silent_since = oldest.map(|oldest| oldest.max(sender.last_accepted));
+        let silent = silent_since.is_some_and(|since| self.now.since(since) >= SILENCE);
+        let next = silent_since.map(|since| since + SILENCE).filter(|_| !silent);
+        self.timers.set(&Timer::Silence(name.to_owned()), next);
+        let reason = match &sender.refused {
+            Some(words) => Some(format!("Twilio refuses the account {name}: {words}")),
+            None if silent => Some(format!("Twilio profile {name} accepted nothing for 60 s while texts wait")),
+            None => None,
+        };
+        match reason {
+            Some(reason) => self.twilio_failed.insert(name.to_owned(), reason),
+            None => self.twilio_failed.remove(name),
+        };
+        let text = self.twilio_failed.values().next().cloned();
+        self.set_system("System/Gateway/Alarms/TwilioFailed", text);
+    }
+
+    /// Texts that wait: how many, and how long the oldest has.
+    pub(in crate::engine) fn outbox_depth(&self) -> (usize, Duration) {
+        let oldest = self.outbox.open.first().map(|id| self.now.since(self.outbox.rows[id].created));
+        (self.outbox.open.len(), oldest.unwrap_or_default())
+    }
+}

@@ -24,7 +24,6 @@ use crate::{
         io::{Effect, Effects, Input, Outcome, RequestId},
         record::Record,
     },
-    tag::{Sample, TagId},
 };
 
 /// Records that wait in memory while the store cannot be written (SPEC 12).
@@ -143,7 +142,7 @@ impl Core {
         let mut records = Vec::new();
         let mut oldest_sample = None;
         if taken.overflowed {
-            let samples = self.present_values();
+            let samples = self.shared.present_values(self.shared.watched.load().iter().copied());
             self.handle(Input::Samples(samples), &mut effects);
         }
         for message in taken.messages {
@@ -277,14 +276,5 @@ impl Core {
         if !published.is_empty() {
             self.shared.table.write(&published);
         }
-    }
-
-    fn present_values(&self) -> Vec<Sample> {
-        let watched = self.shared.watched.load();
-        let sample = |tag: &TagId| {
-            let reading = self.shared.table.read(*tag);
-            Sample { tag: *tag, value: reading.value, status: reading.status, source_time: reading.source_time }
-        };
-        watched.iter().map(sample).collect()
     }
 }

@@ -44,7 +44,7 @@ use crate::{
     serve::{api, http, opcua, passwords::Passwords, webhooks},
     source::{self, Source},
     store::Store,
-    tag::{Names, TagId, TagTable, Value},
+    tag::{Names, Sample, StatusCode, TagId, TagTable, Value},
 };
 
 /// How long the engine may take to commit what it has when the program ends. With the servers', the store's and the sources' own
@@ -185,6 +185,8 @@ pub async fn run(
     let endpoints = listen(&shared, &fixed, &mut listeners, &servers_stop).await?;
     let core_stop = CancellationToken::new();
     let core = start_engine(&shared, &plan, rows, core_stop.clone());
+    // An alarm of an earlier run that the store failed is over: it was just read.
+    shared.inbox.input(Input::Store { failed: false });
     shared.audit_own(AuditKind::Start, env!("CARGO_PKG_VERSION")).await;
     shared.sources.apply(&shared, &plan).await;
     let poller = tokio::spawn(messages::poll(Arc::clone(&shared), servers_stop.child_token()));
@@ -323,10 +325,14 @@ impl Shared {
         let notifiers = messages::notifiers(&plan)?;
         *shared.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         let old = shared.plan.swap(Arc::clone(&plan));
-        shared.watched.store(Arc::new(Engine::watched(&plan)));
+        let watched = Engine::watched(&plan);
+        let newly: Vec<TagId> = watched.difference(&shared.watched.load()).copied().collect();
+        shared.watched.store(Arc::new(watched));
         shared.alarm_nodes.store(Arc::new(alarm_nodes(&plan)));
         shared.notifiers.store(Arc::new(notifiers));
         shared.inbox.input(Input::Plan(Arc::clone(&plan)));
+        // A tag that nothing depended on so far may not change for a long time: the engine learns what it holds.
+        shared.inbox.samples(shared.present_values(newly.into_iter().filter(|tag| shared.table.version(*tag) > 0)));
         shared.mark_changed_tags(&old, &plan);
         shared.publish_program(&plan);
         shared.sources.apply(shared, &plan).await;
@@ -338,6 +344,15 @@ impl Shared {
         Ok(format!("configuration applied: {} tags, {} alarms{restart}", plan.tags.len(), plan.alarms.len()))
     }
 
+    /// What the table holds of these tags.
+    fn present_values(&self, tags: impl Iterator<Item = TagId>) -> Vec<Sample> {
+        let sample = |tag| {
+            let reading = self.table.read(tag);
+            Sample { tag, value: reading.value, status: reading.status, source_time: reading.source_time }
+        };
+        tags.map(sample).collect()
+    }
+
     /// Memory tags that are new get their first value; tags that are gone are marked.
     fn mark_changed_tags(&self, old: &Plan, plan: &Plan) {
         let now = clock::now();
@@ -345,12 +360,7 @@ impl Shared {
         let initial: Vec<_> = new.filter_map(|def| write::initial_sample(def, None, now)).collect();
         let gone = old.tags.iter().filter(|def| plan.tag(def.id).is_none());
         let gone: Vec<_> = gone
-            .map(|def| crate::tag::Sample {
-                tag: def.id,
-                value: Value::Null,
-                status: crate::tag::StatusCode::BAD_NODE_ID_UNKNOWN,
-                source_time: now,
-            })
+            .map(|def| Sample { tag: def.id, value: Value::Null, status: StatusCode::BAD_NODE_ID_UNKNOWN, source_time: now })
             .collect();
         self.table.write(&gone);
         self.take_samples(initial);

@@ -202,8 +202,9 @@ async fn supervise(shared: Arc<Shared>, def: Arc<SourceDef>, tags: Arc<[SourceTa
             tracing::warn!(source = %def.name, %reason, "lost");
         }
         down = true;
-        shared.take_samples(lost(&shared, &tags));
+        // The loss first: what the tags become then is no quality of the device's own.
         shared.inbox.input(Input::SourceDown { source: Arc::clone(&def.name), error: reason.clone() });
+        shared.take_samples(lost(&shared, &tags));
         state.publish(&shared, false, &reason);
         let wait = back_off + back_off.mul_f64(Shared::chance() * 0.5);
         back_off = (back_off * 2).min(LONGEST_BACK_OFF);

@@ -14,12 +14,12 @@ use crate::simulate::{
 /// The simulators alone, for commissioning and tests; ctrl-C ends them
 #[derive(clap::Subcommand)]
 #[command(
-    after_help = "Examples:\n  annunciator simulate modbus-plc --listen 127.0.0.1:5020\n  annunciator simulate twilio --inbound-url http://127.0.0.1:8088/main/system/twilio-sms/inbound/main\n  curl -d '4711' http://127.0.0.1:8090/simulator/phones/+12223334444/text"
+    after_help = "Examples:\n  annunciator simulate modbus-plc --listen 127.0.0.1:5020\n  annunciator simulate twilio --inbound-url http://127.0.0.1:8088/main/system/twilio-sms/inbound/main\n  curl -d '4711' http://127.0.0.1:8090/simulator/phones/+12223334444/text\n  curl -X PUT -d busy http://127.0.0.1:8090/simulator/phones/+12223334444/voice"
 )]
 pub(super) enum SimulateCommand {
     /// A Modbus TCP PLC with a tank, a pump, trips and acknowledge coils
     ModbusPlc(ModbusPlcArgs),
-    /// Twilio's messages API, with phones that can answer
+    /// Twilio's messages and calls API, with phones that can answer
     Twilio(TwilioArgs),
 }
 

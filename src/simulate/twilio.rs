@@ -1,13 +1,15 @@
-//! A Twilio to test against: the Messages API with Twilio's own refusals, phones that receive and send texts, signed webhooks,
-//! and faults on demand.
+//! A Twilio to test against: the Messages and Calls API with Twilio's own refusals, phones that receive and send texts and
+//! answer calls, signed webhooks, and faults on demand.
 //!
 //! It is a peer, not a mock: whoever talks to it uses HTTP, and nothing in it knows the program. Everything that it remembers is
-//! bounded. Deliberately absent: calls (404 until voice exists), media, answers in TwiML to an inbound text, prices.
+//! bounded. Deliberately absent: inbound calls, sound and recordings, media, answers in TwiML to an inbound text, prices.
 
 mod api;
+mod calls;
 mod courier;
 mod faults;
 mod messages;
+mod paging;
 mod phones;
 mod segments;
 mod server;
@@ -27,11 +29,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use calls::{CallLine, CallRecord, Voice, VoiceMode};
 pub use faults::{Fault, FaultKind};
 pub use phones::{PhoneText, TextOutcome};
 pub use state::{RequestRecord, WebhookRecord};
 
-/// Messages whose status changes at one time; further ones stay as they are.
+/// Messages and calls whose status changes at one time; further ones stay as they are.
 pub const MAX_LIVES: usize = 10_000;
 /// Events that a slow listener may lag behind.
 pub const MAX_EVENTS: usize = 4096;
@@ -64,6 +67,12 @@ pub struct Options {
     pub sent_after: Duration,
     /// From sent to delivered.
     pub delivered_after: Duration,
+    /// From a call's queued to initiated and ringing.
+    pub ring_after: Duration,
+    /// From ringing to answered or busy.
+    pub answer_after: Duration,
+    /// How long a second of ring timeout, speech, pause and waiting for keys takes. Durations are told in such seconds.
+    pub call_second: Duration,
 }
 
 impl Default for Options {
@@ -81,6 +90,9 @@ impl Default for Options {
             blocked_prefixes: Vec::new(),
             sent_after: Duration::from_millis(100),
             delivered_after: Duration::from_millis(400),
+            ring_after: Duration::from_millis(100),
+            answer_after: Duration::from_millis(200),
+            call_second: Duration::from_millis(20),
         }
     }
 }
@@ -96,6 +108,8 @@ pub enum Event {
     Status { sid: String, to: String, status: String, error_code: Option<u32> },
     /// A phone sent a text.
     Inbound { sid: String, from: String, to: String, body: String },
+    /// A call's status changed; the first is `queued`.
+    Call { sid: String, from: String, to: String, status: String },
     /// A webhook was delivered, or given up.
     Webhook { url: String, status: Option<u16>, attempts: u32 },
 }
@@ -189,6 +203,20 @@ impl Running {
         }
     }
 
+    /// How a phone behaves when it is called from now on; without it, a phone answers and presses no key.
+    ///
+    /// # Errors
+    /// A fragment for people when the script has too many or wrong keys, or too many phones have one.
+    pub fn set_voice(&self, number: &str, voice: Voice) -> Result<(), String> {
+        calls::set_voice(&self.shared, number, voice)
+    }
+
+    /// The calls so far with what was said and pressed, oldest first; bounded.
+    #[must_use]
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.shared.state().calls.oldest().map(calls::Call::record).collect()
+    }
+
     /// Lets coming requests go wrong. False when too many faults wait already.
     #[must_use]
     pub fn fault(&self, fault: Fault) -> bool {
@@ -235,6 +263,16 @@ impl Shared {
     /// Never held across an await.
     fn state(&self) -> MutexGuard<'_, state::State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a message or call go through its statuses. Without a free slot it stays as it is, which real ones do as well.
+    fn live(&self, life: impl Future<Output = ()> + Send + 'static) {
+        let Ok(slot) = self.lives.clone().try_acquire_owned() else { return };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let _slot = slot;
+            stop.run_until_cancelled(life).await;
+        });
     }
 
     /// Nobody has to listen.

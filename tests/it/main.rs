@@ -10,4 +10,5 @@ mod shipped;
 mod simulator;
 mod support;
 mod twilio;
+mod twilio_calls;
 mod webhooks;

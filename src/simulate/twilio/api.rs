@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::{
-    Shared, messages,
+    Shared, calls, messages,
     state::{RequestRecord, sid},
 };
 use crate::clock;
@@ -54,6 +54,11 @@ impl ApiError {
 /// The last value of a parameter.
 pub(super) fn parameter<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
     parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+}
+
+/// All values of a parameter that may be repeated.
+pub(super) fn repeated<'a>(parameters: &'a Parameters, name: &'a str) -> impl Iterator<Item = &'a str> {
+    parameters.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
 }
 
 /// One request to `/2010-04-01/…`, with the fault that is due, logged.
@@ -146,6 +151,7 @@ fn dispatch(shared: &Arc<Shared>, parts: &Parts, parameters: &Parameters) -> Ans
     let method = parts.method.as_str();
     match (method, rest) {
         ("POST", ["Messages.json"]) => messages::create(shared, parameters),
+        ("POST", ["Calls.json"]) => calls::create(shared, parameters),
         _ if shared.options.test_credentials => {
             Err(ApiError::new(403, 20008, "Resource not accessible with Test Account Credentials"))
         }
@@ -154,7 +160,16 @@ fn dispatch(shared: &Arc<Shared>, parts: &Parts, parameters: &Parameters) -> Ans
             let sid = file.strip_suffix(".json").ok_or_else(not_found)?;
             messages::fetch(shared, sid).ok_or_else(not_found)
         }
-        (_, ["Messages.json"] | ["Messages", _]) => Err(ApiError::new(405, 20004, "Method not allowed")),
+        ("GET", ["Calls.json"]) => calls::list(shared, parameters, parts.uri.query().unwrap_or_default()),
+        ("GET", ["Calls", file]) => {
+            let sid = file.strip_suffix(".json").ok_or_else(not_found)?;
+            calls::fetch(shared, sid).ok_or_else(not_found)
+        }
+        ("POST", ["Calls", file]) => {
+            let sid = file.strip_suffix(".json").ok_or_else(not_found)?;
+            calls::update(shared, sid, parameters)?.ok_or_else(not_found)
+        }
+        (_, ["Messages.json" | "Calls.json"] | ["Messages" | "Calls", _]) => Err(ApiError::new(405, 20004, "Method not allowed")),
         _ => Err(not_found()),
     }
 }

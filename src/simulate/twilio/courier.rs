@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::Url;
+use reqwest::{Url, header::CONTENT_TYPE};
 
 use super::{
     Event, Shared,
@@ -14,6 +14,8 @@ use crate::{
     notify::signature::{self, Payload},
 };
 
+/// Longest answer that is read, bytes (Twilio, error 11750).
+pub(super) const MAX_ANSWER: usize = 64 * 1024;
 /// Most retries that a fragment may ask for.
 const MAX_RETRIES: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -25,40 +27,87 @@ pub(super) fn is_callable(url: &str) -> bool {
     matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.contains('_'))
 }
 
-/// Delivers one webhook, with as many attempts as its URL's fragment allows; each attempt carries the same signature and
-/// idempotency token. Returns what the log shows.
+/// Where a webhook goes, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hook {
+    pub(super) url: String,
+    /// With GET the parameters stand in the query, and the signature covers that.
+    pub(super) by_get: bool,
+}
+
+/// What a webhook was answered with.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) status: u16,
+    pub(super) content_type: Option<String>,
+    /// `None` when it was longer than [`MAX_ANSWER`] or broke off.
+    pub(super) body: Option<Vec<u8>>,
+}
+
+/// Delivers one webhook by POST. Returns what the log shows.
 pub(super) async fn deliver(shared: &Arc<Shared>, url: &str, parameters: Parameters) -> WebhookRecord {
-    let mut record = WebhookRecord { time: clock::now(), url: url.to_owned(), parameters, status: None, attempts: 0 };
-    if let Ok(mut url) = url.parse::<Url>() {
+    ask(shared, &Hook { url: url.to_owned(), by_get: false }, parameters).await.0
+}
+
+/// Delivers one webhook, with as many attempts as its URL's fragment allows; each attempt carries the same signature and
+/// idempotency token. Returns what the log shows, and the answer if there was one.
+pub(super) async fn ask(shared: &Arc<Shared>, hook: &Hook, parameters: Parameters) -> (WebhookRecord, Option<Page>) {
+    let mut record = WebhookRecord { time: clock::now(), url: hook.url.clone(), parameters, status: None, attempts: 0 };
+    let mut page = None;
+    if let Ok(mut url) = hook.url.parse::<Url>() {
         let rules = Rules::read(url.fragment().unwrap_or_default());
         url.set_fragment(None);
         url.as_str().clone_into(&mut record.url);
-        attempts(shared, &url, &rules, &mut record).await;
+        page = attempts(shared, &url, hook.by_get, &rules, &mut record).await;
     }
     record.time = clock::now();
     push_bounded(&mut shared.state().webhooks, record.clone(), MAX_WEBHOOKS);
     shared.tell(Event::Webhook { url: record.url.clone(), status: record.status, attempts: record.attempts });
-    record
+    (record, page)
 }
 
-async fn attempts(shared: &Arc<Shared>, url: &Url, rules: &Rules, record: &mut WebhookRecord) {
-    let signature = signature::sign(&shared.options.auth_token, url.as_str(), Payload::Form(&record.parameters));
+async fn attempts(shared: &Arc<Shared>, url: &Url, by_get: bool, rules: &Rules, record: &mut WebhookRecord) -> Option<Page> {
+    let mut url = url.clone();
+    let payload = if by_get {
+        url.query_pairs_mut().extend_pairs(&record.parameters);
+        Payload::Form(&[])
+    } else {
+        Payload::Form(&record.parameters)
+    };
+    let signature = signature::sign(&shared.options.auth_token, url.as_str(), payload);
     let token = uuid::Uuid::from_u128(fastrand::u128(..)).to_string();
     loop {
         record.attempts += 1;
-        let request = shared
-            .client
-            .post(url.clone())
+        let client = &shared.client;
+        let request = if by_get { client.get(url.clone()) } else { client.post(url.clone()).form(&record.parameters) }
             .timeout(rules.patience)
             .header("X-Twilio-Signature", &signature)
-            .header("I-Twilio-Idempotency-Token", &token)
-            .form(&record.parameters);
+            .header("I-Twilio-Idempotency-Token", &token);
         let outcome = request.send().await;
         record.status = outcome.as_ref().ok().map(|response| response.status().as_u16());
         if record.attempts > rules.retries || !rules.again(&outcome) {
-            return;
+            return match outcome {
+                Ok(response) => Some(read(response).await),
+                Err(_) => None,
+            };
         }
         tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+    }
+}
+
+async fn read(mut response: reqwest::Response) -> Page {
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(str::to_owned);
+    let mut page = Page { status: response.status().as_u16(), content_type, body: None };
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => body.extend_from_slice(&chunk),
+            Ok(None) => {
+                page.body = Some(body);
+                return page;
+            }
+            _ => return page,
+        }
     }
 }
 

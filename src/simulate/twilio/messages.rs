@@ -2,23 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use form_urlencoded::Serializer;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::{
     Event, Shared,
     api::{Answer, ApiError, Parameters, parameter},
     courier,
-    state::Message,
+    paging::{self, Days},
+    state::{Kept, Message},
 };
 use crate::clock;
 
 /// Longest text, characters.
 const MAX_BODY: usize = 1600;
-const PAGE_SIZE: usize = 50;
-const MAX_PAGE_SIZE: usize = 1000;
 const TRIAL_PREFIX: &str = "Sent from your Twilio trial account - ";
-const TEST_SENDER: &str = "+15005550006";
+pub(super) const TEST_SENDER: &str = "+15005550006";
 
 /// `POST …/Messages.json`
 pub(super) fn create(shared: &Arc<Shared>, parameters: &Parameters) -> Answer {
@@ -40,60 +38,24 @@ pub(super) fn create(shared: &Arc<Shared>, parameters: &Parameters) -> Answer {
         body: message.body.clone(),
     };
     let sid = message.sid.clone();
-    shared.state().add(message);
+    shared.state().messages.add(message);
     shared.tell(event);
-    live(shared, sid);
+    let walking = shared.clone();
+    shared.live(async move { walk(&walking, &sid).await });
     Ok((201, resource))
 }
 
 /// `GET …/Messages/{sid}.json`
 pub(super) fn fetch(shared: &Shared, sid: &str) -> Option<(u16, Value)> {
-    shared.state().message(sid).map(|message| (200, message.resource(&shared.options.account_sid)))
+    shared.state().messages.get(sid).map(|message| (200, message.resource(&shared.options.account_sid)))
 }
 
 /// `GET …/Messages.json`
 pub(super) fn list(shared: &Shared, parameters: &Parameters, query: &str) -> Answer {
-    let size = match parameter(parameters, "PageSize").map(str::parse::<usize>) {
-        None => PAGE_SIZE,
-        Some(Ok(size @ 1..)) => size.min(MAX_PAGE_SIZE),
-        Some(_) => return Err(ApiError::bad(20001, "Invalid PageSize")),
-    };
-    let page: usize = parameter(parameters, "Page").and_then(|page| page.parse().ok()).unwrap_or(0);
-    let after = parameter(parameters, "PageToken").and_then(|token| token.strip_prefix("PA")).map(str::to_owned);
     let filter = Filter::read(parameters)?;
     let state = shared.state();
-    let mut rows = state.newest().filter(|message| filter.matches(message));
-    if let Some(after) = &after {
-        rows.find(|message| message.sid == *after);
-    }
-    let found: Vec<&Message> = rows.take(size + 1).collect();
-    let shown = &found[..found.len().min(size)];
-    let path = format!("/2010-04-01/Accounts/{}/Messages.json", shared.options.account_sid);
-    let next = (found.len() > size).then(|| {
-        let last = shown.last().map(|message| message.sid.as_str()).unwrap_or_default();
-        let kept =
-            form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| !matches!(&**key, "Page" | "PageToken" | "PageSize"));
-        let query = Serializer::new(String::new())
-            .extend_pairs(kept)
-            .append_pair("PageSize", &size.to_string())
-            .append_pair("Page", &(page + 1).to_string())
-            .append_pair("PageToken", &format!("PA{last}"))
-            .finish();
-        format!("{path}?{query}")
-    });
-    let start = page * size;
-    let mut answer = Map::new();
-    let resources: Vec<Value> = shown.iter().map(|message| message.resource(&shared.options.account_sid)).collect();
-    answer.insert("start".into(), json!(start));
-    answer.insert("end".into(), json!((start + shown.len()).saturating_sub(1)));
-    answer.insert("page".into(), json!(page));
-    answer.insert("page_size".into(), json!(size));
-    answer.insert("uri".into(), json!(if query.is_empty() { path.clone() } else { format!("{path}?{query}") }));
-    answer.insert("first_page_uri".into(), json!(format!("{path}?PageSize={size}&Page=0")));
-    answer.insert("next_page_uri".into(), json!(next));
-    answer.insert("previous_page_uri".into(), Value::Null);
-    answer.insert("messages".into(), Value::Array(resources));
-    Ok((200, Value::Object(answer)))
+    let rows = state.messages.newest().filter(|message| filter.matches(message));
+    paging::page(&shared.options.account_sid, "Messages", parameters, query, rows)
 }
 
 /// A text that is wanted; its form is valid.
@@ -213,20 +175,10 @@ impl Order {
     }
 }
 
-/// Lets a message go through its statuses, each reported where it asked for it. Without a free slot it stays as it is, which
-/// real messages do as well.
-fn live(shared: &Arc<Shared>, sid: String) {
-    let Ok(slot) = shared.lives.clone().try_acquire_owned() else { return };
-    let shared = shared.clone();
-    let stop = shared.stop.clone();
-    shared.clone().tasks.spawn(async move {
-        let _slot = slot;
-        stop.run_until_cancelled(walk(&shared, &sid)).await;
-    });
-}
-
+/// A message goes through its statuses, each reported where it asked for it.
 async fn walk(shared: &Arc<Shared>, sid: &str) {
-    let Some((service, to)) = shared.state().message(sid).map(|message| (message.service.is_some(), message.to.clone())) else {
+    let Some((service, to)) = shared.state().messages.get(sid).map(|message| (message.service.is_some(), message.to.clone()))
+    else {
         return;
     };
     let unreachable = shared.state().unreachable.contains(&to);
@@ -237,7 +189,7 @@ async fn walk(shared: &Arc<Shared>, sid: &str) {
         tokio::time::sleep(delay).await;
         let changed = {
             let mut state = shared.state();
-            let Some(message) = state.message_mut(sid) else { return };
+            let Some(message) = state.messages.get_mut(sid) else { return };
             let now = clock::now();
             message.status = status;
             message.error_code = error;
@@ -278,35 +230,17 @@ fn status_parameters(message: &Message, account: &str) -> Parameters {
 struct Filter {
     to: Option<String>,
     from: Option<String>,
-    /// Of the day, both included.
-    sent: (Option<jiff::civil::Date>, Option<jiff::civil::Date>),
+    sent: Days,
 }
 
 impl Filter {
     fn read(parameters: &Parameters) -> Result<Self, ApiError> {
-        let date = |name: &str| match parameter(parameters, name) {
-            None => Ok(None),
-            Some(text) => {
-                let day = text.get(..10).and_then(|day| day.parse::<jiff::civil::Date>().ok());
-                day.map(Some).ok_or_else(|| ApiError::bad(20001, format!("Invalid {name}")))
-            }
-        };
         let number = |name| parameter(parameters, name).map(|text| sender(text).unwrap_or_else(|| text.to_owned()));
-        let exactly = date("DateSent")?;
-        Ok(Self {
-            to: number("To"),
-            from: number("From"),
-            sent: (exactly.or(date("DateSent>")?), exactly.or(date("DateSent<")?)),
-        })
+        Ok(Self { to: number("To"), from: number("From"), sent: Days::read(parameters, "DateSent")? })
     }
 
     fn matches(&self, message: &Message) -> bool {
-        let day = || message.sent.map(|sent| sent.to_jiff().to_zoned(jiff::tz::TimeZone::UTC).date());
-        let dated = match self.sent {
-            (None, None) => true,
-            (from, to) => day().is_some_and(|day| from.is_none_or(|from| day >= from) && to.is_none_or(|to| day <= to)),
-        };
-        dated
+        self.sent.include(message.sent)
             && self.to.as_ref().is_none_or(|to| *to == message.to)
             && self.from.as_ref().is_none_or(|from| Some(from) == message.from.as_ref())
     }

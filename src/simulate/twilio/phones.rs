@@ -16,6 +16,7 @@ use serde_json::json;
 use super::{
     Event, Shared,
     api::Parameters,
+    calls::{Call, CallRecord, Voice, set_voice},
     courier,
     faults::Fault,
     messages::e164,
@@ -63,6 +64,9 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/simulator/phones/{number}", get(phone))
         .route("/simulator/phones/{number}/text", post(text))
         .route("/simulator/phones/{number}/reachable", put(reachable))
+        .route("/simulator/phones/{number}/voice", put(voice))
+        .route("/simulator/calls", get(calls))
+        .route("/simulator/calls/{sid}", get(call))
         .route("/simulator/requests", get(requests))
         .route("/simulator/webhooks", get(webhooks))
         .route("/simulator/faults", post(add_fault).delete(clear_faults))
@@ -99,7 +103,7 @@ pub(super) async fn send(shared: &Arc<Shared>, from: &str, to: Option<String>, b
         let mut message = Message::new("inbound", "received", Some(from), to, body);
         let service = shared.options.messaging_services.iter().find(|(_, pool)| pool.contains(&message.to));
         message.service = service.map(|(sid, _)| sid.clone());
-        state.add(message.clone());
+        state.messages.add(message.clone());
         obey_keyword(&mut state, &message);
         (message, state.inbound_url.clone())
     };
@@ -136,7 +140,7 @@ fn obey_keyword(state: &mut Memory, message: &Message) {
     } else {
         return;
     };
-    state.add(Message::new("outbound-reply", "delivered", Some(message.to.clone()), phone, answer.to_owned()));
+    state.messages.add(Message::new("outbound-reply", "delivered", Some(message.to.clone()), phone, answer.to_owned()));
 }
 
 /// What an inbound webhook carries, empty values included (Twilio, "Twilio's request to your application").
@@ -167,7 +171,38 @@ fn inbound_parameters(message: &Message, account: &str) -> Parameters {
 }
 
 async fn phone(State(shared): State<Arc<Shared>>, Path(number): Path<String>) -> Response {
-    Json(json!({ "number": number, "messages": inbox(&shared, &number) })).into_response()
+    let messages = inbox(&shared, &number);
+    let state = shared.state();
+    let calls: Vec<CallRecord> = state.calls.oldest().filter(|call| call.phone() == number).map(Call::record).collect();
+    Json(json!({ "number": number, "messages": messages, "calls": calls })).into_response()
+}
+
+async fn calls(State(shared): State<Arc<Shared>>) -> Response {
+    let calls: Vec<CallRecord> = shared.state().calls.oldest().map(Call::record).collect();
+    Json(json!({ "calls": calls })).into_response()
+}
+
+async fn call(State(shared): State<Arc<Shared>>, Path(sid): Path<String>) -> Response {
+    match shared.state().calls.get(&sid).map(Call::record) {
+        Some(call) => Json(call).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// The body is JSON (`{"mode": "answer", "digits": ["4711#"], "seconds": 42}`) or the mode itself (`busy`).
+async fn voice(State(shared): State<Arc<Shared>>, Path(number): Path<String>, body: Bytes) -> Response {
+    let voice = if body.trim_ascii().starts_with(b"{") {
+        serde_json::from_slice::<Voice>(&body)
+    } else {
+        let word = String::from_utf8_lossy(&body);
+        let mode = serde_json::from_value(json!(word.trim().trim_matches('"')));
+        mode.map(|mode| Voice { mode, ..Voice::default() })
+    };
+    let outcome = voice.map_err(|error| format!("read how the phone answers: {error}"));
+    match outcome.and_then(|voice| set_voice(&shared, &number, voice)) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => refuse(&format!("failed to {error}")),
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,28 +1,34 @@
-//! What the simulator remembers: messages, phones, the request log. Everything is bounded; the oldest goes first.
+//! What the simulator remembers: messages, calls, phones, the request log. Everything is bounded; the oldest goes first.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{faults::Faults, segments};
+use super::{
+    calls::{Call, Voice},
+    faults::Faults,
+    segments,
+};
 use crate::{clock, tag::Timestamp};
 
 /// Messages kept.
 pub const MAX_MESSAGES: usize = 20_000;
+/// Calls kept.
+pub const MAX_CALLS: usize = 5_000;
 /// API requests kept in the log.
 pub const MAX_REQUESTS: usize = 20_000;
 /// Webhook deliveries kept in the log.
 pub const MAX_WEBHOOKS: usize = 2_000;
-/// Opt-outs and unreachable phones kept.
+/// Opt-outs, unreachable phones and ways to answer kept.
 pub const MAX_MARKS: usize = 10_000;
 
 /// Everything that changes.
 pub(super) struct State {
-    messages: VecDeque<Message>,
-    /// How many messages were dropped from the front.
-    dropped: u64,
-    index: HashMap<String, u64>,
+    pub(super) messages: Ring<Message>,
+    pub(super) calls: Ring<Call>,
+    /// How phones behave when they are called; the others answer.
+    pub(super) voices: HashMap<String, Voice>,
     /// Pairs of sender (number or Messaging Service) and recipient that texted STOP.
     pub(super) opted_out: HashSet<(String, String)>,
     /// Phones that are switched off: texts to them end undelivered with 30003.
@@ -69,7 +75,7 @@ pub struct RequestRecord {
     pub user: Option<String>,
     /// HTTP status of the answer; `None` when the connection was reset instead.
     pub status: Option<u16>,
-    /// SID of the message that it created.
+    /// SID of the message or call that it created.
     pub sid: Option<String>,
 }
 
@@ -92,9 +98,9 @@ pub struct WebhookRecord {
 impl State {
     pub(super) fn new(inbound_url: Option<String>) -> Self {
         Self {
-            messages: VecDeque::new(),
-            dropped: 0,
-            index: HashMap::new(),
+            messages: Ring::new(MAX_MESSAGES),
+            calls: Ring::new(MAX_CALLS),
+            voices: HashMap::new(),
             opted_out: HashSet::new(),
             unreachable: HashSet::new(),
             inbound_url,
@@ -105,40 +111,66 @@ impl State {
         }
     }
 
-    pub(super) fn add(&mut self, message: Message) {
-        if self.messages.len() == MAX_MESSAGES
-            && let Some(oldest) = self.messages.pop_front()
-        {
-            self.index.remove(&oldest.sid);
-            self.dropped += 1;
-        }
-        self.index.insert(message.sid.clone(), self.dropped + self.messages.len() as u64);
-        self.messages.push_back(message);
-    }
-
-    pub(super) fn message(&self, sid: &str) -> Option<&Message> {
-        self.messages.get(self.position(sid)?)
-    }
-
-    pub(super) fn message_mut(&mut self, sid: &str) -> Option<&mut Message> {
-        let position = self.position(sid)?;
-        self.messages.get_mut(position)
-    }
-
-    /// All messages, newest first.
-    pub(super) fn newest(&self) -> impl Iterator<Item = &Message> {
-        self.messages.iter().rev()
-    }
-
     /// The messages of one phone, oldest first.
     pub(super) fn of_phone<'a>(&'a self, number: &'a str) -> impl DoubleEndedIterator<Item = &'a Message> {
-        self.messages.iter().filter(move |message| message.phone() == Some(number))
+        self.messages.oldest().filter(move |message| message.phone() == Some(number))
     }
 
     pub(super) fn log(&mut self, mut record: RequestRecord) {
         self.requests_seen += 1;
         record.number = self.requests_seen;
         push_bounded(&mut self.requests, record, MAX_REQUESTS);
+    }
+}
+
+/// What the account keeps under a SID.
+pub(super) trait Kept {
+    fn sid(&self) -> &str;
+
+    /// The resource as Twilio's API shows it.
+    fn resource(&self, account: &str) -> Value;
+}
+
+/// Resources by age and SID; the oldest goes when there are too many.
+pub(super) struct Ring<T> {
+    rows: VecDeque<T>,
+    most: usize,
+    /// How many were dropped from the front.
+    dropped: u64,
+    index: HashMap<String, u64>,
+}
+
+impl<T: Kept> Ring<T> {
+    fn new(most: usize) -> Self {
+        Self { rows: VecDeque::new(), most, dropped: 0, index: HashMap::new() }
+    }
+
+    pub(super) fn add(&mut self, row: T) {
+        if self.rows.len() == self.most
+            && let Some(oldest) = self.rows.pop_front()
+        {
+            self.index.remove(oldest.sid());
+            self.dropped += 1;
+        }
+        self.index.insert(row.sid().to_owned(), self.dropped + self.rows.len() as u64);
+        self.rows.push_back(row);
+    }
+
+    pub(super) fn get(&self, sid: &str) -> Option<&T> {
+        self.rows.get(self.position(sid)?)
+    }
+
+    pub(super) fn get_mut(&mut self, sid: &str) -> Option<&mut T> {
+        let position = self.position(sid)?;
+        self.rows.get_mut(position)
+    }
+
+    pub(super) fn newest(&self) -> impl Iterator<Item = &T> {
+        self.rows.iter().rev()
+    }
+
+    pub(super) fn oldest(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.rows.iter()
     }
 
     fn position(&self, sid: &str) -> Option<usize> {
@@ -181,9 +213,15 @@ impl Message {
     pub(super) fn segments(&self) -> u32 {
         segments::count(&self.body)
     }
+}
 
-    /// The resource as Twilio's API shows it (Twilio, "Messages resource").
-    pub(super) fn resource(&self, account: &str) -> Value {
+/// Twilio, "Messages resource".
+impl Kept for Message {
+    fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    fn resource(&self, account: &str) -> Value {
         // Twilio does not know the sender, nor so the segments, before a Messaging Service has chosen one.
         let undecided = self.status == "accepted";
         let uri = format!("/2010-04-01/Accounts/{account}/Messages/{}", self.sid);
@@ -221,6 +259,6 @@ pub(super) fn sid(kind: &str) -> String {
     format!("{kind}{:032x}", fastrand::u128(..))
 }
 
-fn rfc2822(time: Timestamp) -> String {
+pub(super) fn rfc2822(time: Timestamp) -> String {
     jiff::fmt::rfc2822::to_string(&time.to_jiff().to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default()
 }

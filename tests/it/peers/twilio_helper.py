@@ -1,13 +1,16 @@
 """Twilio's official helper library as a peer: its client against our simulator, its validator against our signatures.
 
     twilio_helper.py client BASE SID TOKEN      one JSON line a question
+    twilio_helper.py calls BASE SID TOKEN       the same about calls; answering must take longer than this script
     twilio_helper.py server TOKEN               prints "port N", then one JSON line a webhook received
     twilio_helper.py post TOKEN SIGNED_BASE LISTENER PATH BODY-JSON    posts a signed form, prints the status
 """
 
+import datetime
 import http.server
 import json
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -63,6 +66,38 @@ def client(base, sid, token):
     refused("credentials", lambda: wrong.messages.create(to="+15550002222", from_="+15550001111", body="x"))
 
 
+def calls(base, sid, token):
+    twilio = Client(sid, token, http_client=Elsewhere(base))
+    create = twilio.calls.create
+    ours, person, other = "+15550001111", "+15550002222", "+15550003333"
+    events = ["initiated", "ringing", "answered", "completed"]
+    made = create(to=person, from_=ours, twiml="<Response/>", timeout=30, machine_detection="Enable", status_callback_event=events)
+    show(name="create", sid=made.sid, status=made.status, direction=made.direction)
+    fetched = twilio.calls(made.sid).fetch()
+    show(name="fetch", sid=fetched.sid, to=fetched.to, shown=fetched.to_formatted, dated=fetched.date_created is not None)
+    sids = {create(to=other, from_=ours, url="http://127.0.0.1:9/answer").sid for _ in range(5)}
+    deadline = time.monotonic() + 15
+    while len(twilio.calls.list(to=other, status="failed")) < 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    rows = twilio.calls.list(to=other, page_size=2)
+    today = datetime.datetime.now(datetime.timezone.utc)
+    day = datetime.timedelta(days=1)
+    started = twilio.calls.list(to=other, from_=ours, start_time_after=today - day, start_time_before=today + day)
+    later = twilio.calls.list(start_time_after=today + 2 * day)
+    queued = twilio.calls.list(to=other, status="queued")
+    own = {row.sid for row in rows} == sids
+    show(name="list", count=len(rows), own=own, started=len(started), later=len(later), queued=len(queued))
+    ended = twilio.calls(made.sid).update(status="canceled")
+    show(name="cancel", status=ended.status, duration=ended.duration)
+    refused("again", lambda: twilio.calls(made.sid).update(status="completed"))
+    refused("no document", lambda: create(to=person, from_=ours))
+    refused("to", lambda: create(to="nobody", from_=ours, twiml="<Response/>"))
+    refused("from", lambda: create(to=person, from_="+15550009999", twiml="<Response/>"))
+    refused("unknown", lambda: twilio.calls("CA" + "0" * 32).fetch())
+    wrong = Client(sid, "wrong", http_client=Elsewhere(base))
+    refused("credentials", lambda: wrong.calls.create(to=person, from_=ours, twiml="<Response/>"))
+
+
 def server(token):
     validator = RequestValidator(token)
 
@@ -104,4 +139,4 @@ def post(token, signed_base, listener, path, params):
         show(status=error.code)
 
 
-{"client": client, "server": server, "post": post}[sys.argv[1]](*sys.argv[2:])
+{"client": client, "calls": calls, "server": server, "post": post}[sys.argv[1]](*sys.argv[2:])

@@ -11,7 +11,7 @@ use super::{
     book::{Book, Kind, Named, Roots, TagEntry},
     driver::Driver,
     people::ROLES,
-    problems::did_you_mean,
+    problems::{did_you_mean, nearest},
     reader::{Section, Spanned},
     system::{self, Own},
 };
@@ -155,13 +155,14 @@ fn value_type(section: &mut Section<'_>) -> Option<ValueType> {
         section.error(section.span(), "`type` is missing", "such as type = \"Float\" or type = \"Boolean\"");
     }
     let text = section.string("type")?;
-    let parsed = text.parse().ok();
-    if parsed.is_none() {
-        let word = text.split('[').next().unwrap_or_default();
-        let help = did_you_mean(word, DataType::CONFIGURABLE.iter().map(|known| known.name()), "types are");
-        section.error(text.span, format!("unknown type `{}`", text.value), help);
+    if let Ok(parsed) = text.parse() {
+        return Some(parsed);
     }
-    parsed
+    let word = text.split('[').next().unwrap_or_default();
+    let types = DataType::CONFIGURABLE.iter().map(|known| known.name());
+    section.error(text.span.clone(), format!("unknown type `{}`", text.value), did_you_mean(word, types.clone(), "types are"));
+    // What was probably meant will do to look at the rest of the tag.
+    nearest(word, types).and_then(|meant| text.value.replacen(word, meant, 1).parse().ok())
 }
 
 /// What the bodies of all tags say.
@@ -182,24 +183,25 @@ pub(super) fn bodies(known: Vec<Known<'_>>, book: &Book, devices: &mut BTreeMap<
             tag.section.ignore_rest();
             continue;
         };
-        let Some(def) = body(&mut tag, value_type, book, devices, &mut bodies) else {
-            tag.section.ignore_rest();
-            continue;
-        };
+        // The alarms of a tag whose own keys are wrong are looked at all the same: all problems are told at once.
+        let (def, whole) = body(&mut tag, value_type, book, devices, &mut bodies);
         let alarms = alarms::of_tag(&mut tag.section, &def, book, own);
-        bodies.alarms.extend(alarms);
-        bodies.tags.push(Arc::new(def));
+        if whole {
+            bodies.alarms.extend(alarms);
+            bodies.tags.push(Arc::new(def));
+        }
     }
     bodies
 }
 
+/// A tag, and false when it cannot be used, which was noted.
 fn body(
     tag: &mut Known<'_>,
     value_type: ValueType,
     book: &Book,
     devices: &mut BTreeMap<String, Device>,
     bodies: &mut Bodies,
-) -> Option<TagDef> {
+) -> (TagDef, bool) {
     let section = &mut tag.section;
     section.not_yet("history", "the journal keeps every alarm; values are not kept");
     let scale = scale(section, value_type);
@@ -227,24 +229,36 @@ fn body(
         description: section.string("description").map(|text| text.value).unwrap_or_default(),
         browse_parent: None,
     };
-    if section.has("source") {
+    let origin = if section.has("source") {
         for key in ["expression", "initial", "retain"] {
             let help = "`initial` and `retain` are for memory tags, `expression` for derived ones, neither has a source";
             section.refuse(key, format!("`{key}` does not go with `source`"), help);
         }
-        let (Some(name), Some(device)) = (source, device) else { return None };
-        def.origin = from_source(section, &def, &name.value, device)?;
+        let origin = match (source, device) {
+            (Some(name), Some(device)) => from_source(section, &def, &name.value, device),
+            _ => {
+                // Which keys its driver would take cannot be known.
+                section.ignore_rest();
+                None
+            }
+        };
+        origin
     } else {
         for key in ["address", "format", "scale", "stale_after"] {
             section.refuse(key, format!("`{key}` needs a `source`"), "name the [[source]] that the tag is read from");
         }
-        def.origin = if section.has("expression") { derived(section, &def, book, bodies)? } else { memory(section, value_type) };
-    }
-    Some(def)
+        if section.has("expression") { derived(section, &def, book, bodies) } else { Some(memory(section, value_type)) }
+    };
+    let whole = origin.is_some();
+    def.origin = origin.unwrap_or(Origin::System);
+    (def, whole)
 }
 
 fn from_source(section: &mut Section<'_>, def: &TagDef, source: &str, device: &mut Device) -> Option<Origin> {
-    let (driver, settings) = device.driver.as_ref()?;
+    let Some((driver, settings)) = device.driver.as_ref() else {
+        section.ignore_rest();
+        return None;
+    };
     let text: Arc<str> = section.required_string("address").map_or_else(|| "".into(), |text| text.value.into());
     let parsed = (driver.address)(section, def, settings)?;
     // A sum does not depend on the order of files.

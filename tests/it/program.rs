@@ -171,7 +171,7 @@ fn check_tells_every_problem_and_exits_with_2() {
     let plain = check(&[]);
     let text = [&plain.stderr, &plain.stdout].map(|bytes| String::from_utf8_lossy(bytes)).concat();
     assert_eq!(plain.status.code(), Some(2), "{text}");
-    assert!(text.contains("10 errors, 1 warning") && text.contains("did you mean"), "{text}");
+    assert!(text.contains("12 errors, 1 warning") && text.contains("did you mean"), "{text}");
     let run = binary().arg("run").args([format!("--config={folder}/config"), format!("--tags={folder}/tags")]).output().unwrap();
     assert_eq!(run.status.code(), Some(2), "the daemon does not start on it");
     assert_eq!(binary().args(["check", "--config", "/nowhere"]).output().unwrap().status.code(), Some(2));

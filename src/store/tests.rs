@@ -1,6 +1,6 @@
 //! What every store must do, and what only SQLite's file does.
 
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -231,33 +231,4 @@ async fn what_cannot_be_opened_says_what_to_do() {
     }
     store.close().await;
     check("sqlite:newer.db", "written by another version of annunciator").await;
-}
-
-/// Not a limit, a figure: run with `--ignored --nocapture`.
-#[tokio::test]
-#[ignore = "measures"]
-async fn commit_times() {
-    let folder = tempfile::tempdir_in(".").unwrap();
-    let store = open(folder.path()).await;
-    for size in [1, 10, 100, 1000, 10_000, 30_000] {
-        let records: Vec<_> = (0..size)
-            .map(|n| match n % 3 {
-                0 => Record::Journal(journal(n, "Plant/Line1/Tank/Alarms/HighHigh", JournalKind::Raised)),
-                1 => state(
-                    StateKind::Alarm,
-                    &format!("Plant/Line1/Tank{n}/Alarms/HighHigh"),
-                    Some(json!({"state": "ActiveUnacked", "event": "0198b0f0-0000-7000-8000-000000000000", "values": [1, 2, 3]})),
-                ),
-                _ => Record::Audit(audit(n, "alice")),
-            })
-            .collect();
-        let mut times: Vec<_> = Vec::new();
-        for _ in 0..(20_000 / size).clamp(3, 200) {
-            let start = Instant::now();
-            store.commit(&records).await.unwrap();
-            times.push(start.elapsed());
-        }
-        times.sort();
-        println!("{size:>6} records: p50 {:?} max {:?}", times[times.len() / 2], times[times.len() - 1]);
-    }
 }

@@ -234,15 +234,14 @@ fn body(
             let help = "`initial` and `retain` are for memory tags, `expression` for derived ones, neither has a source";
             section.refuse(key, format!("`{key}` does not go with `source`"), help);
         }
-        let origin = match (source, device) {
+        match (source, device) {
             (Some(name), Some(device)) => from_source(section, &def, &name.value, device),
             _ => {
                 // Which keys its driver would take cannot be known.
                 section.ignore_rest();
                 None
             }
-        };
-        origin
+        }
     } else {
         for key in ["address", "format", "scale", "stale_after"] {
             section.refuse(key, format!("`{key}` needs a `source`"), "name the [[source]] that the tag is read from");

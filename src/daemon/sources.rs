@@ -139,8 +139,6 @@ struct Sink {
     /// Milliseconds since the session began at which the device last answered.
     alive: AtomicU64,
     began: Instant,
-    /// Set while the tags are marked as quiet.
-    quiet: AtomicBool,
     requests: Mutex<Option<mpsc::Sender<SourceRequest>>>,
 }
 
@@ -230,7 +228,6 @@ async fn session(
         connected: AtomicBool::new(false),
         alive: AtomicU64::new(0),
         began: Instant::now(),
-        quiet: AtomicBool::new(false),
         requests: Mutex::new(Some(sender)),
     });
     let mut link = Link {
@@ -313,12 +310,8 @@ impl State {
                 })
             })
             .collect();
-        if samples.is_empty() {
-            sink.quiet.store(false, Ordering::Release);
-        } else {
-            if !sink.quiet.swap(true, Ordering::AcqRel) {
-                tracing::warn!(source = %self.def.name, ?quiet, tags = samples.len(), "quiet");
-            }
+        if !samples.is_empty() {
+            tracing::warn!(source = %self.def.name, ?quiet, tags = samples.len(), "quiet");
             shared.take_samples(samples);
         }
     }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use super::{
     Server, live,
     ns0::{Core, attribute},
-    space::{Kind, Method, NAMESPACE_URI, NodeRef, Own, STATISTICS_ENCODING, STATISTICS_FIELDS, STATISTICS_TYPE, Space},
+    space::{Kind, Method, NAMESPACE_URI, NodeRef, Own, STATISTICS_ENCODING, STATISTICS_TYPE, Space},
     subscribe::Sampler,
     units,
     wire::{Id, Incoming, Reader, Timestamps, Writer, built_in},
 };
 use crate::{
     clock,
-    engine::plan::{Role, TagDef},
+    engine::{
+        COLUMNS,
+        plan::{Role, TagDef},
+    },
     tag::{DataType, Rank, Reading, StatusCode, TagId, Timestamp, Value},
 };
 
@@ -385,11 +388,11 @@ fn structure_definition(w: &mut Writer) {
     w.id(STATISTICS_ENCODING);
     w.standard(22);
     w.i32(0);
-    w.count(STATISTICS_FIELDS.len());
-    for (index, field) in STATISTICS_FIELDS.iter().enumerate() {
+    w.count(COLUMNS.len());
+    for (field, data_type) in COLUMNS {
         w.text(field);
         w.localized_text("");
-        w.standard(if index < 2 { 12 } else { 6 });
+        w.standard(if data_type == DataType::String { 12 } else { 6 });
         w.i32(-1);
         w.null();
         w.u32(0);

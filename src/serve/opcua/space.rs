@@ -29,17 +29,6 @@ pub const NAMESPACE_URI: &str = "urn:annunciator:tags";
 pub const STATISTICS_TYPE: Id<'static> = Id::numeric(NAMESPACE, 1);
 /// Its Default Binary encoding.
 pub const STATISTICS_ENCODING: Id<'static> = Id::numeric(NAMESPACE, 2);
-/// Fields of `TwilioUserStatisticsType`; the first two are String, the others Int32.
-pub const STATISTICS_FIELDS: [&str; 8] = [
-    "Username",
-    "PhoneNumber",
-    "MessagesReceived",
-    "MessagesSent",
-    "CallsReceived",
-    "CallsSent",
-    "CallMinutesReceived",
-    "CallMinutesSent",
-];
 const METADATA: u32 = 10;
 /// Properties of the NamespaceMetadata object, in the order of their ids after [`METADATA`].
 pub const METADATA_PROPERTIES: [&str; 7] = [

@@ -154,17 +154,8 @@ mod tests {
         ];
         store.commit(&records).await.unwrap();
         let contact = Contact { channel: Channel::Sms, number: "+12223334444".into(), min_priority: Priority::Diagnostic };
-        let alice = UserDef {
-            name: "alice".into(),
-            id: Some(0),
-            contacts: vec![contact],
-            pin: None,
-            password_hash: None,
-            role: Role::Operator,
-            schedule: None,
-            time_zone: None,
-            consent: Vec::new(),
-        };
+        let alice =
+            UserDef { name: "alice".into(), id: Some(0), contacts: vec![contact], role: Role::Operator, ..UserDef::default() };
         let plan = Plan { users: [("alice".to_owned(), Arc::new(alice))].into(), ..Plan::default() };
         let run = async |line: &str| report(&args(line), &plan, url, folder.path()).await;
 

@@ -40,8 +40,14 @@ pub(super) async fn send(plan: &Plan, args: &SendArgs) -> Result<String, Failure
     }
     let size = gsm::measure(&args.message);
     // No row of the outbox has the number 0, so that a delivery report of this text is nobody's.
-    let message =
-        Outgoing { row: OutboxId(0), twilio: twilio.name.clone(), channel: Channel::Sms, to, body: args.message.clone() };
+    let message = Outgoing {
+        row: OutboxId(0),
+        twilio: twilio.name.clone(),
+        channel: Channel::Sms,
+        to,
+        body: args.message.clone(),
+        call: None,
+    };
     let accepted = Twilio::new(Arc::clone(&twilio))?.send(&message).await.map_err(|failure| refused(&failure))?;
     let facts = json!({ "sid": accepted.sid, "status": accepted.status, "segments": size.segments, "to": message.to });
     Ok(args.output.print(&facts, |_| {

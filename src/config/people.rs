@@ -132,6 +132,8 @@ fn user(name: &str, section: &mut Section<'_>, book: &Book, rules: &PeopleRules,
         schedule: schedule.filter(|text| book.refers(Kind::Schedule, section, text)).map(|text| text.value),
         time_zone: time_zone(section),
         consent: words(section, "consent"),
+        language: None,
+        voice: None,
     }
 }
 

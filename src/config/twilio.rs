@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     engine::{
-        plan::{Fit, Knob, Parameter, PeopleRules, ProfileDef, Secret, TwilioDef},
+        plan::{Channel, Fit, Knob, Parameter, PeopleRules, ProfileDef, Secret, TwilioDef, Voice},
         template,
     },
     tag::DataType,
@@ -80,6 +80,7 @@ fn account(name: &str, section: &mut Section<'_>, rules: &PeopleRules) -> Option
         base_url,
         validity_period,
         poll,
+        voice_without_url: true,
     })
 }
 
@@ -214,6 +215,8 @@ fn profile(name: &str, section: &mut Section<'_>, book: &Book) -> Option<Profile
     }
     Some(ProfileDef {
         name: name.to_owned(),
+        channel: Channel::Sms,
+        voice: Voice::default(),
         twilio: book.required_reference(Kind::Twilio, section, "twilio").unwrap_or_default(),
         description: section.string("description").map(|text| text.value).unwrap_or_default(),
         message: message.map(|text| text.value),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    plan::{Channel, Plan, Role},
+    plan::{Channel, Plan, Role, ScriptDef},
     record::Record,
 };
 use crate::tag::{Sample, StatusCode, TagId, Timestamp, Value};
@@ -71,6 +71,20 @@ pub enum Input {
         status: DeliveryState,
         /// Twilio's error code, when it failed.
         error_code: Option<u32>,
+    },
+    /// Twilio told us of a call, or asks what to say next; the answer's `document` is what is said.
+    Call {
+        /// Answered once the input is committed.
+        request: RequestId,
+        /// What it told.
+        call: CallEvent,
+    },
+    /// A script of a pipeline has ended.
+    ScriptResult {
+        /// The effect's number.
+        run: u64,
+        /// Why it failed, for people.
+        result: Result<(), String>,
     },
     /// A tag was read from its device.
     ReadResult {
@@ -191,6 +205,15 @@ pub enum Command {
         /// As it is sent.
         body: String,
     },
+    /// Places a call that speaks a message twice; answered when Twilio has accepted or refused it.
+    PlaceCall {
+        /// Name of the Twilio profile; `None` for the first.
+        twilio: Option<String>,
+        /// As given; normalised by the engine.
+        number: String,
+        /// As it is spoken.
+        message: String,
+    },
 }
 
 /// A text that Twilio handed to us, by webhook or by polling.
@@ -208,6 +231,168 @@ pub struct InboundText {
     pub body: String,
     /// When Twilio received it; the input's own time when it did not say.
     pub received: Option<Timestamp>,
+}
+
+/// What Twilio tells of one call, by webhook or by polling (Twilio, "Voice webhooks" and "Call resource").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallEvent {
+    /// Name of the Twilio profile.
+    pub twilio: String,
+    /// Which webhook; the second-last part of its URL.
+    pub action: CallAction,
+    /// The outbox row of a call that we placed, from the webhook's URL; `None` for a call to us.
+    pub row: Option<OutboxId>,
+    /// `CA…`.
+    pub sid: String,
+    /// The calling number, E.164.
+    pub from: String,
+    /// The called number, E.164.
+    pub to: String,
+    /// Keys that were pressed.
+    pub digits: Option<String>,
+    /// What answered, when Twilio looked.
+    pub answered_by: Option<AnsweredBy>,
+    /// Its state.
+    pub status: Option<CallStatus>,
+    /// Seconds of a finished call.
+    pub duration: Option<u32>,
+    /// Twilio's error code, when it failed.
+    pub error_code: Option<u32>,
+}
+
+/// The voice webhooks (SPEC 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallAction {
+    /// A call that we placed was answered.
+    Answer,
+    /// A PIN was keyed in, or the time for it is over.
+    Pin,
+    /// A key of the menu was pressed, or the time for it is over.
+    Menu,
+    /// What stands behind an acknowledgement: further alarms, or the end.
+    Ack,
+    /// How the call fares.
+    Status,
+    /// Somebody calls us.
+    Inbound,
+}
+
+impl CallAction {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Answer, Self::Pin, Self::Menu, Self::Ack, Self::Status, Self::Inbound];
+
+    /// The word in the URL.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Pin => "pin",
+            Self::Menu => "menu",
+            Self::Ack => "ack",
+            Self::Status => "status",
+            Self::Inbound => "inbound",
+        }
+    }
+
+    /// The action of this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == word)
+    }
+}
+
+/// What answered a call (Twilio, "Answering Machine Detection").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum AnsweredBy {
+    Human,
+    Machine,
+    Fax,
+    Unknown,
+}
+
+/// How a call fares, in rising order: a later report never moves it down (Twilio, "Call status values").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum CallStatus {
+    Queued,
+    Initiated,
+    Ringing,
+    InProgress,
+    Completed,
+    Busy,
+    NoAnswer,
+    Failed,
+    Canceled,
+}
+
+impl CallStatus {
+    /// The call has ended.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Busy | Self::NoAnswer | Self::Failed | Self::Canceled)
+    }
+
+    /// Twilio's word for it; `None` for an unknown one.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "queued" => Self::Queued,
+            "initiated" => Self::Initiated,
+            "ringing" => Self::Ringing,
+            "in-progress" | "answered" => Self::InProgress,
+            "completed" => Self::Completed,
+            "busy" => Self::Busy,
+            "no-answer" => Self::NoAnswer,
+            "failed" => Self::Failed,
+            "canceled" => Self::Canceled,
+            _ => return None,
+        })
+    }
+}
+
+/// What a call says and asks next; the webhook listener makes TwiML of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallDocument {
+    /// What stands last in the URLs of its webhooks: the outbox row, or the SID of a call to us.
+    pub id: String,
+    /// The notification profile, whose script may change the document.
+    pub profile: Option<String>,
+    /// BCP 47, such as `en-US` (Twilio, `Say`).
+    pub language: String,
+    /// Such as `Polly.Joanna`; Twilio's default without.
+    pub voice: Option<String>,
+    /// In order.
+    pub verbs: Vec<Verb>,
+}
+
+/// One verb of TwiML.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verb {
+    /// Speaks words.
+    Say(String),
+    /// Is silent.
+    Pause(std::time::Duration),
+    /// Speaks, and takes keys meanwhile and for `timeout` afterwards. What was keyed goes to `action`, nothing too.
+    Gather {
+        /// The webhook.
+        action: CallAction,
+        /// It ends with this many keys; `None` when `#` ends it.
+        digits: Option<u8>,
+        /// For the next key.
+        timeout: std::time::Duration,
+        /// What is said.
+        say: Vec<String>,
+    },
+    /// Goes on with what this webhook answers.
+    Redirect(CallAction),
+    /// Ends the call.
+    Hangup,
+    /// Refuses a call to us.
+    Reject,
 }
 
 /// Twilio took a message.
@@ -305,6 +490,25 @@ pub enum Effect {
     Send(Outgoing),
     /// A search of Twilio's list; answered by `Input::LookupResult`.
     Lookup(Lookup),
+    /// End a call that is no longer needed: cancelled while it is queued or rings, told `last_words` while it is in progress. Its
+    /// status comes by webhook or poll.
+    EndCall {
+        /// Name of the Twilio profile.
+        twilio: String,
+        /// `CA…`.
+        sid: String,
+        /// For a call in progress.
+        last_words: CallDocument,
+    },
+    /// Run a script of a pipeline; answered by `Input::ScriptResult`.
+    Script {
+        /// Correlates the result.
+        run: u64,
+        /// What.
+        script: Arc<ScriptDef>,
+        /// The alarm that its pipeline is about: `<tag path>/Alarms/<name>`.
+        alarm: Arc<str>,
+    },
     /// Read a tag from its device; answered by `Input::ReadResult`.
     Read {
         /// The outbox row.
@@ -344,8 +548,21 @@ pub struct Outgoing {
     pub channel: Channel,
     /// E.164.
     pub to: String,
-    /// What is sent or said.
+    /// What is sent; of a call, what it says in one line.
     pub body: String,
+    /// How a call is placed; `None` for texts.
+    pub call: Option<PlaceCall>,
+}
+
+/// How a call is placed (Twilio, "Create a Call").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceCall {
+    /// How long it rings, 5 to 600 s.
+    pub ring_timeout: std::time::Duration,
+    /// Twilio looks whether a machine answers.
+    pub machine_detection: bool,
+    /// What is said where Twilio cannot call us back; else the `answer` webhook is asked.
+    pub document: Option<CallDocument>,
 }
 
 /// A search for a message whose fate is unknown.
@@ -366,18 +583,20 @@ pub struct Outcome {
     pub message: String,
     /// The SID of a message that was sent.
     pub sid: Option<String>,
+    /// What a call says next.
+    pub document: Option<Box<CallDocument>>,
 }
 
 impl Outcome {
     /// Done.
     #[must_use]
     pub fn good(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::GOOD, message: message.into(), sid: None }
+        Self { status: StatusCode::GOOD, message: message.into(), sid: None, document: None }
     }
 
     /// Not done.
     #[must_use]
     pub fn refused(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), sid: None }
+        Self { status, message: message.into(), sid: None, document: None }
     }
 }

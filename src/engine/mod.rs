@@ -174,6 +174,9 @@ impl Engine {
                 self.delivery(row, &sid, status, error_code);
                 self.answer(request, Outcome::good(""));
             }
+            Input::Call { request, .. } => {
+                self.answer(request, Outcome::refused(StatusCode::BAD_NOT_SUPPORTED, "calls are not handled yet"));
+            }
             Input::ReadResult { row, result } => self.read_result(row, result),
             Input::WriteResult { row, status, read_back } => self.write_result(row, status, read_back),
             Input::Plan(plan) => self.change_plan(plan),
@@ -181,7 +184,7 @@ impl Engine {
                 let text = failed.then(|| "the store cannot be written; records wait in memory".to_owned());
                 self.set_system("System/Gateway/Alarms/StoreFailed", text);
             }
-            Input::Tick => {}
+            Input::ScriptResult { .. } | Input::Tick => {}
         }
         self.finish(out);
     }
@@ -263,6 +266,7 @@ impl Engine {
             Command::Shelve { alarm, minutes, note } => self.shelve(&alarm, minutes, by, &note),
             Command::ShelveOneShot { alarm, note } => self.shelve_one_shot(&alarm, by, &note),
             Command::OutOfService { alarm, out, note } => self.set_out_of_service(&alarm, out, by, &note),
+            Command::PlaceCall { .. } => Err(Outcome::refused(StatusCode::BAD_NOT_SUPPORTED, "calls are not handled yet")),
             Command::SendText { twilio, number, body } => return self.send_manual(request, &by.name, twilio, &number, body),
         };
         let outcome = outcome.map_or_else(|refused| refused, |()| Outcome::good("done"));

@@ -238,7 +238,7 @@ impl Text {
 }
 
 fn outgoing(row: OutboxId, text: &Text) -> Outgoing {
-    Outgoing { row, twilio: text.twilio.clone(), channel: Channel::Sms, to: text.to.clone(), body: text.body.clone() }
+    Outgoing { row, twilio: text.twilio.clone(), channel: Channel::Sms, to: text.to.clone(), body: text.body.clone(), call: None }
 }
 
 pub(super) fn status_word(status: DeliveryState) -> &'static str {

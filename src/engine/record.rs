@@ -57,11 +57,19 @@ pub enum StateKind {
     User,
     /// Inbound SIDs already handled.
     Inbound,
+    /// Calls in progress by SID.
+    Call,
+    /// Budgets, floods and last texts by contact.
+    Throttle,
+    /// Overrides of who is on call, by number.
+    Override,
+    /// Traits of recipients of application events, by user id.
+    Traits,
 }
 
 impl StateKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Alarm,
         Self::Run,
         Self::Outbox,
@@ -73,6 +81,10 @@ impl StateKind {
         Self::Retained,
         Self::User,
         Self::Inbound,
+        Self::Call,
+        Self::Throttle,
+        Self::Override,
+        Self::Traits,
     ];
 
     /// The table's name.
@@ -90,6 +102,10 @@ impl StateKind {
             Self::Retained => "retained",
             Self::User => "app_user",
             Self::Inbound => "inbound",
+            Self::Call => "call",
+            Self::Throttle => "throttle",
+            Self::Override => "override",
+            Self::Traits => "traits",
         }
     }
 }

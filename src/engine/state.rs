@@ -112,7 +112,7 @@ impl Engine {
                 self.inbound_seen.insert(key.clone(), seen);
             }),
             // Memory tags are the daemon's: their values come back as samples.
-            StateKind::Retained => Ok(()),
+            StateKind::Retained | StateKind::Call | StateKind::Throttle | StateKind::Override | StateKind::Traits => Ok(()),
         };
         if let Err(reason) = read {
             problems.push(format!("stored {} {key:?} cannot be read: {reason}", kind.table()));

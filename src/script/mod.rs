@@ -1,6 +1,8 @@
-//! Rhai: expressions without effects, for conditions, setpoints and derived tags.
+//! Rhai: expressions without effects, for conditions, setpoints and derived tags, and scripts with effects.
 
 mod expression;
 mod gate;
+mod program;
 
 pub use expression::{Expression, ExpressionError, MAX_INPUTS, MAX_SOURCE};
+pub use program::Program;

@@ -294,17 +294,7 @@ mod tests {
 
     fn plan() -> Plan {
         let user = |name: &str, role, password: Option<&str>| {
-            let def = UserDef {
-                name: name.into(),
-                id: None,
-                contacts: Vec::new(),
-                pin: None,
-                password_hash: password.map(cheap),
-                role,
-                schedule: None,
-                time_zone: None,
-                consent: Vec::new(),
-            };
+            let def = UserDef { name: name.into(), password_hash: password.map(cheap), role, ..UserDef::default() };
             (name.to_owned(), Arc::new(def))
         };
         Plan {

@@ -49,6 +49,7 @@ pub fn profile(base_url: &str) -> TwilioDef {
         base_url: base_url.into(),
         validity_period: Duration::from_secs(600),
         poll: Duration::from_secs(15),
+        voice_without_url: true,
     }
 }
 
@@ -60,7 +61,14 @@ pub async fn simulator(options: Options) -> Running {
 
 /// A text to [`PERSON`].
 pub fn text(row: u64, body: &str) -> Outgoing {
-    Outgoing { row: OutboxId(row), twilio: "main".into(), channel: Channel::Sms, to: PERSON.into(), body: body.into() }
+    Outgoing {
+        row: OutboxId(row),
+        twilio: "main".into(),
+        channel: Channel::Sms,
+        to: PERSON.into(),
+        body: body.into(),
+        call: None,
+    }
 }
 
 /// Plain HTTP, without a proxy.

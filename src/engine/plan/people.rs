@@ -1,0 +1,121 @@
+//! Users, schedules and `[people]` (SPEC 3, 7.2).
+
+use serde::{Deserialize, Serialize};
+
+use super::{Priority, Role, Secret};
+
+/// `[[user]]` (SPEC 3).
+#[derive(Debug, Default)]
+pub struct UserDef {
+    /// Unique.
+    pub name: String,
+    /// Stable; `None` until the daemon allocates one from 1001 on.
+    pub id: Option<i64>,
+    /// In the order in which they are tried.
+    pub contacts: Vec<Contact>,
+    /// 4 to 10 digits.
+    pub pin: Option<Secret>,
+    /// argon2, for console, API and OPC UA.
+    pub password_hash: Option<Secret>,
+    /// The highest of `roles`.
+    pub role: Role,
+    /// Name of the schedule; `None` for always.
+    pub schedule: Option<String>,
+    /// For schedules without one, and for messages.
+    pub time_zone: Option<String>,
+    /// What they agreed to.
+    pub consent: Vec<String>,
+    /// BCP 47, instead of the voice profile's.
+    pub language: Option<String>,
+    /// Instead of the voice profile's.
+    pub voice: Option<String>,
+}
+
+/// One way to reach a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// By text or call.
+    pub channel: Channel,
+    /// E.164.
+    pub number: String,
+    /// Less urgent alarms do not use it.
+    pub min_priority: Priority,
+}
+
+/// How a contact is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// A text.
+    Sms,
+    /// A call.
+    Voice,
+}
+
+/// `[[token]]`: a program that uses the HTTP API.
+#[derive(Clone, Debug)]
+pub struct TokenDef {
+    /// `None` is role `sender`: only sends and application events.
+    pub role: Option<Role>,
+    /// argon2.
+    pub hash: Secret,
+}
+
+/// `[[schedule]]`: when a user is on call (SPEC 7.2).
+#[derive(Debug, PartialEq)]
+pub struct Schedule {
+    /// Unique.
+    pub name: String,
+    /// IANA name; the user's when left out.
+    pub time_zone: Option<String>,
+    /// Weekly shifts.
+    pub weekly: Vec<Shift>,
+    /// Off duty from, until (local times).
+    pub except: Vec<(jiff::civil::DateTime, jiff::civil::DateTime)>,
+}
+
+/// A weekly shift; it runs past midnight when `to` is not after `from`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shift {
+    /// The days on which it starts.
+    pub days: Vec<jiff::civil::Weekday>,
+    /// Local start.
+    pub from: jiff::civil::Time,
+    /// Local end; `None` is 24:00.
+    pub to: Option<jiff::civil::Time>,
+}
+
+/// `[people]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PeopleRules {
+    /// ISO 3166 code for numbers without a country code.
+    pub default_region: Option<String>,
+    /// How numbers are published over OPC UA and the API.
+    pub publish_phone: PublishPhone,
+    /// Numbers (or prefixes ending in `*`) that may be texted; empty for all.
+    pub allow_numbers: Vec<String>,
+}
+
+impl PeopleRules {
+    /// True for a number in E.164 that may be texted.
+    #[must_use]
+    pub fn allows(&self, number: &str) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(prefix) => number.starts_with(prefix),
+            None => *pattern == number,
+        };
+        self.allow_numbers.is_empty() || self.allow_numbers.iter().any(fits)
+    }
+}
+
+/// How much of a phone number is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PublishPhone {
+    /// `+1•••4444`.
+    #[default]
+    Masked,
+    /// All of it.
+    Full,
+    /// Nothing.
+    None,
+}

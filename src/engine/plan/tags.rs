@@ -1,0 +1,149 @@
+//! Tags and the connections that they come from (SPEC 3, 4).
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{Role, Settings};
+use crate::{
+    script::Expression,
+    tag::{TagId, TagPath, Value, ValueType},
+};
+
+/// A tag (SPEC 3).
+#[derive(Debug)]
+pub struct TagDef {
+    /// Its cell in the table.
+    pub id: TagId,
+    /// Its name everywhere.
+    pub path: TagPath,
+    /// Type and rank of its value.
+    pub value_type: ValueType,
+    /// Where its value comes from.
+    pub origin: Origin,
+    /// Raw to engineering units; applied by the source room, both ways.
+    pub scale: Option<Scale>,
+    /// Symbol or UNECE code as configured.
+    pub unit: Option<String>,
+    /// Low and high end in engineering units.
+    pub range: Option<(f64, f64)>,
+    /// May be written by clients, pipelines, scripts, acknowledgements.
+    pub writable: bool,
+    /// The least role that may write it.
+    pub write_role: Role,
+    /// Thins publishing and history only.
+    pub deadband: Option<f64>,
+    /// How long its source may be quiet.
+    pub stale_after: Option<Duration>,
+    /// What is kept on a lost source.
+    pub on_comm_loss: OnCommLoss,
+    /// For people.
+    pub description: String,
+    /// Where it is browsed when that is not its path; only for the program's own tags.
+    pub browse_parent: Option<String>,
+}
+
+/// Where a tag's value comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A device: the source's name and the driver's address.
+    Source {
+        /// Name of the source.
+        source: Arc<str>,
+        /// Made by the driver.
+        address: Address,
+    },
+    /// Kept here.
+    Memory {
+        /// The first value.
+        initial: Value,
+        /// Survives restarts.
+        retain: bool,
+    },
+    /// Computed from other tags.
+    Derived(Arc<Expression>),
+    /// The program's own: written by the engine or the daemon only, except for alarm command variables.
+    System,
+}
+
+/// A driver's address of one tag.
+#[derive(Clone)]
+pub struct Address {
+    /// As configured, for messages.
+    pub text: Arc<str>,
+    /// As the driver understood it.
+    pub parsed: Settings,
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Linear scaling of a raw range onto an engineering range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Raw low and high; they differ.
+    pub raw: (f64, f64),
+    /// Engineering low and high; they differ.
+    pub eu: (f64, f64),
+    /// Limits the result to `eu`.
+    pub clamp: bool,
+}
+
+impl Scale {
+    /// Raw to engineering units.
+    #[must_use]
+    pub fn to_eu(&self, raw: f64) -> f64 {
+        let eu = (raw - self.raw.0) / (self.raw.1 - self.raw.0) * (self.eu.1 - self.eu.0) + self.eu.0;
+        if self.clamp { eu.clamp(self.eu.0.min(self.eu.1), self.eu.0.max(self.eu.1)) } else { eu }
+    }
+
+    /// Engineering units to raw; never clamped, a write out of range is refused before.
+    #[must_use]
+    pub fn to_raw(&self, eu: f64) -> f64 {
+        (eu - self.eu.0) / (self.eu.1 - self.eu.0) * (self.raw.1 - self.raw.0) + self.raw.0
+    }
+}
+
+/// What a tag shows when its source is lost (SPEC 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCommLoss {
+    /// The last value, `UncertainNoCommunicationLastUsableValue`.
+    #[default]
+    Hold,
+    /// `BadNoCommunication`.
+    Bad,
+}
+
+/// A connection to a device or server.
+pub struct SourceDef {
+    /// Unique.
+    pub name: Arc<str>,
+    /// The driver's name: `modbus`, `opcua`, `simulator`.
+    pub kind: &'static str,
+    /// The driver's own settings.
+    pub settings: Settings,
+    /// The whole `[[source]]` table and its tags as text: when it is unchanged, a reload leaves the session alone.
+    pub fingerprint: u64,
+    /// Ids of its state tags and system alarms.
+    pub nodes: SourceNodes,
+}
+
+impl fmt::Debug for SourceDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceDef").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// The tags `System/Gateway/Sources/<name>/…`.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct SourceNodes {
+    pub connected: TagId,
+    pub last_error: TagId,
+    pub reconnects: TagId,
+    pub good_tags: TagId,
+    pub bad_tags: TagId,
+    pub reads_per_second: TagId,
+    pub write_errors: TagId,
+}

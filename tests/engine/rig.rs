@@ -411,6 +411,7 @@ impl Rig {
                 self.note(&format!("  {effect:?}"));
             }
             match effect {
+                Effect::EndCall { .. } | Effect::Script { .. } => panic!("the rig knows no calls and no scripts: {effect:?}"),
                 Effect::Record(record) => panic!("a record stands behind an effect: {record:?}"),
                 Effect::Publish(sample) => _ = self.shown.insert(sample.tag, sample.value),
                 Effect::Answer { request, outcome } => _ = self.answers.insert(request, outcome),

@@ -250,9 +250,10 @@ pub struct CallEvent {
     pub to: String,
     /// Keys that were pressed.
     pub digits: Option<String>,
-    /// What answered, when Twilio looked.
+    /// What answered, when Twilio looked. It looks while the call speaks already, so that nobody hears silence: its verdict comes
+    /// later, with `status`, and then mostly without a state. A machine is to be hung up on (`Effect::EndCall`).
     pub answered_by: Option<AnsweredBy>,
-    /// Its state.
+    /// Its state; `None` when this tells only what answered.
     pub status: Option<CallStatus>,
     /// Seconds of a finished call.
     pub duration: Option<u32>,

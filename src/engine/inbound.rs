@@ -11,7 +11,7 @@ use super::{
     answer,
     io::{Actor, InboundText, Outcome, RequestId, Via},
     length::DigestItem,
-    outbox::{Answer, LateAnswer, Purpose, Text, TextState},
+    outbox::{Answer, LateAnswer, Purpose, Text},
     people,
     plan::{Channel, Role, UserDef},
     record::{AuditKind, Direction, LedgerEntry, Record},
@@ -295,20 +295,8 @@ impl Engine {
 
     pub(super) fn send_answer(&mut self, to: LateAnswer, answer: Answer) {
         let not_before = if answer.waits_for.is_empty() { self.now } else { self.now + PLC_WAIT };
-        self.enqueue(Text {
-            twilio: to.twilio,
-            to: to.to,
-            user: to.user,
-            purpose: Purpose::Answer(answer),
-            body: String::new(),
-            state: TextState::Queued,
-            attempts: 0,
-            possible_duplicate: false,
-            duplicates: Vec::new(),
-            not_before,
-            detail: String::new(),
-            audit: true,
-        });
+        let text = Text::new(&to.twilio, Channel::Sms, &to.to, to.user, Purpose::Answer(answer), self.now);
+        self.enqueue(Text { not_before, ..text });
     }
 
     /// STOP, START, or error 21610.

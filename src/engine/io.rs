@@ -248,6 +248,9 @@ pub struct CallEvent {
     pub from: String,
     /// The called number, E.164.
     pub to: String,
+    /// The turn of the document that asked, from the webhook's URL; `None` for `answer`, `status` and `inbound`. Twilio may tell
+    /// the same twice: keys that answer an earlier turn do nothing, and the present document is given again.
+    pub turn: Option<u32>,
     /// Keys that were pressed.
     pub digits: Option<String>,
     /// What answered, when Twilio looked. It looks while the call speaks already, so that nobody hears silence: its verdict comes
@@ -360,6 +363,8 @@ impl CallStatus {
 pub struct CallDocument {
     /// What stands last in the URLs of its webhooks: the outbox row, or the SID of a call to us.
     pub id: String,
+    /// Goes up with each document of a call; stands in the query of the webhooks' URLs (`?turn=3`).
+    pub turn: u32,
     /// The notification profile, whose script may change the document.
     pub profile: Option<String>,
     /// BCP 47, such as `en-US` (Twilio, `Say`).

@@ -42,10 +42,12 @@ pub(super) enum Job {
     WriteBack(WriteBackRow),
 }
 
-/// A text.
+/// A text, or a call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Text {
     pub twilio: String,
+    #[serde(default)]
+    pub channel: Channel,
     pub to: String,
     pub user: Option<String>,
     pub purpose: Purpose,
@@ -225,6 +227,25 @@ impl Outbox {
 }
 
 impl Text {
+    /// One that goes at once.
+    pub(super) fn new(twilio: &str, channel: Channel, to: &str, user: Option<String>, purpose: Purpose, now: Timestamp) -> Self {
+        Self {
+            twilio: twilio.to_owned(),
+            channel,
+            to: to.to_owned(),
+            user,
+            purpose,
+            body: String::new(),
+            state: TextState::Queued,
+            attempts: 0,
+            possible_duplicate: false,
+            duplicates: Vec::new(),
+            not_before: now,
+            detail: String::new(),
+            audit: true,
+        }
+    }
+
     /// Answers and critical first, then by priority.
     fn rank(&self) -> u8 {
         match &self.purpose {
@@ -238,7 +259,7 @@ impl Text {
 }
 
 fn outgoing(row: OutboxId, text: &Text) -> Outgoing {
-    Outgoing { row, twilio: text.twilio.clone(), channel: Channel::Sms, to: text.to.clone(), body: text.body.clone(), call: None }
+    Outgoing { row, twilio: text.twilio.clone(), channel: text.channel, to: text.to.clone(), body: text.body.clone(), call: None }
 }
 
 pub(super) fn status_word(status: DeliveryState) -> &'static str {

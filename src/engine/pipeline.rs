@@ -14,7 +14,7 @@ use super::{
     io::OutboxId,
     outbox::{Item, Purpose},
     people,
-    plan::{Action, AlarmDef, Channel, Notify, Order, Priority},
+    plan::{Action, AlarmDef, Notify, Order, Priority},
     record::{AuditKind, JournalKind},
 };
 use crate::{engine::io::Via, tag::Timestamp};
@@ -339,10 +339,11 @@ impl Engine {
 
     /// Everybody whom a notify step may contact, in order.
     pub(super) fn candidates(&self, notify: &Notify) -> Vec<Candidate> {
+        let channel = self.plan.profiles.get(&notify.profile).map(|profile| profile.channel);
         let users = self.plan.rosters.get(&notify.roster).into_iter().flatten().filter_map(|name| self.plan.users.get(name));
         let contacts = users.flat_map(|user| {
-            let texts = user.contacts.iter().filter(|contact| contact.channel == Channel::Sms);
-            texts.map(|contact| Candidate {
+            let of_channel = user.contacts.iter().filter(move |contact| Some(contact.channel) == channel);
+            of_channel.map(|contact| Candidate {
                 user: user.name.clone(),
                 number: contact.number.clone(),
                 min_priority: contact.min_priority,

@@ -189,20 +189,9 @@ impl Engine {
             item.named = true;
         }
         let paths: Vec<Arc<str>> = items.iter().map(|item| Arc::clone(&item.alarm)).collect();
-        let row = self.enqueue(Text {
-            twilio: profile.twilio.clone(),
-            to: number.to_owned(),
-            user: Some(user.to_owned()),
-            purpose: Purpose::Alarm { profile: profile.name.clone(), priority, items },
-            body: String::new(),
-            state: TextState::Queued,
-            attempts: 0,
-            possible_duplicate: false,
-            duplicates: Vec::new(),
-            not_before: self.now,
-            detail: String::new(),
-            audit: profile.audit,
-        });
+        let purpose = Purpose::Alarm { profile: profile.name.clone(), priority, items };
+        let text = Text::new(&profile.twilio, profile.channel, number, Some(user.to_owned()), purpose, self.now);
+        let row = self.enqueue(Text { audit: profile.audit, ..text });
         for path in paths {
             self.bind_waiting(&path, number, row);
             self.dirty.paths.insert(path);

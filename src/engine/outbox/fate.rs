@@ -7,7 +7,6 @@ use crate::{
     engine::{
         Engine, Timer,
         io::{Accepted, DeliveryState, OutboxId, Outcome, SendFailure, Via},
-        plan::Channel,
         record::{AuditKind, Direction, LedgerEntry, Record},
     },
     tag::{StatusCode, Timestamp},
@@ -227,14 +226,14 @@ impl Engine {
     /// One SID more that Twilio accepted.
     fn count_sent(&mut self, id: OutboxId, sid: &str, segments: u32) {
         let Some(text) = self.outbox.text(id) else { return };
-        let (user, number, body) = (text.user.clone(), text.to.clone(), text.body.clone());
+        let (channel, user, number, body) = (text.channel, text.user.clone(), text.to.clone(), text.body.clone());
         self.count_message(Direction::Sent, user.as_deref());
         self.spend(segments, &body);
         self.effects_record(Record::Ledger(LedgerEntry {
             time: self.now,
             sid: sid.to_owned(),
             direction: Direction::Sent,
-            channel: Channel::Sms,
+            channel,
             user,
             number,
             segments,

@@ -8,6 +8,7 @@ use crate::{
         Engine, Timer,
         io::{Effect, Lookup, OutboxId, Outcome, RequestId},
         people,
+        plan::Channel,
         record::AuditKind,
     },
     tag::StatusCode,
@@ -66,20 +67,8 @@ impl Engine {
         }
         let user = self.plan.user_by_number(&to).map(|user| user.name.clone());
         let detail = format!("asked for by {by}");
-        let id = self.enqueue(Text {
-            twilio,
-            to,
-            user,
-            purpose: Purpose::Manual,
-            body,
-            state: TextState::Queued,
-            attempts: 0,
-            possible_duplicate: false,
-            duplicates: Vec::new(),
-            not_before: self.now,
-            detail,
-            audit: true,
-        });
+        let text = Text::new(&twilio, Channel::Sms, &to, user, Purpose::Manual, self.now);
+        let id = self.enqueue(Text { body, detail, ..text });
         self.outbox.callers.insert(id, request);
         self.timers.set(&Timer::Caller(id), Some(self.now + MANUAL_WAIT));
     }

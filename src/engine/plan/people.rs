@@ -43,10 +43,11 @@ pub struct Contact {
 }
 
 /// How a contact is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
     /// A text.
+    #[default]
     Sms,
     /// A call.
     Voice,

@@ -1,0 +1,126 @@
+//! Pipelines: the steps that an alarm event walks through until somebody acknowledges.
+//!
+//! A run belongs to an alarm. It is kept, with its code and the place it has reached, for as long as an event of that alarm is
+//! unacknowledged; a new activation in that time joins it. Everything that ends it is checked before every step, every contact
+//! and every attempt of a message.
+
+mod notify;
+mod resume;
+mod walk;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::io::OutboxId;
+use crate::tag::Timestamp;
+
+/// Steps that one visit may walk through without waiting; a loop of empty steps ends there.
+const MAX_STEPS_AT_ONCE: usize = 100;
+/// Texts that one run remembers.
+const MAX_ROWS: usize = 64;
+/// People and events that one run remembers to have told.
+const MAX_TOLD: usize = 512;
+
+/// The notification of one alarm.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Run {
+    pub pipeline: String,
+    pub started: Timestamp,
+    pub code: String,
+    pub step: usize,
+    pub step_name: Option<String>,
+    pub stage: Stage,
+    pub told: Vec<Told>,
+    /// When the last event was closed; the run is remembered a little longer, for replies that come late.
+    pub closed: Option<Timestamp>,
+    /// Its latest texts.
+    pub rows: Vec<OutboxId>,
+    /// Numbers told before a reload made it start over: they are not told again on the way back.
+    #[serde(default)]
+    pub spared: Vec<String>,
+    /// Somebody who was told has shown a valid PIN.
+    #[serde(default)]
+    pub reached: bool,
+    /// The fallback roster was told that nobody was reached.
+    #[serde(default)]
+    pub fallback_told: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    /// Before the step's first action.
+    Enter,
+    Delay {
+        until: Timestamp,
+    },
+    Notify(NotifyStage),
+    /// Ended; the reason is in the journal. `cleared` ones go on with the next activation.
+    Ended {
+        cleared: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct NotifyStage {
+    /// From zero.
+    pub round: u32,
+    pub round_started: Timestamp,
+    /// Numbers of this round that were dealt with. Not a position: a reload may change the roster.
+    pub done: Vec<String>,
+    /// Contacts of this round whose text was asked for.
+    pub tried: u32,
+    pub waiting: Vec<Waiting>,
+    /// Between two rounds.
+    pub next_round: Option<Timestamp>,
+}
+
+/// A contact whose text was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    pub number: String,
+    /// `None` while the text is being gathered with others.
+    pub row: Option<OutboxId>,
+    pub since: Timestamp,
+    pub accepted: Option<Timestamp>,
+    pub failed: bool,
+}
+
+/// Twilio accepted a text to `number` that names the event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub number: String,
+    pub event: Uuid,
+    pub at: Timestamp,
+}
+
+impl Run {
+    pub(super) fn is_live(&self) -> bool {
+        !matches!(self.stage, Stage::Ended { .. })
+    }
+
+    /// The pipeline has walked to its end, somebody should still acknowledge, and nobody is known to know.
+    pub(super) fn unreached_at_end(&self) -> bool {
+        matches!(self.stage, Stage::Ended { cleared: false }) && self.closed.is_none() && !self.reached
+    }
+
+    pub(super) fn was_told(&self, number: &str) -> bool {
+        self.told.iter().any(|told| told.number == number)
+    }
+
+    pub(super) fn note_row(&mut self, row: OutboxId) {
+        if self.rows.contains(&row) {
+            return;
+        }
+        if self.rows.len() >= MAX_ROWS {
+            self.rows.remove(0);
+        }
+        self.rows.push(row);
+    }
+
+    fn note_told(&mut self, number: &str, event: Uuid, at: Timestamp) {
+        if self.told.len() >= MAX_TOLD {
+            self.told.remove(0);
+        }
+        self.told.push(Told { number: number.to_owned(), event, at });
+    }
+}

@@ -1,0 +1,241 @@
+//! The notify step: whom to tell next, and how long to wait for an answer.
+
+use uuid::Uuid;
+
+use super::{NotifyStage, Run, Stage, Waiting, walk::Progress};
+use crate::{
+    engine::{
+        Engine,
+        io::{OutboxId, Via},
+        outbox::{Item, Purpose},
+        people,
+        plan::{Notify, Order, Priority},
+        record::{AuditKind, JournalKind},
+    },
+    tag::Timestamp,
+};
+
+/// One way to one person, as a notify step sees it.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Candidate {
+    user: String,
+    number: String,
+    min_priority: Priority,
+}
+
+impl Engine {
+    pub(super) fn advance_notify(&mut self, path: &str, index: usize, notify: &Notify) -> Progress {
+        let now = self.now;
+        let candidates = self.candidates(notify);
+        let Some(run) = self.runs.get_mut(path) else { return Progress::Done };
+        if !matches!(run.stage, Stage::Notify(_)) {
+            run.stage = Stage::Notify(NotifyStage {
+                round: 0,
+                round_started: now,
+                done: Vec::new(),
+                tried: 0,
+                waiting: Vec::new(),
+                next_round: None,
+            });
+        }
+        loop {
+            let Some(Run { stage: Stage::Notify(stage), .. }) = self.runs.get_mut(path) else { return Progress::Done };
+            if let Some(next) = stage.next_round {
+                if next > now {
+                    return Progress::Wait(Some(next));
+                }
+                stage.next_round = None;
+                stage.round += 1;
+                (stage.round_started, stage.tried) = (now, 0);
+                stage.done.clear();
+                stage.waiting.clear();
+            }
+            let next = candidates.iter().find(|candidate| !stage.done.contains(&candidate.number));
+            let last = next.is_none();
+            match notify.order {
+                Order::Sequential => {
+                    if let Some(wait) = must_wait(stage.waiting.last(), notify, last, now) {
+                        return Progress::Wait(wait);
+                    }
+                }
+                Order::Broadcast if last => {
+                    let unresolved = stage.waiting.iter().filter_map(|waiting| must_wait(Some(waiting), notify, true, now));
+                    if let Some(wait) = unresolved.reduce(|a, b| match (a, b) {
+                        (Some(a), Some(b)) => Some(a.min(b)),
+                        (a, b) => a.or(b),
+                    }) {
+                        return Progress::Wait(wait);
+                    }
+                }
+                Order::Broadcast => {}
+            }
+            if let Some(candidate) = next {
+                stage.done.push(candidate.number.clone());
+                self.contact(path, index, notify, candidate);
+            } else if stage.tried == 0 {
+                self.journal(
+                    index,
+                    JournalKind::NobodyToContact,
+                    None,
+                    &format!("roster {} has nobody to contact", notify.roster),
+                );
+                return Progress::Done;
+            } else if stage.round + 1 < notify.times {
+                stage.next_round = Some((stage.round_started + notify.repeat).max(now));
+            } else {
+                return Progress::Done;
+            }
+        }
+    }
+
+    /// Everybody whom a notify step may contact, in order.
+    pub(in crate::engine) fn candidates(&self, notify: &Notify) -> Vec<Candidate> {
+        let channel = self.plan.profiles.get(&notify.profile).map(|profile| profile.channel);
+        let users = self.plan.rosters.get(&notify.roster).into_iter().flatten().filter_map(|name| self.plan.users.get(name));
+        let contacts = users.flat_map(|user| {
+            let of_channel = user.contacts.iter().filter(move |contact| Some(contact.channel) == channel);
+            of_channel.map(|contact| Candidate {
+                user: user.name.clone(),
+                number: contact.number.clone(),
+                min_priority: contact.min_priority,
+            })
+        });
+        contacts.collect()
+    }
+
+    /// Asks for a text to one contact, or says in the audit log why there is none.
+    pub(in crate::engine) fn contact(&mut self, path: &str, index: usize, notify: &Notify, candidate: &Candidate) {
+        if let Some(reason) = self.refusal(index, notify, candidate) {
+            let event = self.alarms[index].alarm.newest().map(|event| event.id);
+            let events = event.into_iter().collect();
+            let text = format!("{path} by {}", notify.profile);
+            self.audit(AuditKind::MessageNotSent, &candidate.user, Via::System, &candidate.number, text, &reason, events, None);
+            return;
+        }
+        let now = self.now;
+        let Some(run) = self.runs.get_mut(path) else { return };
+        let step = run.step_name.clone().unwrap_or_else(|| run.step.to_string());
+        let spared = run.spared.iter().position(|number| *number == candidate.number).map(|place| run.spared.remove(place));
+        let told = spared.and_then(|number| run.told.iter().rev().find(|told| told.number == number)).map(|told| told.at);
+        if let Stage::Notify(stage) = &mut run.stage {
+            stage.tried += 1;
+            stage.waiting.push(Waiting {
+                number: candidate.number.clone(),
+                row: None,
+                since: now,
+                accepted: told,
+                failed: false,
+            });
+        }
+        if told.is_some() {
+            return;
+        }
+        self.ask_for_text(path, index, notify, &step, &candidate.user, &candidate.number);
+    }
+
+    fn refusal(&self, index: usize, notify: &Notify, candidate: &Candidate) -> Option<String> {
+        let user = self.plan.users.get(&candidate.user)?;
+        let Some(profile) = self.plan.profiles.get(&notify.profile) else { return Some("its profile was removed".to_owned()) };
+        if self.plan.alarms[index].priority < candidate.min_priority {
+            return Some("below the contact's least priority".to_owned());
+        }
+        if self.knob(&profile.disabled) {
+            return Some("disabled".to_owned());
+        }
+        if !people::user_on_duty(&self.plan, user, self.now) {
+            return Some("off duty".to_owned());
+        }
+        if let Some(consent) = &profile.consent
+            && !user.consent.contains(consent)
+        {
+            return Some("no consent".to_owned());
+        }
+        if !self.plan.people.allows(&candidate.number) {
+            return Some("not among [people] allow_numbers".to_owned());
+        }
+        let contact = self.contacts.get(&candidate.number)?;
+        contact.opted_out.then(|| "opted out".to_owned())
+    }
+
+    /// The contact of `row` was reached by Twilio: runs go on waiting for an answer.
+    pub(in crate::engine) fn text_accepted(&mut self, row: OutboxId) {
+        let now = self.now;
+        let Some((number, items)) = self.alarm_items(row) else { return };
+        for item in items {
+            let Some(run) = self.runs.get_mut(&item.alarm).filter(|run| run.code == item.code) else { continue };
+            if item.named {
+                run.note_told(&number, item.event, now);
+            }
+            if let Some(waiting) = run.waiting_mut(row) {
+                waiting.accepted = Some(now);
+            }
+            self.advance(&item.alarm);
+            self.watch_reach(&item.alarm);
+        }
+    }
+
+    /// The contact of `row` cannot be reached by it: runs go on at once.
+    pub(in crate::engine) fn text_failed(&mut self, row: OutboxId) {
+        let Some((_, items)) = self.alarm_items(row) else { return };
+        for item in items {
+            if let Some(waiting) = self.runs.get_mut(&item.alarm).and_then(|run| run.waiting_mut(row)) {
+                waiting.failed = true;
+            }
+            self.advance(&item.alarm);
+        }
+    }
+
+    fn alarm_items(&self, row: OutboxId) -> Option<(String, Vec<Item>)> {
+        let text = self.outbox.text(row)?;
+        match &text.purpose {
+            Purpose::Alarm { items, .. } => Some((text.to.clone(), items.clone())),
+            Purpose::Answer { .. } | Purpose::Manual => None,
+        }
+    }
+
+    /// True while the run of `item` still wants to be told. A run that has walked to its end says nothing against it: a text that
+    /// Twilio could not take yet is needed all the same.
+    pub(in crate::engine) fn wants_telling(&self, item: &Item) -> bool {
+        let run = self.runs.get(&item.alarm).filter(|run| run.code == item.code);
+        let index = self.plan.alarm_index.get(&item.alarm).copied();
+        run.zip(index).is_some_and(|(run, index)| self.end_condition(index, run).is_none())
+    }
+
+    /// The event that a text about the alarm at `path` is about: the newest open one.
+    pub(in crate::engine) fn event_to_tell(&self, path: &str) -> Option<Uuid> {
+        let alarm = &self.alarms[*self.plan.alarm_index.get(path)?].alarm;
+        alarm.open_events().next_back().or_else(|| alarm.newest()).map(|event| event.id)
+    }
+}
+
+impl Run {
+    /// Nobody waits any longer for an answer of this number; true when somebody did.
+    pub(in crate::engine) fn give_up_on(&mut self, number: &str) -> bool {
+        let Stage::Notify(stage) = &mut self.stage else { return false };
+        let mut waited = false;
+        for waiting in stage.waiting.iter_mut().filter(|waiting| waiting.number == number && !waiting.failed) {
+            (waiting.failed, waited) = (true, true);
+        }
+        waited
+    }
+
+    pub(in crate::engine) fn waiting_mut(&mut self, row: OutboxId) -> Option<&mut Waiting> {
+        match &mut self.stage {
+            Stage::Notify(stage) => stage.waiting.iter_mut().find(|waiting| waiting.row == Some(row)),
+            Stage::Enter | Stage::Delay { .. } | Stage::Ended { .. } => None,
+        }
+    }
+}
+
+/// How long a contact holds the step up: `None` not at all, `Some(None)` until a message's fate is known.
+#[allow(clippy::option_option)]
+fn must_wait(waiting: Option<&Waiting>, notify: &Notify, last: bool, now: Timestamp) -> Option<Option<Timestamp>> {
+    let waiting = waiting.filter(|waiting| !waiting.failed)?;
+    match (waiting.accepted, waiting.row) {
+        // The step ends when the last contact was told; waiting before the next step is a delay step's job.
+        (Some(_), _) if last => None,
+        (Some(accepted), _) => (now < accepted + notify.wait).then_some(Some(accepted + notify.wait)),
+        (None, Some(_)) => (now < waiting.since + notify.wait).then_some(Some(waiting.since + notify.wait)),
+        (None, None) => Some(None),
+    }
+}

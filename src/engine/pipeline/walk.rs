@@ -1,0 +1,157 @@
+//! Walking through the steps: starting, going on, ending.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{MAX_STEPS_AT_ONCE, Run, Stage};
+use crate::{
+    engine::{
+        Engine, KEEP_RUN, Timer,
+        plan::{AckMode, Action, AlarmDef, Mode},
+        record::JournalKind,
+    },
+    tag::Timestamp,
+};
+
+pub(super) enum Progress {
+    /// Nothing to do before then (`None`: before a message's fate is known).
+    Wait(Option<Timestamp>),
+    Done,
+}
+
+impl Engine {
+    /// A new event shall be notified: starts a run, or joins the one of an earlier event that is still unacknowledged.
+    pub(in crate::engine) fn start_run(&mut self, index: usize) {
+        let def = Arc::clone(&self.plan.alarms[index]);
+        let Some(pipeline) = def.pipeline.clone().filter(|name| self.plan.pipelines.contains_key(name)) else { return };
+        let joined = match self.runs.get_mut(&def.path).filter(|run| run.closed.is_none() && run.pipeline == pipeline) {
+            Some(run) => {
+                // A run that ended because the alarm had cleared goes on where it was; one that had walked to its end starts again.
+                if let Stage::Ended { cleared } = run.stage {
+                    if !cleared {
+                        (run.step, run.step_name) = (0, None);
+                    }
+                    run.stage = Stage::Enter;
+                }
+                true
+            }
+            None => false,
+        };
+        if !joined {
+            let code = self.new_code();
+            let run = Run {
+                pipeline: pipeline.clone(),
+                started: self.now,
+                code,
+                step: 0,
+                step_name: None,
+                stage: Stage::Enter,
+                told: Vec::new(),
+                closed: None,
+                rows: Vec::new(),
+                spared: Vec::new(),
+                reached: false,
+                fallback_told: false,
+            };
+            self.runs.insert(Arc::clone(&def.path), run);
+            self.journal(index, JournalKind::PipelineStarted, None, &pipeline);
+        }
+        self.advance(&def.path);
+    }
+
+    /// The same alarm, notified afresh: after silence has ended, or for `re_alarm_after`.
+    pub(in crate::engine) fn restart_run(&mut self, index: usize) {
+        let path = Arc::clone(&self.plan.alarms[index].path);
+        if let Some(run) = self.runs.get_mut(&path) {
+            (run.step, run.step_name, run.stage) = (0, None, Stage::Enter);
+        }
+        self.start_run(index);
+    }
+
+    /// Ends a run; texts that only it needed are cancelled when their turn comes.
+    pub(in crate::engine) fn end_run(&mut self, path: &str, reason: &str, cleared: bool) {
+        let Some(run) = self.runs.get_mut(path).filter(|run| run.is_live()) else { return };
+        run.stage = Stage::Ended { cleared };
+        self.mark_run(path);
+        if let Some(index) = self.plan.alarm_index.get(path).copied() {
+            self.journal(index, JournalKind::PipelineEnded, None, reason);
+        }
+        self.doubt_texts(path);
+        self.watch_reach(path);
+    }
+
+    /// Walks a run on as far as it can go now.
+    pub(in crate::engine) fn advance(&mut self, path: &str) {
+        for _ in 0..MAX_STEPS_AT_ONCE {
+            let Some(run) = self.runs.get(path).filter(|run| run.is_live()) else { return self.mark_run(path) };
+            let Some(index) = self.plan.alarm_index.get(path).copied() else { return };
+            if let Some((reason, cleared)) = self.end_condition(index, run) {
+                return self.end_run(path, reason, cleared);
+            }
+            let Some(pipeline) = self.plan.pipelines.get(&run.pipeline).cloned() else {
+                return self.end_run(path, "its pipeline was removed", false);
+            };
+            let Some(step) = pipeline.steps.get(run.step) else {
+                return self.end_run(path, "the last step has ended", false);
+            };
+            let progress = match &step.action {
+                Action::Delay(delay) => self.advance_delay(path, *delay),
+                Action::Notify(notify) => self.advance_notify(path, index, notify),
+            };
+            match progress {
+                Progress::Wait(due) => {
+                    self.timers.set(&Timer::Run(path.into()), due);
+                    return self.mark_run(path);
+                }
+                Progress::Done => {
+                    let Some(run) = self.runs.get_mut(path) else { return };
+                    run.step += 1;
+                    run.step_name = pipeline.steps.get(run.step).and_then(|step| step.name.clone());
+                    run.stage = Stage::Enter;
+                }
+            }
+        }
+        self.end_run(path, "more than 100 steps in one instant", false);
+    }
+
+    /// Why a run may not go on: reason, and whether the next activation resumes it.
+    pub(super) fn end_condition(&self, index: usize, run: &Run) -> Option<(&'static str, bool)> {
+        let (def, alarm) = (&self.plan.alarms[index], &self.alarms[index].alarm);
+        let end_on_clear = self.plan.pipelines.get(&run.pipeline).is_none_or(|pipeline| pipeline.end_on_clear);
+        if alarm.is_silent() {
+            return Some(("silenced", false));
+        }
+        let takes_acknowledgement = Self::takes_acknowledgement(def);
+        if takes_acknowledgement && alarm.open_events().next().is_none() {
+            return Some(("acknowledged", false));
+        }
+        if takes_acknowledgement && end_on_clear && !alarm.state().is_active() {
+            return Some(("cleared", true));
+        }
+        None
+    }
+
+    fn takes_acknowledgement(def: &AlarmDef) -> bool {
+        def.ack_mode != AckMode::Unused && !matches!(def.mode, Mode::AnyChange)
+    }
+
+    fn advance_delay(&mut self, path: &str, delay: Duration) -> Progress {
+        let now = self.now;
+        let Some(run) = self.runs.get_mut(path) else { return Progress::Done };
+        match run.stage {
+            Stage::Delay { until } if until <= now => Progress::Done,
+            Stage::Delay { until } => Progress::Wait(Some(until)),
+            _ => {
+                run.stage = Stage::Delay { until: now + delay };
+                if delay.is_zero() { Progress::Done } else { Progress::Wait(Some(now + delay)) }
+            }
+        }
+    }
+
+    pub(in crate::engine) fn mark_run(&mut self, path: &str) {
+        if self.runs.get(path).is_none_or(|run| !run.is_live()) {
+            let forgotten = self.runs.get(path).and_then(|run| run.closed).map(|closed| closed + KEEP_RUN);
+            self.timers.set(&Timer::Run(path.into()), forgotten);
+        }
+        self.dirty.runs.insert(path.into());
+    }
+}

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use annunciator::{
     engine::io::{Command, Input},
+    scenario::{Rig, Setup, world::Mood},
     tag::{Sample, StatusCode, Value},
 };
-
-use crate::rig::{Mood, Rig};
 
 const ALARMS: usize = 10_000;
 
@@ -24,7 +23,8 @@ fn ten_thousand_alarms_in_one_step() {
         )
     };
     let tags: String = (0..ALARMS).map(tag).collect();
-    let mut rig = Rig::new(config, &tags, 1);
+    let start = "2026-01-05T08:00:00Z".parse::<jiff::Timestamp>().unwrap();
+    let mut rig = Rig::new(&Setup::on_example_people(config, &tags), start.into(), 1).unwrap();
     let timed = |rig: &mut Rig, name: &str, act: &mut dyn FnMut(&mut Rig)| {
         let began = Instant::now();
         act(rig);

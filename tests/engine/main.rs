@@ -2,6 +2,5 @@
 
 mod burst;
 mod config;
-mod rig;
 mod scenario;
 mod simulation;

@@ -12,12 +12,12 @@ use annunciator::{
         plan::Action,
         record::{AuditKind, Record, StateKind, StateRow},
     },
-    tag::{StatusCode, Value},
-};
-
-use crate::{
-    rig::{Act, Crash, Device, Message, Mood, Rig},
-    scenario::panic_text,
+    scenario::{
+        Rig, Setup,
+        rig::Crash,
+        world::{Act, Device, Message, Mood},
+    },
+    tag::{StatusCode, TagId, Value},
 };
 
 /// How long faults last.
@@ -79,7 +79,9 @@ impl Simulation {
         let tags = plant(&mut random, alarms);
         let fewer = tags.rsplit_once("[[tag.alarm]]").map_or_else(String::new, |(before, _)| before.to_owned());
         let other = config.replace("wait = \"40s\"", "wait = \"50s\"");
-        let rig = Rig::new(&config, &tags, seed);
+        let start = "2026-01-05T08:00:00Z".parse::<jiff::Timestamp>().unwrap();
+        let rig =
+            Rig::new(&Setup::on_example_people(&config, &tags), start.into(), seed).unwrap_or_else(|error| panic!("{error}"));
         Self { rig, random, alarms, config: [config, other], tags: [tags, fewer], variant: 0, reported: 0 }
     }
 
@@ -93,6 +95,7 @@ impl Simulation {
                 self.maybe_crash();
                 self.rig.advance(until);
                 self.report();
+                self.check();
             }
             self.rig.now = until;
             if self.rig.runs() {
@@ -103,6 +106,15 @@ impl Simulation {
                 self.rig.start_program();
             }
         }
+    }
+
+    fn tag(&self, path: &str) -> TagId {
+        self.rig.tag(path).unwrap()
+    }
+
+    /// Nothing that must always hold was broken.
+    fn check(&self) {
+        assert!(self.rig.broken.is_none(), "{}", self.rig.broken.as_deref().unwrap_or_default());
     }
 
     fn maybe_crash(&mut self) {
@@ -120,7 +132,7 @@ impl Simulation {
         let note = String::new;
         match self.random.u8(..100) {
             0..40 => {
-                let tag = self.rig.tag(&format!("P/{alarm}"));
+                let tag = self.tag(&format!("P/{alarm}"));
                 let value = Value::Boolean(self.random.u8(..3) > 0);
                 self.rig.set(tag, value);
             }
@@ -135,7 +147,7 @@ impl Simulation {
                 self.rig.command("bob", Command::OutOfService { alarm: path, out, note: note() });
             }
             63..66 => {
-                let (tag, value) = (self.rig.tag("P/Quiet"), Value::Boolean(self.random.u8(..3) == 0));
+                let (tag, value) = (self.tag("P/Quiet"), Value::Boolean(self.random.u8(..3) == 0));
                 self.rig.set(tag, value);
             }
             66..76 => {
@@ -155,7 +167,8 @@ impl Simulation {
                 let works = [Device::Works, Device::Works, Device::LosesAnswer, Device::Ignores];
                 let fails = Device::Fails(StatusCode::BAD_DEVICE_FAILURE);
                 let device = works.get(self.random.usize(..5)).copied().unwrap_or(fails);
-                let tag = self.rig.tag(["W/Pulse", "W/Count", "W/Set"][self.random.usize(..3)]);
+                let path = ["W/Pulse", "W/Count", "W/Set"][self.random.usize(..3)];
+                let tag = self.tag(path);
                 self.rig.world.devices.insert(tag, device);
             }
             84..90 => {
@@ -175,9 +188,9 @@ impl Simulation {
     }
 
     fn reload(&mut self) {
-        let (config, tags) = (self.config[self.variant & 1].clone(), self.tags[self.variant >> 1].clone());
+        let setup = Setup::on_example_people(&self.config[self.variant & 1], &self.tags[self.variant >> 1]);
         self.rig.note(&format!("reload {}", self.variant));
-        self.rig.reload(&config, &tags);
+        self.rig.reload(&setup).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Right, wrong, late, ambiguous or twice.
@@ -205,7 +218,7 @@ impl Simulation {
             let last = if self.random.u8(..8) == 0 { DeliveryState::Undelivered } else { DeliveryState::Delivered };
             self.report_on(&message, last);
         }
-        self.rig.world.acts.retain(|(_, act)| matches!(act, Act::Write { .. }));
+        self.rig.world.acts.retain(|seen| matches!(seen.act, Act::Write { .. }));
     }
 
     fn report_on(&mut self, message: &Message, last: DeliveryState) {
@@ -231,11 +244,13 @@ impl Simulation {
         self.rig.set_source("plc1", true);
         let end = self.rig.now + PEACE;
         while self.rig.advance(end) {
+            self.check();
             while let Some(message) = self.rig.world.messages.get(self.reported).cloned() {
                 self.reported += 1;
                 self.report_on(&message, DeliveryState::Delivered);
             }
         }
+        self.check();
         self.everybody_was_told();
         self.nothing_is_left();
         self.figures_agree();
@@ -243,7 +258,7 @@ impl Simulation {
 
     fn everybody_was_told(&self) {
         let plan = &self.rig.plan;
-        for view in self.rig.engine().alarm_views() {
+        for view in self.rig.engine().unwrap().alarm_views() {
             let Some(def) = plan.alarm(&view.path) else { continue };
             let Some(pipeline) = def.pipeline.as_ref().map(|name| &plan.pipelines[name]) else { continue };
             let silent = view.shelved_until.is_some() || view.suppressed || view.out_of_service;
@@ -257,8 +272,8 @@ impl Simulation {
                 for user in &plan.rosters[&notify.roster] {
                     let number = &plan.users[user].contacts[0].number;
                     let opted_out =
-                        self.rig.audit.iter().any(|entry| entry.subject == *number && entry.kind == AuditKind::OptOut);
-                    let told = self.rig.told.contains(&(number.clone(), view.path.to_string(), code.clone()));
+                        self.rig.watch.audit.iter().any(|entry| entry.subject == *number && entry.kind == AuditKind::OptOut);
+                    let told = self.rig.watch.told.contains(&(number.clone(), view.path.to_string(), code.clone()));
                     assert!(told || opted_out, "{user} was never told of {}: {view:?}", view.path);
                 }
             }
@@ -266,27 +281,28 @@ impl Simulation {
     }
 
     fn nothing_is_left(&self) {
-        let texts = self.rig.store.iter().filter(|((kind, _), _)| *kind == StateKind::Outbox).map(|(_, row)| &row["job"]["Text"]);
+        let texts =
+            self.rig.watch.store.iter().filter(|((kind, _), _)| *kind == StateKind::Outbox).map(|(_, row)| &row["job"]["Text"]);
         let ended =
             |text: &serde_json::Value| ["Accepted", "Failed", "Cancelled"].iter().any(|state| text["state"].get(state).is_some());
         let open: Vec<_> = texts.filter(|text| !text.is_null() && !ended(text)).collect();
         assert!(open.is_empty(), "the outbox does not drain: {open:?}");
-        let rows = self.rig.store.iter().filter(|((kind, _), _)| *kind == StateKind::Outbox);
+        let rows = self.rig.watch.store.iter().filter(|((kind, _), _)| *kind == StateKind::Outbox);
         let writes: Vec<_> = rows.filter(|(_, row)| row["job"].get("WriteBack").is_some()).collect();
         assert!(writes.is_empty(), "write-backs are left: {writes:?}");
-        assert_eq!(self.rig.device_value(self.rig.tag("W/Pulse")), Value::Boolean(false), "a pulse was never ended");
-        let runs = self.rig.store.iter().filter(|((kind, _), run)| *kind == StateKind::Run && !run["closed"].is_null());
+        assert_eq!(self.rig.device_value(self.tag("W/Pulse")), Value::Boolean(false), "a pulse was never ended");
+        let runs = self.rig.watch.store.iter().filter(|((kind, _), run)| *kind == StateKind::Run && !run["closed"].is_null());
         assert_eq!(runs.count(), 0, "ended runs are remembered for ever");
     }
 
     fn figures_agree(&self) {
         let figure = |name: &str| {
-            let count = self.rig.store.get(&(StateKind::Counter, name.to_owned()));
+            let count = self.rig.watch.store.get(&(StateKind::Counter, name.to_owned()));
             count.map_or(0, |count| count["value"].as_i64().unwrap())
         };
         for column in ["MessagesSent", "MessagesReceived"] {
             let mut users: BTreeMap<&str, i64> = BTreeMap::new();
-            for ((_, sent), entry) in &self.rig.ledger {
+            for ((_, sent), entry) in &self.rig.watch.ledger {
                 if *sent == (column == "MessagesSent") {
                     *users.entry(entry.user.as_deref().unwrap()).or_default() += 1;
                 }
@@ -424,6 +440,11 @@ impl Mutant {
             _ => None,
         }
     }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -1,0 +1,161 @@
+//! What can happen in a scenario: the words of a line that does not begin with `expect`.
+
+use super::{
+    long_path,
+    play::{Outcome, Player},
+    world::{Device, Mood},
+};
+use crate::{
+    engine::{
+        io::{Command, DeliveryState, Input},
+        record::JournalKind,
+    },
+    tag::{Sample, StatusCode, Value},
+};
+
+impl Player<'_> {
+    pub(super) fn act(&mut self, verb: &str, words: &[&str]) -> Outcome {
+        match (verb, words) {
+            ("set", [path, value]) => {
+                let tag = self.rig.tag(path)?;
+                let value = self.value(tag, value)?;
+                self.rig.set(tag, value);
+            }
+            ("quality", [path, status]) => {
+                let (tag, status) = (self.rig.tag(path)?, status_code(status)?);
+                let sample = Sample { tag, value: Value::Null, status, source_time: self.rig.now };
+                self.rig.input(Input::Samples(vec![sample]));
+            }
+            ("source", [name, state @ ("up" | "down")]) => self.rig.set_source(name, *state == "up"),
+            ("device", [path, rest @ ..]) => {
+                let tag = self.rig.tag(path)?;
+                self.rig.world.devices.insert(tag, device(rest)?);
+            }
+            ("twilio", [rest @ .., "for", who]) => {
+                let number = self.number(who);
+                self.rig.world.moods.insert(number, mood(rest)?);
+            }
+            ("twilio", ["list", state @ ("works" | "fails")]) => self.rig.world.list_fails = *state == "fails",
+            ("twilio", rest) => self.rig.world.mood = mood(rest)?,
+            ("status", [who, word, rest @ ..]) => self.status(who, word, rest.first().copied())?,
+            ("reply", [who, body]) => {
+                let (number, body) = (self.number(who), self.fill(body));
+                self.rig.inbound(&number, &body);
+            }
+            ("send", [number, body]) => {
+                let number = self.number(number);
+                self.command(&[], Command::SendText { twilio: None, number, body: (*body).to_owned() });
+            }
+            ("stop", []) => self.rig.stop_program(),
+            ("start", []) => self.rig.start_program(),
+            ("restart", []) => {
+                self.rig.stop_program();
+                self.rig.start_program();
+            }
+            ("reload", [part, old, new]) => self.reload(part, old, new)?,
+            ("ack" | "ack-event" | "shelve" | "out-of-service" | "in-service", [alarm, rest @ ..]) => {
+                return self.on_alarm(verb, alarm, rest);
+            }
+            _ => return Err(format!("nothing is called `{verb}` with {} words behind it", words.len())),
+        }
+        Ok(())
+    }
+
+    /// What a person does with an alarm.
+    fn on_alarm(&mut self, verb: &str, alarm: &str, words: &[&str]) -> Outcome {
+        let path = long_path(alarm);
+        let note = String::new();
+        match (verb, words) {
+            ("ack", rest) => self.command(rest, Command::Acknowledge { alarm: path.into(), note }),
+            ("ack-event", [which, rest @ ..]) => {
+                let journal = self.rig.watch.journal.iter();
+                let raised = journal.filter(|entry| entry.kind == JournalKind::Raised && *entry.alarm == *path);
+                let place = which.parse::<usize>().ok().and_then(|which| which.checked_sub(1)).ok_or("which event?")?;
+                let event = raised.filter_map(|entry| entry.event).nth(place).ok_or("there is no such event")?;
+                self.command(rest, Command::AcknowledgeEvent { alarm: Some(path.into()), event, note });
+            }
+            ("shelve", [minutes, rest @ ..]) => {
+                let minutes = minutes.parse().map_err(|_| "how many minutes?")?;
+                self.command(rest, Command::Shelve { alarm: path.into(), minutes, note });
+            }
+            (_, rest) => {
+                let out = verb == "out-of-service";
+                self.command(rest, Command::OutOfService { alarm: path.into(), out, note });
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for something, as `by` says or as bob.
+    fn command(&mut self, rest: &[&str], command: Command) {
+        let user = if let ["by", user] = rest { user } else { "bob" };
+        let request = self.rig.command(user, command);
+        self.settle();
+        let refused = self.rig.answers.remove(&request).filter(|outcome| !outcome.status.is_good());
+        self.refused = refused.map(|outcome| outcome.message);
+    }
+
+    fn status(&mut self, who: &str, word: &str, code: Option<&str>) -> Outcome {
+        let number = self.number(who);
+        let message = self.rig.world.messages.iter().rev().find(|message| message.to == number).cloned();
+        let message = message.ok_or("no text went there")?;
+        let status = DeliveryState::parse(word).ok_or("unknown status")?;
+        self.rig.world.status(self.rig.now, &message, status, code.and_then(|code| code.parse().ok()));
+        Ok(())
+    }
+
+    /// Replaces some text of the configuration (or of the tags) and reloads.
+    fn reload(&mut self, part: &str, old: &str, new: &str) -> Outcome {
+        let mut setup = self.setup.clone();
+        let files = match part {
+            "config" => &mut setup.config,
+            "tags" => &mut setup.tags,
+            _ => return Err("`reload config` or `reload tags`".to_owned()),
+        };
+        let (old, new) = (old.replace('\'', "\""), new.replace('\'', "\""));
+        if !files.iter().any(|file| file.text.contains(&old)) {
+            return Err(format!("{old:?} is not there to be replaced"));
+        }
+        for file in files {
+            file.text = file.text.replace(&old, &new);
+        }
+        self.rig.reload(&setup).map_err(|problems| format!("the new configuration is wrong:\n{problems}"))?;
+        self.setup = setup;
+        Ok(())
+    }
+}
+
+fn mood(words: &[&str]) -> Result<Mood, String> {
+    Ok(match words {
+        ["accepts"] => Mood::Accepts,
+        ["down"] => Mood::Down,
+        ["busy"] => Mood::Busy,
+        ["refuses", code] => Mood::Refuses(code.parse().map_err(|_| "which code?")?),
+        ["loses-answer"] => Mood::LosesAnswer,
+        ["loses-request"] => Mood::LosesRequest,
+        _ => return Err("Twilio `accepts`, is `down` or `busy`, `refuses CODE`, `loses-answer`, `loses-request`".to_owned()),
+    })
+}
+
+fn device(words: &[&str]) -> Result<Device, String> {
+    Ok(match words {
+        ["works"] => Device::Works,
+        ["fails", status] => Device::Fails(status_code(status)?),
+        ["loses-answer"] => Device::LosesAnswer,
+        ["ignores"] => Device::Ignores,
+        _ => return Err("a device `works`, `fails STATUS`, `loses-answer` or `ignores`".to_owned()),
+    })
+}
+
+fn status_code(name: &str) -> Result<StatusCode, String> {
+    let known = [
+        StatusCode::BAD,
+        StatusCode::BAD_TIMEOUT,
+        StatusCode::BAD_NOT_WRITABLE,
+        StatusCode::BAD_DEVICE_FAILURE,
+        StatusCode::BAD_SENSOR_FAILURE,
+        StatusCode::BAD_COMMUNICATION_ERROR,
+        StatusCode::UNCERTAIN,
+    ];
+    known.into_iter().find(|code| code.name() == Some(name)).ok_or_else(|| format!("unknown status {name}"))
+}

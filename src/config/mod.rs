@@ -14,6 +14,7 @@ mod pipeline;
 pub mod problems;
 pub mod reader;
 pub mod render;
+mod script;
 mod settings;
 mod system;
 mod tags;

@@ -59,7 +59,21 @@ pub struct Problems {
     pub files: HashMap<usize, SourceText>,
 }
 
+/// Numbers of other files begin here, beyond those of all that are read as TOML.
+const FIRST_OTHER: usize = 1 << 31;
+
 impl Problems {
+    /// The number of a file that the configuration names, such as a script; the same again for the same name.
+    pub(super) fn other_file(&mut self, name: &str, text: &str) -> usize {
+        let others = self.files.iter().filter(|(file, _)| **file >= FIRST_OTHER);
+        if let Some((file, _)) = others.clone().find(|(_, source)| &*source.name == name) {
+            return *file;
+        }
+        let file = FIRST_OTHER + others.count();
+        self.files.insert(file, SourceText { name: name.into(), text: text.into() });
+        file
+    }
+
     /// Notes a problem.
     pub fn push(&mut self, problem: Problem) {
         self.list.push(problem);

@@ -89,6 +89,16 @@ impl Context<'_> {
     }
 }
 
+/// A file that is no TOML.
+pub(super) struct OtherFile<'a>(Context<'a>);
+
+impl OtherFile<'_> {
+    /// Notes an error at a place of the file.
+    pub fn error(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.0.note(Severity::Error, span, message, help);
+    }
+}
+
 /// One TOML table being read. Every key that is asked for is remembered; when the section is dropped, the keys that nobody
 /// asked for are reported as unknown, with the nearest known one.
 pub struct Section<'a> {
@@ -317,6 +327,18 @@ impl<'a> Section<'a> {
             },
             (None, None) => None,
         }
+    }
+
+    /// The content of the file that `file` names; noted when it cannot be read.
+    pub fn read_file(&self, file: &Spanned<String>) -> Option<String> {
+        let content = (self.context.loader.read_file)(Path::new(&file.value));
+        content.map_err(|reason| self.error(file.span.clone(), format!("failed to read `{}`: {reason}", file.value), "")).ok()
+    }
+
+    /// Another file that this table names, so that problems can be told at their place in it.
+    pub(super) fn other_file(&self, name: &str, text: &str) -> OtherFile<'a> {
+        let file = self.context.problems.borrow_mut().other_file(name, text);
+        OtherFile(Context { file, ..self.context })
     }
 
     /// True when `key` or `key_file` is there.

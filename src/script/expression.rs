@@ -209,14 +209,14 @@ fn worse(one: StatusCode, other: StatusCode) -> StatusCode {
 }
 
 /// The byte at a position that counts lines and characters.
-fn offset(source: &str, position: Position) -> Option<usize> {
+pub(super) fn offset(source: &str, position: Position) -> Option<usize> {
     let line_start: usize = source.split_inclusive('\n').take(position.line()?.checked_sub(1)?).map(str::len).sum();
     let column = position.position().unwrap_or(1).saturating_sub(1);
     let line = &source[line_start..];
     Some(line_start + line.char_indices().nth(column).map_or(line.len(), |(offset, _)| offset))
 }
 
-fn next_boundary(source: &str, start: usize) -> usize {
+pub(super) fn next_boundary(source: &str, start: usize) -> usize {
     source[start..].chars().next().map_or(start, |c| start + c.len_utf8())
 }
 

@@ -2,7 +2,7 @@
 
 mod expression;
 mod gate;
-mod program;
+pub mod program;
 
 pub use expression::{Expression, ExpressionError, MAX_INPUTS, MAX_SOURCE};
 pub use program::Program;

@@ -14,7 +14,7 @@ use super::{
     outbox::{Answer, LateAnswer, Purpose, Text},
     people,
     plan::{Channel, Role, UserDef},
-    record::{AuditKind, Direction, LedgerEntry, Record},
+    record::{AuditKind, Direction, LedgerEntry, NotSent, Record},
     reply::{self, Keyword, Reply},
     throttle::short_name,
 };
@@ -281,7 +281,8 @@ impl Engine {
         let now = self.now;
         let contact = self.contacts.entry(to.to.clone()).or_default();
         contact.answers.retain(|answer| now.since(*answer) < ANSWER_WINDOW);
-        let allowed = contact.answers.len() < ANSWERS && !contact.opted_out;
+        let opted_out = contact.opted_out;
+        let allowed = contact.answers.len() < ANSWERS && !opted_out;
         if allowed {
             contact.answers.push(now);
         }
@@ -289,8 +290,8 @@ impl Engine {
         if allowed {
             return self.send_answer(to, answer);
         }
-        let (user, result) = (to.user.unwrap_or_default(), "more than 10 answers an hour, or opted out");
-        self.audit(AuditKind::MessageNotSent, &user, Via::System, &to.to, String::new(), result, Vec::new(), None);
+        let reason = if opted_out { NotSent::OptedOut } else { NotSent::Answers };
+        self.not_sent(reason, &to.user.unwrap_or_default(), &to.to, String::new(), Vec::new());
     }
 
     pub(super) fn send_answer(&mut self, to: LateAnswer, answer: Answer) {

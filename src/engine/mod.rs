@@ -49,7 +49,7 @@ use self::{
     publish::Shown,
     random::Random,
     reach::DaySegments,
-    record::{AuditEntry, AuditKind, JournalEntry, JournalKind, Record},
+    record::{AuditEntry, AuditKind, JournalEntry, JournalKind, NotSent, Record},
     throttle::{Batch, BatchKey, LastText},
     timers::Timers,
     values::{Index, SourceState, Values},
@@ -367,6 +367,8 @@ impl Engine {
                     }
                     if *notify {
                         self.start_run(index);
+                    } else if self.alarms[index].alarm.is_held() && def.pipeline.is_some() {
+                        self.not_sent(NotSent::Chattering, "", &def.path, String::new(), change.event().into_iter().collect());
                     }
                 }
                 Change::SilenceEnded { notify: true } | Change::ReAlarmed { notify: true, .. } => self.restart_run(index),
@@ -485,6 +487,11 @@ impl Engine {
             sid,
         };
         self.effects_record(Record::Audit(entry));
+    }
+
+    /// A message to `subject` (a number, or an alarm's path before anybody was chosen) that was not sent.
+    fn not_sent(&mut self, reason: NotSent, user: &str, subject: &str, text: String, events: Vec<Uuid>) {
+        self.audit(AuditKind::MessageNotSent, user, Via::System, subject, text, reason.words(), events, None);
     }
 
     fn effects_record(&mut self, record: Record) {

@@ -223,6 +223,80 @@ pub enum AuditKind {
     WebhookRejected,
 }
 
+/// Why a message was not sent (SPEC 7.3): the `result` of an audit entry of kind [`AuditKind::MessageNotSent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NotSent {
+    /// A repeat before the cooldown was over.
+    Cooldown,
+    /// The person's messages or calls of the hour are used up.
+    Budget,
+    /// Counted, not named: behind "and 37 more".
+    Consolidated,
+    /// No event of it needed telling any more.
+    Superseded,
+    /// The person is not on call.
+    OffDuty,
+    /// STOP, or Twilio's error 21610.
+    OptedOut,
+    /// The person has not given the consent that the profile needs.
+    NoConsent,
+    /// The profile sends nothing.
+    Disabled,
+    /// A call for less than a critical alarm to somebody who answers, in a flood.
+    Flood,
+    /// The alarm chatters and was told within its hold.
+    Chattering,
+    /// Below the contact's `min_priority`.
+    BelowPriority,
+    /// The number is not among `[people] allow_numbers`.
+    NotAllowed,
+    /// Alarm, user, profile or account are no longer configured.
+    Removed,
+    /// The number has had its ten answers of the hour.
+    Answers,
+}
+
+impl NotSent {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Cooldown,
+        Self::Budget,
+        Self::Consolidated,
+        Self::Superseded,
+        Self::OffDuty,
+        Self::OptedOut,
+        Self::NoConsent,
+        Self::Disabled,
+        Self::Flood,
+        Self::Chattering,
+        Self::BelowPriority,
+        Self::NotAllowed,
+        Self::Removed,
+        Self::Answers,
+    ];
+
+    /// The words of the audit log.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Cooldown => "cooldown",
+            Self::Budget => "budget",
+            Self::Consolidated => "consolidated",
+            Self::Superseded => "superseded",
+            Self::OffDuty => "off duty",
+            Self::OptedOut => "opted out",
+            Self::NoConsent => "no consent",
+            Self::Disabled => "disabled",
+            Self::Flood => "flood",
+            Self::Chattering => "chattering",
+            Self::BelowPriority => "below the contact's least priority",
+            Self::NotAllowed => "not among [people] allow_numbers",
+            Self::Removed => "no longer configured",
+            Self::Answers => "more than 10 answers an hour",
+        }
+    }
+}
+
 /// One SID: a text or call, accepted or received. The counters are sums over these.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LedgerEntry {

@@ -18,7 +18,7 @@ use super::{
     plan::{AlarmDef, Plan},
     publish::{Alarming, Shown},
     random::Random,
-    record::{JournalKind, Record, StateKind, StateRow},
+    record::{JournalKind, NotSent, Record, StateKind, StateRow},
     timers::Timers,
     values::{Index, Values},
 };
@@ -170,7 +170,7 @@ impl Engine {
         let rows = self.runs.remove(path).map(|run| run.rows).unwrap_or_default();
         for row in rows {
             if !self.still_needed(row) {
-                self.cancel(row, "removed");
+                self.cancel(row, NotSent::Removed);
             }
         }
         self.unconfirmed.remove(path);

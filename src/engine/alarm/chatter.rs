@@ -26,6 +26,11 @@ impl Chattering {
         self.marked
     }
 
+    /// The last activation was held back.
+    pub(super) const fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Counts an activation of which people `would` be told. Whether it is marked by this one, and whether it is held back.
     pub(super) fn activation(&mut self, rules: &Chatter, now: Timestamp, would: bool) -> (bool, bool) {
         if self.activations.len() == MAX_ACTIVATIONS {

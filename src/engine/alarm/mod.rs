@@ -336,6 +336,11 @@ impl Alarm {
         self.event(id).is_some() || self.closed.iter().any(|closed| closed.id == id)
     }
 
+    /// The newest event was not told because the alarm chatters.
+    pub(super) const fn is_held(&self) -> bool {
+        self.chattering.is_held()
+    }
+
     /// It activates too often.
     #[must_use]
     pub const fn is_chattering(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::{
         io::{Effect, Lookup, OutboxId, Outcome, RequestId},
         people,
         plan::Channel,
-        record::AuditKind,
+        record::{AuditKind, NotSent},
     },
     tag::StatusCode,
 };
@@ -220,7 +220,7 @@ impl Engine {
         let created = row.created;
         let Job::Text(text) = &row.job else { return false };
         if !self.plan.twilio.contains_key(&text.twilio) {
-            self.cancel(id, "its Twilio profile was removed");
+            self.cancel(id, NotSent::Removed);
             return false;
         }
         if let Some(reason) = self.unreachable(text) {
@@ -231,7 +231,7 @@ impl Engine {
         match &text.purpose {
             Purpose::Alarm { .. } => {
                 if !self.still_needed(id) {
-                    self.cancel(id, "superseded");
+                    self.cancel(id, NotSent::Superseded);
                     return false;
                 }
                 // Anew at each attempt: the ones before were certainly not sent, and the text says what is true now.
@@ -253,33 +253,33 @@ impl Engine {
     }
 
     /// Why a text to a user may not go any more.
-    fn unreachable(&self, text: &Text) -> Option<&'static str> {
+    fn unreachable(&self, text: &Text) -> Option<NotSent> {
         let user = text.user.as_ref().filter(|_| text.purpose != Purpose::Manual)?;
         let owner = self.plan.user_by_number(&text.to);
         if owner.is_none_or(|owner| owner.name != *user) {
-            return Some("the user was removed");
+            return Some(NotSent::Removed);
         }
         if !self.plan.people.allows(&text.to) {
-            return Some("not among [people] allow_numbers");
+            return Some(NotSent::NotAllowed);
         }
-        self.contacts.get(&text.to).is_some_and(|contact| contact.opted_out).then_some("opted out")
+        self.contacts.get(&text.to).is_some_and(|contact| contact.opted_out).then_some(NotSent::OptedOut)
     }
 
     /// Ends a text that nobody needs any more.
-    pub(in crate::engine) fn cancel(&mut self, id: OutboxId, reason: &str) {
+    pub(in crate::engine) fn cancel(&mut self, id: OutboxId, reason: NotSent) {
         let now = self.now;
         let Some(text) = self.outbox.text_mut(id) else { return };
         if !matches!(text.state, TextState::Queued) {
             return;
         }
         text.state = TextState::Cancelled { at: now };
-        reason.clone_into(&mut text.detail);
+        reason.words().clone_into(&mut text.detail);
         let (rank, twilio) = (text.rank(), text.twilio.clone());
         if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
             sender.queue.remove(&(rank, id));
         }
         self.ended(id);
-        self.audit_text(id, AuditKind::MessageNotSent, reason);
+        self.audit_text(id, AuditKind::MessageNotSent, reason.words());
     }
 
     /// TwilioFailed: the account is refused, or nothing was accepted for a minute while something waits (SPEC 6.4).

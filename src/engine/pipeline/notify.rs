@@ -6,11 +6,11 @@ use super::{NotifyStage, Run, Stage, Waiting, walk::Progress};
 use crate::{
     engine::{
         Engine,
-        io::{OutboxId, Via},
+        io::OutboxId,
         outbox::{Item, Purpose},
         people,
         plan::{Notify, Order, Priority},
-        record::{AuditKind, JournalKind},
+        record::{JournalKind, NotSent},
     },
     tag::Timestamp,
 };
@@ -109,7 +109,7 @@ impl Engine {
             let event = self.alarms[index].alarm.newest().map(|event| event.id);
             let events = event.into_iter().collect();
             let text = format!("{path} by {}", notify.profile);
-            self.audit(AuditKind::MessageNotSent, &candidate.user, Via::System, &candidate.number, text, &reason, events, None);
+            self.not_sent(reason, &candidate.user, &candidate.number, text, events);
             return;
         }
         let now = self.now;
@@ -133,28 +133,28 @@ impl Engine {
         self.ask_for_text(path, index, notify, &step, &candidate.user, &candidate.number);
     }
 
-    fn refusal(&self, index: usize, notify: &Notify, candidate: &Candidate) -> Option<String> {
+    fn refusal(&self, index: usize, notify: &Notify, candidate: &Candidate) -> Option<NotSent> {
         let user = self.plan.users.get(&candidate.user)?;
-        let Some(profile) = self.plan.profiles.get(&notify.profile) else { return Some("its profile was removed".to_owned()) };
+        let Some(profile) = self.plan.profiles.get(&notify.profile) else { return Some(NotSent::Removed) };
         if self.plan.alarms[index].priority < candidate.min_priority {
-            return Some("below the contact's least priority".to_owned());
+            return Some(NotSent::BelowPriority);
         }
         if self.knob(&profile.disabled) {
-            return Some("disabled".to_owned());
+            return Some(NotSent::Disabled);
         }
         if !people::user_on_duty(&self.plan, user, self.now) {
-            return Some("off duty".to_owned());
+            return Some(NotSent::OffDuty);
         }
         if let Some(consent) = &profile.consent
             && !user.consent.contains(consent)
         {
-            return Some("no consent".to_owned());
+            return Some(NotSent::NoConsent);
         }
         if !self.plan.people.allows(&candidate.number) {
-            return Some("not among [people] allow_numbers".to_owned());
+            return Some(NotSent::NotAllowed);
         }
         let contact = self.contacts.get(&candidate.number)?;
-        contact.opted_out.then(|| "opted out".to_owned())
+        contact.opted_out.then_some(NotSent::OptedOut)
     }
 
     /// The contact of `row` was reached by Twilio: runs go on waiting for an answer.

@@ -13,10 +13,10 @@ pub(in crate::engine) use self::{
 };
 use super::{
     Engine,
-    io::{OutboxId, Via},
+    io::OutboxId,
     outbox::{Item, Purpose, TextState},
     plan::{Notify, Priority},
-    record::AuditKind,
+    record::NotSent,
 };
 
 /// Alarms by name in a text of a step that does not consolidate but whose texts meet in a shared cooldown.
@@ -35,16 +35,7 @@ impl Engine {
         let item = Item { alarm: path.into(), code: self.code_of(path).to_owned(), event, named: false };
         match self.cooldown(path, index, &profile, step, number, event) {
             Hold::Drop => {
-                self.audit(
-                    AuditKind::MessageNotSent,
-                    user,
-                    Via::System,
-                    number,
-                    format!("{path} by {}", profile.name),
-                    "cooldown",
-                    vec![event],
-                    None,
-                );
+                self.not_sent(NotSent::Cooldown, user, number, format!("{path} by {}", profile.name), vec![event]);
                 // The contact knows of the event already: the step goes on as if this repeat had been accepted.
                 let now = self.now;
                 if let Some(waiting) = self.runs.get_mut(path).and_then(|run| run.gathering_mut(number)) {
@@ -107,7 +98,7 @@ impl Engine {
     pub(super) fn cancel_needless(&mut self) {
         for row in std::mem::take(&mut self.dirty.doubtful) {
             if !self.still_needed(row) {
-                self.cancel(row, "superseded");
+                self.cancel(row, NotSent::Superseded);
             }
         }
     }

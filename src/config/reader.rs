@@ -330,6 +330,7 @@ impl<'a> Section<'a> {
     }
 
     /// The content of the file that `file` names; noted when it cannot be read.
+    #[must_use]
     pub fn read_file(&self, file: &Spanned<String>) -> Option<String> {
         let content = (self.context.loader.read_file)(Path::new(&file.value));
         content.map_err(|reason| self.error(file.span.clone(), format!("failed to read `{}`: {reason}", file.value), "")).ok()

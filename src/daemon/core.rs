@@ -262,7 +262,8 @@ impl Core {
         let mut published = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Record(_) | Effect::EndCall { .. } | Effect::Script { .. } => {}
+                Effect::Record(_) | Effect::EndCall { .. } => {}
+                Effect::Script { run, script, alarm } => self.shared.run_script(run, script, alarm),
                 Effect::Publish(sample) => published.push(sample),
                 Effect::Answer { request, outcome } => self.shared.requests.answer(request, outcome),
                 Effect::Send(message) => self.shared.send(message, oldest_sample),

@@ -9,7 +9,7 @@ use crate::{
     BoxFuture, clock,
     engine::{
         Engine,
-        io::{Actor, Command, DeliveryState, InboundText, Input, OutboxId, Outcome, Via},
+        io::{Actor, CallAction, Command, DeliveryState, InboundText, Input, OutboxId, Outcome, Via},
         plan::{Plan, Role},
         view::{AlarmView, OutboxView, UserStatistics},
     },
@@ -99,6 +99,16 @@ impl Gateway for Arc<Shared> {
 
     fn inbound(&self, text: InboundText) -> BoxFuture<'_, Result<(), ()>> {
         Box::pin(self.durable(|request| Input::Inbound { request, text }))
+    }
+
+    fn voice_script(
+        &self,
+        profile: String,
+        action: CallAction,
+        params: Vec<(String, String)>,
+        response: String,
+    ) -> BoxFuture<'_, String> {
+        Box::pin(async move { Shared::voice_script(self, &profile, action, params, response).await })
     }
 
     fn delivery(

@@ -4,6 +4,7 @@ mod core;
 mod gateway;
 mod inbox;
 mod messages;
+mod scripts;
 mod sources;
 mod write;
 
@@ -114,6 +115,7 @@ pub(crate) struct Shared {
     store: Arc<Store>,
     sources: Sources,
     notifiers: ArcSwap<Notifiers>,
+    scripts: scripts::Scripts,
     passwords: Passwords,
     pki: Arc<Pki>,
     application_uri: String,
@@ -171,6 +173,7 @@ pub async fn run(
         store,
         sources: Sources::default(),
         notifiers: ArcSwap::from_pointee(messages::notifiers(&plan)?),
+        scripts: scripts::Scripts::default(),
         passwords: Passwords::new()?,
         pki: Arc::new(pki),
         application_uri: fixed.server.application_uri.clone(),

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Engine, people,
-    plan::PublishPhone,
+    Engine,
     record::{Direction, Record, StateKind},
     view::UserStatistics,
 };
@@ -181,11 +180,7 @@ impl Engine {
     }
 
     fn dataset_row(&self, row: UserStatistics) -> Vec<Value> {
-        let number = match self.plan.people.publish_phone {
-            PublishPhone::Full => row.phone_number,
-            PublishPhone::Masked => people::mask_number(&row.phone_number),
-            PublishPhone::None => String::new(),
-        };
+        let number = self.plan.people.published(&row.phone_number);
         let figures = [
             row.messages_received,
             row.messages_sent,

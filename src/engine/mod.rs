@@ -207,6 +207,13 @@ impl Engine {
         self.plan.alarms.iter().zip(&self.alarms).map(|(def, slot)| self.alarm_view(def, slot)).collect()
     }
 
+    /// The alarm at `path` (`<tag path>/Alarms/<name>`) as others may see it.
+    #[must_use]
+    pub fn alarm_at(&self, path: &str) -> Option<AlarmView> {
+        let index = *self.plan.alarm_index.get(path)?;
+        Some(self.alarm_view(&self.plan.alarms[index], &self.alarms[index]))
+    }
+
     /// The outbox as others may see it, oldest first.
     #[must_use]
     pub fn outbox_views(&self) -> Vec<OutboxView> {

@@ -221,6 +221,7 @@ pub enum AuditKind {
     Start,
     Stop,
     WebhookRejected,
+    ScriptFailed,
 }
 
 /// Why a message was not sent (SPEC 7.3): the `result` of an audit entry of kind [`AuditKind::MessageNotSent`].

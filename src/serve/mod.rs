@@ -18,7 +18,7 @@ use std::{net::IpAddr, sync::Arc};
 use crate::{
     BoxFuture,
     engine::{
-        io::{Actor, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
+        io::{Actor, CallAction, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
         plan::Plan,
         view::{AlarmView, OutboxView, UserStatistics},
     },
@@ -61,6 +61,17 @@ pub trait Gateway: Send + Sync {
         status: DeliveryState,
         error_code: Option<u32>,
     ) -> BoxFuture<'_, Result<(), ()>>;
+    /// What a call says: `response` (TwiML), or what the script of this notification profile makes of it (SPEC 13). Answers within
+    /// 6 s; a faulty script changes nothing. The digits of a PIN are hidden from it.
+    fn voice_script(
+        &self,
+        _profile: String,
+        _action: CallAction,
+        _params: Vec<(String, String)>,
+        response: String,
+    ) -> BoxFuture<'_, String> {
+        Box::pin(std::future::ready(response))
+    }
     /// True once sources, store and engine are up.
     fn ready(&self) -> bool;
     /// Metrics in the Prometheus text format.

@@ -107,6 +107,16 @@ impl PeopleRules {
         };
         self.allow_numbers.is_empty() || self.allow_numbers.iter().any(fits)
     }
+
+    /// `number` as `publish_phone` lets it be seen.
+    #[must_use]
+    pub fn published(&self, number: &str) -> String {
+        match self.publish_phone {
+            PublishPhone::Full => number.to_owned(),
+            PublishPhone::Masked if !number.is_empty() => crate::engine::people::mask_number(number),
+            PublishPhone::Masked | PublishPhone::None => String::new(),
+        }
+    }
 }
 
 /// How much of a phone number is published.

@@ -129,6 +129,9 @@ struct System;
 #[derive(Clone)]
 struct Twilio;
 
+/// What `getUser` gives.
+type User = Arc<UserStatistics>;
+
 /// One run's way to its host, with what it has used of it.
 struct Link {
     host: Arc<dyn Host>,
@@ -142,15 +145,15 @@ struct Link {
 
 impl Link {
     /// Ends the script; `try` does not catch it.
-    fn end(&self, why: String) -> Box<EvalAltResult> {
+    fn end<T>(&self, why: String) -> Result<T> {
         // The first reason is the one that is told.
         let why = self.over.get_or_init(|| why).clone();
-        EvalAltResult::ErrorTerminated(why.into(), Position::NONE).into()
+        Err(EvalAltResult::ErrorTerminated(why.into(), Position::NONE).into())
     }
 
     fn count(&self, counter: &AtomicU32, most: u32, what: &str) -> Result<()> {
         if counter.fetch_add(1, Ordering::Relaxed) >= most {
-            return Err(self.end(format!("more than {most} {what} in one run")));
+            return self.end(format!("more than {most} {what} in one run"));
         }
         Ok(())
     }
@@ -158,9 +161,9 @@ impl Link {
     /// Asks the host, within the bounds.
     fn ask<T>(&self, ask: impl FnOnce(&dyn Host) -> std::result::Result<T, String>) -> Result<T> {
         self.count(&self.calls, MAX_HOST_CALLS, "calls of the program")?;
-        let answer = ask(&*self.host).map_err(|words| self.end(words))?;
+        let answer = ask(&*self.host).or_else(|words| self.end(words))?;
         match self.host.over() {
-            Some(why) => Err(self.end(why)),
+            Some(why) => self.end(why),
             None => Ok(answer),
         }
     }
@@ -246,7 +249,6 @@ fn twilio(engine: &mut Engine, link: &Arc<Link>) {
         .register_fn("getUser", move |_: &mut Twilio, id: INT| -> Result<Dynamic> {
             Ok(users.ask(|host| host.user(id))?.map_or(Dynamic::UNIT, |user| Dynamic::from(Arc::new(user))))
         });
-    type User = Arc<UserStatistics>;
     let count = |get: fn(&UserStatistics) -> i32| move |user: &mut User| INT::from(get(user));
     engine
         .register_type_with_name::<User>("User")

@@ -41,11 +41,12 @@ pub(super) fn scan(source: &str) -> Seen {
     let mut calls = Vec::new();
     for (index, token) in tokens.iter().enumerate() {
         let Token::Word(name, span) = token else { continue };
+        if KEYWORDS.contains(&name.as_str()) {
+            continue;
+        }
         let before = index.checked_sub(1).and_then(|before| tokens.get(before));
         if before.is_some_and(|before| matches!(before, Token::Word(word, _) if word == "fn")) {
             seen.defined.insert(name.clone());
-        } else if KEYWORDS.contains(&name.as_str()) {
-            continue;
         } else if tokens.get(index + 1) == Some(&Token::Sign('(')) {
             let text = match (tokens.get(index + 2), tokens.get(index + 3)) {
                 (Some(Token::Text(text, place)), Some(Token::Sign(',' | ')'))) => Some((text.clone(), place.clone())),

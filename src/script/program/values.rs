@@ -70,10 +70,7 @@ pub(super) fn alarm(json: &Json) -> Dynamic {
     let text = |key: &str| fields.get(key).and_then(Json::as_str).unwrap_or_default();
     let state = text("state");
     let level = crate::engine::plan::Priority::ALL.iter().position(|priority| priority.name() == text("priority"));
-    let mut map = match to_dynamic(json).try_cast::<rhai::Map>() {
-        Some(map) => map,
-        None => return Dynamic::UNIT,
-    };
+    let Some(mut map) = to_dynamic(json).try_cast::<rhai::Map>() else { return Dynamic::UNIT };
     map.insert("name".into(), text("path").rsplit('/').next().unwrap_or_default().into());
     map.insert("active".into(), Dynamic::from_bool(state.starts_with("Active")));
     map.insert("acked".into(), Dynamic::from_bool(!state.ends_with("Unacked")));

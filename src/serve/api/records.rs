@@ -12,8 +12,6 @@ use super::{
 };
 use crate::{
     engine::{
-        people::mask_number,
-        plan::{Plan, PublishPhone},
         record::{AuditEntry, AuditKind, JournalEntry, JournalKind},
         view::{OutboxView, UserStatistics},
     },
@@ -94,7 +92,7 @@ pub async fn audit(
     let plan = api.gateway.plan();
     let mut entries = api.store.audit(&query).await?;
     for row in entries.iter_mut().filter(|row| is_number(&row.entry.subject)) {
-        row.entry.subject = published(&plan, &row.entry.subject);
+        row.entry.subject = plan.people.published(&row.entry.subject);
     }
     Ok(Json(page(entries, limit)))
 }
@@ -176,18 +174,9 @@ async fn published_users(api: &Api) -> Vec<UserStatistics> {
     let plan = api.gateway.plan();
     let mut users = api.gateway.users().await;
     for user in &mut users {
-        user.phone_number = published(&plan, &user.phone_number);
+        user.phone_number = plan.people.published(&user.phone_number);
     }
     users
-}
-
-/// `number` as `[people] publish_phone` lets it be seen.
-fn published(plan: &Plan, number: &str) -> String {
-    match plan.people.publish_phone {
-        PublishPhone::Full => number.to_owned(),
-        PublishPhone::Masked if !number.is_empty() => mask_number(number),
-        PublishPhone::Masked | PublishPhone::None => String::new(),
-    }
 }
 
 fn is_number(subject: &str) -> bool {

@@ -24,7 +24,7 @@ pub(super) struct CheckArgs {
 pub(super) fn check(folders: &Folders, args: &CheckArgs) -> Result<String, Failure> {
     let loaded = read_config(folders, &mut Names::default()).map_err(|problems| Failure::Config(rendered(&problems)))?;
     let (plan, mut warnings) = (&loaded.plan, loaded.warnings);
-    warnings.list.extend(duty::uncovered(plan, crate::clock::now()).list);
+    warnings.list.extend(duty::warnings(plan, crate::clock::now()).list);
     if !warnings.is_empty() {
         eprint!("{}", rendered(&warnings));
     }

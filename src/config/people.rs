@@ -15,7 +15,7 @@ use super::{
 };
 use crate::engine::{
     people::{normalise, zone},
-    plan::{Channel, Contact, PeopleRules, Priority, PublishPhone, Role, Schedule, Secret, Shift, TokenDef, UserDef},
+    plan::{Channel, Contact, Exception, PeopleRules, Priority, PublishPhone, Role, Schedule, Secret, Shift, TokenDef, UserDef},
 };
 
 /// The word that stands for no schedule.
@@ -372,8 +372,8 @@ fn weekday(word: &str) -> Option<Weekday> {
     })
 }
 
-fn except(section: &mut Section<'_>) -> Option<(DateTime, DateTime)> {
-    section.not_yet("duty", "people are off duty during an exception");
+fn except(section: &mut Section<'_>) -> Option<Exception> {
+    let on_duty = section.one_of("duty", &[("on", true), ("off", false)]).unwrap_or(false);
     let from = section.required_string("from").and_then(|text| date_time(section, &text));
     let to_text = section.required_string("to");
     let to = to_text.and_then(|text| date_time(section, &text));
@@ -382,7 +382,7 @@ fn except(section: &mut Section<'_>) -> Option<(DateTime, DateTime)> {
         section.error(section.key_span("to"), "the exception ends before it begins", "`to` is the first moment after it");
         return None;
     }
-    Some((from, to))
+    Some(Exception { from, until: to, on_duty })
 }
 
 fn date_time(section: &Section<'_>, text: &Spanned<String>) -> Option<DateTime> {

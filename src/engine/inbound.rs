@@ -320,9 +320,10 @@ impl Engine {
     /// OptedOut and PinLocked (SPEC 6.4).
     pub(super) fn watch_contacts(&mut self) {
         let now = self.now;
-        let on_duty = |user: &&Arc<UserDef>| people::user_on_duty(&self.plan, user, now);
-        let opted_out = self.plan.users.values().filter(on_duty).find(|user| {
+        let rota = self.rota();
+        let opted_out = self.plan.users.values().find(|user| {
             user.contacts.iter().any(|contact| self.contacts.get(&contact.number).is_some_and(|state| state.opted_out))
+                && rota.is_on_call(user, now)
         });
         let opted_out =
             opted_out.map(|user| format!("{} has opted out of texts (only START from that phone ends it)", user.name));

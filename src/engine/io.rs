@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    plan::{Channel, Plan, Role, ScriptDef},
+    plan::{Channel, Cover, Plan, Role, ScriptDef},
     record::Record,
 };
 use crate::tag::{Sample, StatusCode, TagId, Timestamp, Value};
@@ -195,6 +195,13 @@ pub enum Command {
         out: bool,
         /// For the journal.
         note: String,
+    },
+    /// Makes an override: somebody stands in for somebody (SPEC 7.2). The answer's message says its number.
+    SetOverride(Cover),
+    /// Removes an override that was made in operation.
+    RemoveOverride {
+        /// Its number.
+        number: u64,
     },
     /// Sends a text; answered when Twilio has accepted or refused it.
     SendText {

@@ -12,6 +12,7 @@ mod inbound;
 pub mod io;
 pub mod length;
 mod outbox;
+mod overrides;
 pub mod people;
 mod pipeline;
 pub mod plan;
@@ -44,8 +45,9 @@ use self::{
     inbound::ContactState,
     io::{Actor, Command, Effect, Effects, Input, OutboxId, Outcome, RequestId, Via},
     outbox::Outbox,
+    people::Rota,
     pipeline::Run,
-    plan::{Plan, Role},
+    plan::{Cover, Plan, Role},
     publish::Shown,
     random::Random,
     reach::DaySegments,
@@ -79,6 +81,10 @@ pub struct Engine {
     /// Alarms whose last write-back was not confirmed.
     unconfirmed: BTreeSet<Arc<str>>,
     contacts: BTreeMap<String, ContactState>,
+    /// Overrides that were made in operation, by number.
+    overrides: BTreeMap<u64, Cover>,
+    /// The number that the next of them gets.
+    next_override: u64,
     cooldowns: BTreeMap<String, Timestamp>,
     /// Codes and when they may be given again.
     codes: BTreeMap<String, Timestamp>,
@@ -125,6 +131,7 @@ enum Timer {
     Source(Arc<str>),
     Code(String),
     Reach(Arc<str>),
+    Override(u64),
     /// Every second while texts wait, else every minute.
     Housekeeping,
 }
@@ -147,6 +154,7 @@ struct Dirty {
     codes: BTreeSet<String>,
     counters: BTreeSet<String>,
     inbound: BTreeSet<String>,
+    overrides: BTreeSet<u64>,
     statistics: bool,
     engine: bool,
 }
@@ -220,6 +228,12 @@ impl Engine {
         self.outbox.rows.iter().map(|(id, row)| publish::outbox_view(*id, row)).collect()
     }
 
+    /// Who is on duty.
+    #[must_use]
+    pub fn rota(&self) -> Rota<'_> {
+        Rota::new(&self.plan, &self.overrides)
+    }
+
     fn run_timers(&mut self) {
         // Bounded: whatever is due sets a later time or none, and an input is never starved by a clock that jumped.
         for _ in 0..1_000_000 {
@@ -243,6 +257,7 @@ impl Engine {
                     self.dirty.codes.insert(code);
                 }
                 Timer::Reach(path) => self.reach_due(&path),
+                Timer::Override(number) => self.override_over(number),
                 Timer::Housekeeping => self.housekeeping(),
             }
         }
@@ -274,9 +289,16 @@ impl Engine {
             Command::ShelveOneShot { alarm, note } => self.shelve_one_shot(&alarm, by, &note),
             Command::OutOfService { alarm, out, note } => self.set_out_of_service(&alarm, out, by, &note),
             Command::PlaceCall { .. } => Err(Outcome::refused(StatusCode::BAD_NOT_SUPPORTED, "calls are not handled yet")),
+            Command::SetOverride(cover) => return self.answer_words(request, |engine| engine.set_override(cover, by)),
+            Command::RemoveOverride { number } => return self.answer_words(request, |engine| engine.remove_override(number, by)),
             Command::SendText { twilio, number, body } => return self.send_manual(request, &by.name, twilio, &number, body),
         };
         let outcome = outcome.map_or_else(|refused| refused, |()| Outcome::good("done"));
+        self.answer(request, outcome);
+    }
+
+    fn answer_words(&mut self, request: RequestId, act: impl FnOnce(&mut Self) -> Result<String, Outcome>) {
+        let outcome = act(self).map_or_else(|refused| refused, Outcome::good);
         self.answer(request, outcome);
     }
 

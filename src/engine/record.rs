@@ -217,6 +217,7 @@ pub enum AuditKind {
     PinLocked,
     Login,
     LoginRefused,
+    Override,
     Reload,
     Start,
     Stop,
@@ -237,6 +238,8 @@ pub enum NotSent {
     Superseded,
     /// The person is not on call.
     OffDuty,
+    /// By an override somebody else is contacted in the person's place.
+    Covered,
     /// STOP, or Twilio's error 21610.
     OptedOut,
     /// The person has not given the consent that the profile needs.
@@ -259,12 +262,13 @@ pub enum NotSent {
 
 impl NotSent {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Cooldown,
         Self::Budget,
         Self::Consolidated,
         Self::Superseded,
         Self::OffDuty,
+        Self::Covered,
         Self::OptedOut,
         Self::NoConsent,
         Self::Disabled,
@@ -285,6 +289,7 @@ impl NotSent {
             Self::Consolidated => "consolidated",
             Self::Superseded => "superseded",
             Self::OffDuty => "off duty",
+            Self::Covered => "covered",
             Self::OptedOut => "opted out",
             Self::NoConsent => "no consent",
             Self::Disabled => "disabled",

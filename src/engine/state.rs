@@ -65,6 +65,8 @@ impl Engine {
             write_targets: HashMap::new(),
             unconfirmed: BTreeSet::new(),
             contacts: BTreeMap::new(),
+            overrides: BTreeMap::new(),
+            next_override: 1,
             cooldowns: BTreeMap::new(),
             codes: BTreeMap::new(),
             batches: HashMap::new(),
@@ -111,8 +113,12 @@ impl Engine {
                 self.timers.set(&Timer::Inbound(key.clone()), Some(seen + super::inbound::INBOUND_KEEP));
                 self.inbound_seen.insert(key.clone(), seen);
             }),
+            StateKind::Override => put(value).and_then(|cover| {
+                self.restore_override(key.parse::<u64>().map_err(|error| error.to_string())?, cover);
+                Ok(())
+            }),
             // Memory tags are the daemon's: their values come back as samples.
-            StateKind::Retained | StateKind::Call | StateKind::Throttle | StateKind::Override | StateKind::Traits => Ok(()),
+            StateKind::Retained | StateKind::Call | StateKind::Throttle | StateKind::Traits => Ok(()),
         };
         if let Err(reason) = read {
             problems.push(format!("stored {} {key:?} cannot be read: {reason}", kind.table()));
@@ -122,6 +128,7 @@ impl Engine {
     fn restore_own(&mut self, value: &Json) -> Result<(), String> {
         self.random = put(value["random"].clone())?;
         self.outbox.next = self.outbox.next.max(value["next_row"].as_u64().unwrap_or(0));
+        self.next_override = self.next_override.max(value["next_override"].as_u64().unwrap_or(1));
         self.counters.dataset_version =
             value["dataset_version"].as_u64().and_then(|version| u32::try_from(version).ok()).unwrap_or(0);
         self.unconfirmed = put(value["unconfirmed"].clone()).unwrap_or_default();
@@ -264,10 +271,15 @@ impl Engine {
             let record = set(StateKind::Inbound, &sid, self.inbound_seen.get(&sid));
             self.records.push(record);
         }
+        for number in dirty.overrides {
+            let record = set(StateKind::Override, &number.to_string(), self.overrides.get(&number));
+            self.records.push(record);
+        }
         if dirty.engine {
             let own = json!({
                 "random": self.random,
                 "next_row": self.outbox.next,
+                "next_override": self.next_override,
                 "dataset_version": self.counters.dataset_version,
                 "unconfirmed": self.unconfirmed,
                 "day_segments": self.day_segments,

@@ -150,7 +150,7 @@ fn uncovered(schedule: &str) -> Vec<String> {
     );
     let now = "2026-11-16T12:00:00Z".parse::<jiff::Timestamp>().unwrap();
     let plan = load(&file(&config), &file(""), &[FAKE], LOADER, &mut Names::default()).unwrap().plan;
-    duty::uncovered(&plan, now.into()).list.into_iter().map(|problem| problem.message).collect()
+    duty::warnings(&plan, now.into()).list.into_iter().map(|problem| problem.message).collect()
 }
 
 #[test]
@@ -162,7 +162,10 @@ fn hours_without_anybody_on_duty_are_told() {
     assert!(uncovered(&schedule("06:00")).is_empty());
     assert_eq!(
         uncovered(&schedule("18:00")),
-        ["pipeline `p` has nobody on duty for 336 h of the next 28 days, first from 18:00 to 2026-11-17 06:00"]
+        ["pipeline `p` has nobody on duty for 336 h of the next 28 days: \
+          2026-11-16 18:00 to 2026-11-17 06:00 Europe/London (18:00 to 06:00 UTC); \
+          2026-11-17 18:00 to 2026-11-18 06:00 Europe/London (18:00 to 06:00 UTC); \
+          2026-11-18 18:00 to 2026-11-19 06:00 Europe/London (18:00 to 06:00 UTC); and 25 more"]
     );
 }
 

@@ -65,7 +65,7 @@ pub(super) struct NotifyStage {
     /// From zero.
     pub round: u32,
     pub round_started: Timestamp,
-    /// Numbers of this round that were dealt with. Not a position: a reload may change the roster.
+    /// Keys of candidates that this round has dealt with. Not a position: a reload may change the roster.
     pub done: Vec<String>,
     /// Contacts of this round whose text was asked for.
     pub tried: u32,

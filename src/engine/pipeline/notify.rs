@@ -8,7 +8,6 @@ use crate::{
         Engine,
         io::OutboxId,
         outbox::{Item, Purpose},
-        people,
         plan::{Notify, Order, Priority},
         record::{JournalKind, NotSent},
     },
@@ -21,6 +20,19 @@ pub(in crate::engine) struct Candidate {
     user: String,
     number: String,
     min_priority: Priority,
+    /// Whose place it is, when `user` stands in for somebody.
+    covers: Option<String>,
+}
+
+impl Candidate {
+    /// What a round remembers of them. Standing in for somebody is another matter than one's own place: who was off duty there
+    /// may be contacted here.
+    fn key(&self) -> String {
+        match &self.covers {
+            Some(holder) => format!("{} for {holder}", self.number),
+            None => self.number.clone(),
+        }
+    }
 }
 
 impl Engine {
@@ -50,7 +62,7 @@ impl Engine {
                 stage.done.clear();
                 stage.waiting.clear();
             }
-            let next = candidates.iter().find(|candidate| !stage.done.contains(&candidate.number));
+            let next = candidates.iter().find(|candidate| !stage.has_had(candidate));
             let last = next.is_none();
             match notify.order {
                 Order::Sequential => {
@@ -70,7 +82,7 @@ impl Engine {
                 Order::Broadcast => {}
             }
             if let Some(candidate) = next {
-                stage.done.push(candidate.number.clone());
+                stage.done.push(candidate.key());
                 self.contact(path, index, notify, candidate);
             } else if stage.tried == 0 {
                 self.journal(
@@ -88,16 +100,17 @@ impl Engine {
         }
     }
 
-    /// Everybody whom a notify step may contact, in order.
+    /// Everybody whom a notify step may contact now, in order. Whether they are on duty is asked when their turn comes.
     pub(in crate::engine) fn candidates(&self, notify: &Notify) -> Vec<Candidate> {
         let channel = self.plan.profiles.get(&notify.profile).map(|profile| profile.channel);
-        let users = self.plan.rosters.get(&notify.roster).into_iter().flatten().filter_map(|name| self.plan.users.get(name));
-        let contacts = users.flat_map(|user| {
-            let of_channel = user.contacts.iter().filter(move |contact| Some(contact.channel) == channel);
+        let places = self.rota().places(&notify.roster, self.now);
+        let contacts = places.iter().flat_map(|place| {
+            let of_channel = place.user.contacts.iter().filter(move |contact| Some(contact.channel) == channel);
             of_channel.map(|contact| Candidate {
-                user: user.name.clone(),
+                user: place.user.name.clone(),
                 number: contact.number.clone(),
                 min_priority: contact.min_priority,
+                covers: place.is_covered().then(|| place.holder.name.clone()),
             })
         });
         contacts.collect()
@@ -105,12 +118,13 @@ impl Engine {
 
     /// Asks for a text to one contact, or says in the audit log why there is none.
     pub(in crate::engine) fn contact(&mut self, path: &str, index: usize, notify: &Notify, candidate: &Candidate) {
-        if let Some(reason) = self.refusal(index, notify, candidate) {
-            let event = self.alarms[index].alarm.newest().map(|event| event.id);
-            let events = event.into_iter().collect();
-            let text = format!("{path} by {}", notify.profile);
-            self.not_sent(reason, &candidate.user, &candidate.number, text, events);
-            return;
+        let events: Vec<Uuid> = self.alarms[index].alarm.newest().map(|event| event.id).into_iter().collect();
+        let text = format!("{path} by {}", notify.profile);
+        if let Some(holder) = &candidate.covers {
+            self.not_sent(NotSent::Covered, holder, "", format!("{text}; {} stands in", candidate.user), events.clone());
+        }
+        if let Some((reason, detail)) = self.refusal(index, notify, candidate) {
+            return self.not_sent(reason, &candidate.user, &candidate.number, text + detail.as_str(), events);
         }
         let now = self.now;
         let Some(run) = self.runs.get_mut(path) else { return };
@@ -133,28 +147,31 @@ impl Engine {
         self.ask_for_text(path, index, notify, &step, &candidate.user, &candidate.number);
     }
 
-    fn refusal(&self, index: usize, notify: &Notify, candidate: &Candidate) -> Option<NotSent> {
+    /// Why a candidate is not contacted, and what there is to add.
+    fn refusal(&self, index: usize, notify: &Notify, candidate: &Candidate) -> Option<(NotSent, String)> {
+        let plain = |reason| Some((reason, String::new()));
         let user = self.plan.users.get(&candidate.user)?;
-        let Some(profile) = self.plan.profiles.get(&notify.profile) else { return Some(NotSent::Removed) };
+        let Some(profile) = self.plan.profiles.get(&notify.profile) else { return plain(NotSent::Removed) };
         if self.plan.alarms[index].priority < candidate.min_priority {
-            return Some(NotSent::BelowPriority);
+            return plain(NotSent::BelowPriority);
         }
         if self.knob(&profile.disabled) {
-            return Some(NotSent::Disabled);
+            return plain(NotSent::Disabled);
         }
-        if !people::user_on_duty(&self.plan, user, self.now) {
-            return Some(NotSent::OffDuty);
+        let holder = candidate.covers.as_ref().map_or(Some(user), |holder| self.plan.users.get(holder))?;
+        if let Some(reason) = self.rota().off_duty(holder, candidate.covers.is_some(), self.now) {
+            return Some((NotSent::OffDuty, format!("; {reason}")));
         }
         if let Some(consent) = &profile.consent
             && !user.consent.contains(consent)
         {
-            return Some(NotSent::NoConsent);
+            return plain(NotSent::NoConsent);
         }
         if !self.plan.people.allows(&candidate.number) {
-            return Some(NotSent::NotAllowed);
+            return plain(NotSent::NotAllowed);
         }
         let contact = self.contacts.get(&candidate.number)?;
-        contact.opted_out.then_some(NotSent::OptedOut)
+        if contact.opted_out { plain(NotSent::OptedOut) } else { None }
     }
 
     /// The contact of `row` was reached by Twilio: runs go on waiting for an answer.
@@ -205,6 +222,13 @@ impl Engine {
     pub(in crate::engine) fn event_to_tell(&self, path: &str) -> Option<Uuid> {
         let alarm = &self.alarms[*self.plan.alarm_index.get(path)?].alarm;
         alarm.open_events().next_back().or_else(|| alarm.newest()).map(|event| event.id)
+    }
+}
+
+impl NotifyStage {
+    /// True when this round has dealt with the candidate, or has contacted them for another place.
+    fn has_had(&self, candidate: &Candidate) -> bool {
+        self.done.contains(&candidate.key()) || self.waiting.iter().any(|waiting| waiting.number == candidate.number)
     }
 }
 

@@ -46,10 +46,16 @@ pub struct Plan {
     pub profiles: BTreeMap<String, Arc<ProfileDef>>,
     /// Users by name.
     pub users: BTreeMap<String, Arc<UserDef>>,
-    /// Rosters by name: users in order.
+    /// Rosters by name: users and rotations in order.
     pub rosters: BTreeMap<String, Vec<String>>,
     /// Schedules by name.
     pub schedules: BTreeMap<String, Arc<Schedule>>,
+    /// Rotations by name.
+    pub rotations: BTreeMap<String, Arc<Rotation>>,
+    /// Days on which schedules do not count.
+    pub holidays: Vec<Holiday>,
+    /// `[[override]]`, in order; of two for one user the later one counts.
+    pub overrides: Vec<Cover>,
     /// Pipelines by name.
     pub pipelines: BTreeMap<String, Arc<PipelineDef>>,
     /// API tokens by name.
@@ -75,6 +81,16 @@ impl Plan {
     #[must_use]
     pub fn alarm(&self, path: &str) -> Option<&Arc<AlarmDef>> {
         self.alarm_index.get(path).map(|index| &self.alarms[*index])
+    }
+
+    /// Everybody whom this roster can name, through its rotations too; somebody may come twice.
+    pub fn roster_users(&self, roster: &str) -> impl Iterator<Item = &Arc<UserDef>> {
+        let entries = self.rosters.get(roster).into_iter().flatten();
+        let names = entries.flat_map(|entry| match self.rotations.get(entry) {
+            Some(rotation) => rotation.users.as_slice(),
+            None => std::slice::from_ref(entry),
+        });
+        names.filter_map(|name| self.users.get(name))
     }
 
     /// The user whose contact `number` (E.164) is.

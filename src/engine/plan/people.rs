@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Priority, Role, Secret};
+use crate::tag::Timestamp;
 
 /// `[[user]]` (SPEC 3).
 #[derive(Debug, Default)]
@@ -71,8 +72,64 @@ pub struct Schedule {
     pub time_zone: Option<String>,
     /// Weekly shifts.
     pub weekly: Vec<Shift>,
-    /// Off duty from, until (local times).
-    pub except: Vec<(jiff::civil::DateTime, jiff::civil::DateTime)>,
+    /// When it is otherwise.
+    pub except: Vec<Exception>,
+}
+
+/// A time in which a schedule's shifts do not count (SPEC 7.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exception {
+    /// Local start.
+    pub from: jiff::civil::DateTime,
+    /// The first local time after it.
+    pub until: jiff::civil::DateTime,
+    /// People are on duty all the time; else off duty.
+    pub on_duty: bool,
+}
+
+/// `[[holiday]]` (SPEC 7.2). Its times are local in each schedule's zone. Whoever has no schedule is always on duty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Holiday {
+    /// Unique.
+    pub name: String,
+    /// When, and whether people are on duty then.
+    pub time: Exception,
+    /// Names of the schedules; all when empty.
+    pub schedules: Vec<String>,
+}
+
+/// `[[rotation]]`: users who take turns (SPEC 7.2). A roster names it where it could name a user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotation {
+    /// Unique, also among users.
+    pub name: String,
+    /// In the order of their turns.
+    pub users: Vec<String>,
+    /// Days of one turn, 1 to 366.
+    pub days: u32,
+    /// The date on which a turn of the first user begins.
+    pub first: jiff::civil::Date,
+    /// The local time at which turns begin.
+    pub hand_over: jiff::civil::Time,
+    /// IANA name; UTC without.
+    pub time_zone: Option<String>,
+}
+
+/// An override: whenever somebody would be contacted in this time, somebody else is, in their place (SPEC 7.2). From
+/// `[[override]]`, or made in operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cover {
+    /// Name of the user who stands in.
+    pub user: String,
+    /// Name of the user who is not contacted.
+    pub covers: String,
+    /// Its first instant.
+    pub from: Timestamp,
+    /// The first instant after it.
+    pub until: Timestamp,
+    /// For people.
+    #[serde(default)]
+    pub note: String,
 }
 
 /// A weekly shift; it runs past midnight when `to` is not after `from`.

@@ -1,13 +1,16 @@
 //! Warnings that need the whole configuration: nothing here stops a start, all of it surprises somebody at night.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     book::{Book, Kind},
     problems::{Place, Problem, Problems, Severity},
 };
 use crate::{
-    engine::plan::{Action, AlarmDef, Mode, Notify, Plan, Priority},
+    engine::plan::{Action, AlarmDef, Channel, Mode, Notify, Plan, Priority, UserDef},
     tag::TagId,
 };
 
@@ -89,8 +92,19 @@ impl Advice<'_> {
     /// What keeps the users of a notify step from being told or from answering; each user once a profile.
     fn roster<'p>(&mut self, plan: &'p Plan, notify: &'p Notify, seen: &mut BTreeSet<(&'p str, &'p str)>) {
         let Some(profile) = plan.profiles.get(&notify.profile) else { return };
-        let users = plan.rosters.get(&notify.roster).into_iter().flatten();
-        for user in users.filter_map(|name| plan.users.get(name)) {
+        let has_channel = |user: &Arc<UserDef>| user.contacts.iter().any(|contact| contact.channel == profile.channel);
+        let mut users = plan.roster_users(&notify.roster).peekable();
+        if users.peek().is_some() && !plan.roster_users(&notify.roster).any(has_channel) {
+            let word = match profile.channel {
+                Channel::Sms => "texts",
+                Channel::Voice => "calls",
+            };
+            let message =
+                format!("nobody on roster `{}` has a number for {word}: profile `{}` tells nobody", notify.roster, profile.name);
+            let help = "add `contacts` to its users, or use another profile";
+            self.warn(self.place(Kind::Roster, &notify.roster), message, help, None);
+        }
+        for user in users {
             if !seen.insert((&profile.name, &user.name)) {
                 continue;
             }

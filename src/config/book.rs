@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Token,
     Roster,
     Schedule,
+    Rotation,
+    Holiday,
     Pipeline,
 }
 
@@ -39,6 +41,8 @@ impl Kind {
             Self::Token => "token",
             Self::Roster => "roster",
             Self::Schedule => "schedule",
+            Self::Rotation => "rotation",
+            Self::Holiday => "holiday",
             Self::Pipeline => "pipeline",
         }
     }
@@ -147,6 +151,18 @@ impl Book {
         let known = known.into_iter().flat_map(BTreeMap::keys).map(String::as_str);
         let help = suggest(&text.value, known, kind.key());
         section.error(text.span.clone(), format!("unknown {kind} `{}`", text.value), help);
+        false
+    }
+
+    /// True when `text` names something of one of `kinds`; noted when it does not.
+    pub fn refers_to_one(&self, kinds: &[Kind], section: &Section<'_>, text: &Spanned<String>) -> bool {
+        let known = || kinds.iter().filter_map(|kind| self.named.get(kind)).flat_map(BTreeMap::keys);
+        if known().any(|name| *name == text.value) {
+            return true;
+        }
+        let what = kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        let help = did_you_mean(&text.value, known().map(String::as_str).collect::<Vec<_>>(), "defined are");
+        section.error(text.span.clone(), format!("unknown {what} `{}`", text.value), help);
         false
     }
 

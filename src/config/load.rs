@@ -9,6 +9,7 @@ use super::{
     people, pipeline,
     problems::{Place, Problem, Problems, Severity, SourceText},
     reader::{Context, Loader, Section, parse},
+    rota,
     settings::{self, HttpSettings, ServerSettings, StoreSettings},
     system::{self, Own},
     tags, twilio,
@@ -98,9 +99,11 @@ fn read(
 ) -> Loaded {
     let mut book = Book::default();
     let mut own = Own::new(names);
-    let [sources, twilios, profiles, users, tokens, rosters, schedules, pipelines] =
-        [Kind::Source, Kind::Twilio, Kind::Profile, Kind::User, Kind::Token, Kind::Roster, Kind::Schedule, Kind::Pipeline]
+    let [sources, twilios, profiles, users, tokens, pipelines] =
+        [Kind::Source, Kind::Twilio, Kind::Profile, Kind::User, Kind::Token, Kind::Pipeline]
             .map(|kind| book.define(kind, &mut config));
+    let [rosters, schedules, rotations, holidays] =
+        [Kind::Roster, Kind::Schedule, Kind::Rotation, Kind::Holiday].map(|kind| book.define(kind, &mut config));
     let known = tags::define(&mut tag_files, &mut book, &mut own);
     let book = &book;
 
@@ -111,8 +114,11 @@ fn read(
     plan.profiles = twilio::profiles(profiles, book);
     plan.users = people::users(users, book, &plan.people);
     plan.tokens = people::tokens(tokens);
-    plan.rosters = people::rosters(rosters, book);
-    plan.schedules = people::schedules(schedules, book);
+    plan.rosters = rota::rosters(rosters, book);
+    plan.schedules = rota::schedules(schedules, book);
+    plan.rotations = rota::rotations(rotations, book);
+    plan.holidays = rota::holidays(holidays, book);
+    plan.overrides = rota::overrides(config.sections("override"), book, &plan.users);
     plan.pipelines = pipeline::pipelines(pipelines, book);
 
     let mut devices = tags::devices(sources, drivers);
@@ -164,7 +170,7 @@ fn note_cycles(bodies: &tags::Bodies, book: &Book, problems: &RefCell<Problems>)
 
 /// The likeliest reasons for an unknown table: the wrong folder, or a feature that is still to come.
 fn tell_what_is_elsewhere(config: &mut Roots<'_>, tag_files: &mut Roots<'_>) {
-    const LATER: [&str; 7] = ["rotation", "override", "holiday", "event", "drill", "heartbeat", "retention"];
+    const LATER: [&str; 4] = ["event", "drill", "heartbeat", "retention"];
     for root in &mut config.0 {
         if root.has("tag") {
             root.error(

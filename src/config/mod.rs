@@ -14,6 +14,7 @@ mod pipeline;
 pub mod problems;
 pub mod reader;
 pub mod render;
+mod rota;
 mod script;
 mod settings;
 mod system;

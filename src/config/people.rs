@@ -1,11 +1,10 @@
-//! `[people]`, `[[user]]`, `[[token]]`, `[[roster]]`, `[[schedule]]`.
+//! `[people]`, `[[user]]`, `[[token]]`.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use jiff::civil::{DateTime, Time, Weekday};
 use phonenumber::country;
 
 use super::{
@@ -15,11 +14,11 @@ use super::{
 };
 use crate::engine::{
     people::{normalise, zone},
-    plan::{Channel, Contact, Exception, PeopleRules, Priority, PublishPhone, Role, Schedule, Secret, Shift, TokenDef, UserDef},
+    plan::{Channel, Contact, PeopleRules, Priority, PublishPhone, Role, Secret, TokenDef, UserDef},
 };
 
 /// The word that stands for no schedule.
-const ALWAYS: &str = "always";
+pub(super) const ALWAYS: &str = "always";
 
 /// The most contacts of one user.
 const MAX_CONTACTS: usize = 8;
@@ -132,8 +131,8 @@ fn user(name: &str, section: &mut Section<'_>, book: &Book, rules: &PeopleRules,
         schedule: schedule.filter(|text| book.refers(Kind::Schedule, section, text)).map(|text| text.value),
         time_zone: time_zone(section),
         consent: words(section, "consent"),
-        language: None,
-        voice: None,
+        language: section.non_empty("language"),
+        voice: section.non_empty("voice"),
     }
 }
 
@@ -225,7 +224,8 @@ fn words(section: &mut Section<'_>, key: &str) -> Vec<String> {
     section.strings(key).unwrap_or_default().into_iter().map(|word| word.value).collect()
 }
 
-fn time_zone(section: &mut Section<'_>) -> Option<String> {
+/// Takes `time_zone`.
+pub(super) fn time_zone(section: &mut Section<'_>) -> Option<String> {
     let text = section.string("time_zone")?;
     if zone(&text).is_none() {
         let known: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
@@ -261,139 +261,6 @@ pub(super) fn tokens(named: Vec<Named<'_>>) -> BTreeMap<String, TokenDef> {
     tokens
 }
 
-/// All `[[roster]]`.
-pub(super) fn rosters(named: Vec<Named<'_>>, book: &Book) -> BTreeMap<String, Vec<String>> {
-    let mut rosters = BTreeMap::new();
-    for Named { name, mut section } in named {
-        let mut seen = HashSet::new();
-        let mut users = Vec::new();
-        if !section.has("users") {
-            section.missing("users");
-        }
-        for user in section.strings("users").unwrap_or_default() {
-            if !seen.insert(user.value.clone()) {
-                section.warning(
-                    user.span.clone(),
-                    format!("`{}` stands twice in the roster", user.value),
-                    "the second has no effect",
-                );
-            } else if book.refers(Kind::User, &section, &user) {
-                users.push(user.value);
-            }
-        }
-        if seen.is_empty() && section.has("users") {
-            section.warning(section.key_span("users"), format!("roster `{name}` is empty"), "nobody is told by it");
-        }
-        rosters.insert(name, users);
-    }
-    rosters
-}
-
-/// All `[[schedule]]`.
-pub(super) fn schedules(named: Vec<Named<'_>>, book: &Book) -> BTreeMap<String, Arc<Schedule>> {
-    let mut schedules = BTreeMap::new();
-    for Named { name, mut section } in named {
-        if let (ALWAYS, Some(place)) = (&*name, book.place(Kind::Schedule, ALWAYS)) {
-            section.error(place.span.clone(), "`always` cannot be defined", "it stands for being on duty all the time");
-        }
-        let time_zone = time_zone(&mut section);
-        if !section.has("weekly") {
-            section.missing("weekly");
-        }
-        let weekly = section.sections("weekly").into_iter().filter_map(|mut entry| shift(&mut entry)).collect();
-        let except = section.sections("except").into_iter().filter_map(|mut entry| except(&mut entry)).collect();
-        schedules.insert(name.clone(), Arc::new(Schedule { name, time_zone, weekly, except }));
-    }
-    schedules
-}
-
-fn shift(section: &mut Section<'_>) -> Option<Shift> {
-    let days = section.required_string("days").and_then(|text| {
-        let days = days(&text);
-        if days.is_none() {
-            let help = "write days such as \"mon-fri\", \"sat,sun\" or \"daily\"";
-            section.error(text.span, format!("`{}` names no days", text.value), help);
-        }
-        days
-    });
-    let from = section.required_string("from");
-    let to = section.required_string("to");
-    let from = from.and_then(|text| time(section, &text));
-    // 24:00 is no time of a clock: it stands for the end of the day.
-    let to = match to {
-        Some(text) if text.value == "24:00" => Some(None),
-        Some(text) => time(section, &text).map(Some),
-        None => None,
-    };
-    Some(Shift { days: days?, from: from?, to: to? })
-}
-
-fn time(section: &Section<'_>, text: &Spanned<String>) -> Option<Time> {
-    let time = Time::strptime("%H:%M", &text.value).ok().filter(|_| text.len() == 5);
-    if time.is_none() {
-        section.error(
-            text.span.clone(),
-            format!("`{}` is not a time of day", text.value),
-            "write \"07:30\"; an end may be \"24:00\"",
-        );
-    }
-    time
-}
-
-/// Days in the forms `mon`, `mon-fri`, `sat,sun`, `daily`; a range may run over the end of the week.
-fn days(text: &str) -> Option<Vec<Weekday>> {
-    let mut days = Vec::new();
-    for part in text.split(',').map(str::trim) {
-        let (first, last) = if part == "daily" { ("mon", "sun") } else { part.split_once('-').unwrap_or((part, part)) };
-        let (mut day, last) = (weekday(first.trim())?, weekday(last.trim())?);
-        loop {
-            if !days.contains(&day) {
-                days.push(day);
-            }
-            if day == last {
-                break;
-            }
-            day = day.next();
-        }
-    }
-    Some(days)
-}
-
-fn weekday(word: &str) -> Option<Weekday> {
-    Some(match word.to_ascii_lowercase().as_str() {
-        "mon" => Weekday::Monday,
-        "tue" => Weekday::Tuesday,
-        "wed" => Weekday::Wednesday,
-        "thu" => Weekday::Thursday,
-        "fri" => Weekday::Friday,
-        "sat" => Weekday::Saturday,
-        "sun" => Weekday::Sunday,
-        _ => return None,
-    })
-}
-
-fn except(section: &mut Section<'_>) -> Option<Exception> {
-    let on_duty = section.one_of("duty", &[("on", true), ("off", false)]).unwrap_or(false);
-    let from = section.required_string("from").and_then(|text| date_time(section, &text));
-    let to_text = section.required_string("to");
-    let to = to_text.and_then(|text| date_time(section, &text));
-    let (from, to) = (from?, to?);
-    if to <= from {
-        section.error(section.key_span("to"), "the exception ends before it begins", "`to` is the first moment after it");
-        return None;
-    }
-    Some(Exception { from, until: to, on_duty })
-}
-
-fn date_time(section: &Section<'_>, text: &Spanned<String>) -> Option<DateTime> {
-    let parsed = text.parse().ok();
-    if parsed.is_none() {
-        let help = "write local time, such as \"2026-12-24T00:00\"";
-        section.error(text.span.clone(), format!("`{}` is not a date and time", text.value), help);
-    }
-    parsed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,15 +283,5 @@ mod tests {
         ] {
             assert_eq!(e164(text, region).ok().as_deref(), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn days_of_shifts() {
-        use Weekday::{Friday, Monday, Saturday, Sunday};
-        assert_eq!(days("sat,sun"), Some(vec![Saturday, Sunday]));
-        assert_eq!(days("fri-mon"), Some(vec![Friday, Saturday, Sunday, Monday]));
-        assert_eq!(days("daily").map(|days| days.len()), Some(7));
-        assert_eq!(days("mon-"), None);
-        assert_eq!(days(""), None);
     }
 }

@@ -448,6 +448,17 @@ impl<'a> Section<'a> {
         });
     }
 
+    /// As [`Section::error_beside`], for a warning.
+    pub fn warning_beside(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>, second: (Place, &str)) {
+        self.context.problems.borrow_mut().push(Problem {
+            severity: Severity::Warning,
+            place: Some(self.place(span)),
+            message: message.into(),
+            help: help.into(),
+            second: Some((second.0, second.1.to_owned())),
+        });
+    }
+
     /// Takes `key`; that it is there is an error, because this version cannot do it. `help` says what is possible.
     pub fn not_yet(&mut self, key: &str, help: &str) {
         if let Some(found) = self.table.get_key_value(key).map(|(key, _)| key) {

@@ -7,8 +7,9 @@ use annunciator::{
         gsm,
         length::{DigestItem, digest, fit},
         plan::{Fit, Priority},
+        random::Random,
         reply,
-        template::{AlarmText, Context, TagName, render},
+        template::{AlarmText, Context, Subject, TagName, render},
     },
     tag::{Timestamp, Value},
 };
@@ -22,7 +23,7 @@ fn with_context<T>(then: impl FnOnce(&Context<'_>) -> T) -> T {
     let (value, data, parameters) = (Value::Float(91.2), BTreeMap::from([("sop".into(), "SOP-114".into())]), BTreeMap::new());
     let read = |_: TagName<'_>| Some(Value::Double(12.5));
     then(&Context {
-        alarm: AlarmText {
+        subject: Subject::Alarm(AlarmText {
             path: "Plant/Line1/TankLevel/Alarms/HighHigh",
             name: "HighHigh",
             tag: "Plant/Line1/TankLevel",
@@ -35,11 +36,12 @@ fn with_context<T>(then: impl FnOnce(&Context<'_>) -> T) -> T {
             event: None,
             data: &data,
             code: "K7M",
-        },
+        }),
         user: "alice",
         time_zone: Some("America/Chicago"),
         site: "Works 2",
         parameters: &parameters,
+        chance: Random::new(7),
         read: &read,
     })
 }

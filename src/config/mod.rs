@@ -9,6 +9,8 @@ pub mod duty;
 #[cfg(feature = "daemon")]
 pub mod folder;
 mod load;
+mod operations;
+mod parameters;
 mod people;
 mod pipeline;
 pub mod problems;

@@ -361,6 +361,12 @@ impl<'a> Section<'a> {
         value.map(|value| Spanned { value, span: found.span() })
     }
 
+    /// Any value, tables among them. A date is its text; `inf` and `nan` are null.
+    pub fn json_value(&mut self, key: &str) -> Option<Spanned<serde_json::Value>> {
+        let found = self.take(key)?;
+        self.json(found).map(|value| Spanned { value, span: found.span() })
+    }
+
     fn json(&self, found: &toml::Spanned<DeValue<'_>>) -> Option<serde_json::Value> {
         Some(match found.get_ref() {
             DeValue::String(raw) => self.context.substitute(raw, &found.span())?.into(),
@@ -376,7 +382,10 @@ impl<'a> Section<'a> {
             }
             // A TOML date-time has the form that a DateTime value is read from.
             DeValue::Datetime(time) => time.to_string().into(),
-            DeValue::Table(_) => serde_json::Value::Null,
+            DeValue::Table(table) => {
+                let fields = table.iter().map(|(key, value)| Some((key.get_ref().to_string(), self.json(value)?)));
+                serde_json::Value::Object(fields.collect::<Option<_>>()?)
+            }
         })
     }
 

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     book::{Book, Kind, Named},
+    parameters,
     people::e164,
     reader::{Section, Spanned},
 };
 use crate::{
     engine::{
         plan::{Channel, Fit, Knob, Parameter, PeopleRules, ProfileDef, Secret, TwilioDef, Voice},
-        template,
+        template::{self, For},
     },
     tag::DataType,
 };
@@ -18,10 +19,6 @@ use crate::{
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
-
-/// Fields of an alarm that `[profile.parameters]` may name.
-const ALARM_FIELDS: [&str; 11] =
-    ["path", "name", "tag", "value", "unit", "priority", "state", "message", "active_time", "event_id", "code"];
 
 /// All `[[twilio]]`.
 pub(super) fn accounts(named: Vec<Named<'_>>, rules: &PeopleRules) -> BTreeMap<String, Arc<TwilioDef>> {
@@ -191,8 +188,7 @@ fn profile(name: &str, section: &mut Section<'_>, book: &Book) -> Option<Profile
         section.ignore_rest();
         return None;
     }
-    let parameters = parameters(section, book);
-    section.not_yet("operations", "give the parameter without operations");
+    let parameters = parameters::parameters(section, book, For::Alarm);
     let message = section.string("message");
     if let Some(text) = &message {
         check_template(section, text, Some((book, Some(&parameters))));
@@ -260,43 +256,23 @@ fn knob<T: Clone>(
     Knob::Tag { tag: entry.id, fallback: default }
 }
 
-fn parameters(section: &mut Section<'_>, book: &Book) -> BTreeMap<String, Parameter> {
-    let mut parameters = BTreeMap::new();
-    let Some(mut table) = section.section("parameters") else { return parameters };
-    for key in table.remaining() {
-        if !table.has_table(key.value) {
-            let Some(text) = table.string(key.value) else { continue };
-            let parameter = if let Some(field) = text.strip_prefix("alarm.") {
-                let words = ALARM_FIELDS.map(|field| (field, ()));
-                let field = Spanned { value: field.to_owned(), span: text.span.clone() };
-                if !field.starts_with("data.") {
-                    table.word("a field of the alarm", &field, &words);
-                }
-                Parameter::AlarmField(field.value)
-            } else if let Some(entry) = book.tag(&text) {
-                Parameter::Tag(entry.id)
-            } else {
-                Parameter::Constant(text.value)
-            };
-            parameters.insert(key.value.to_owned(), parameter);
-            continue;
-        }
-        // A table says which of the three is meant, where the short form would guess.
-        let Some(mut entry) = table.section(key.value) else { continue };
-        let tag = book.tag_reference(&mut entry, "tag").map(|(_, tag)| Parameter::Tag(tag.id));
-        let constant = entry.string("value").map(|text| Parameter::Constant(text.value));
-        parameters.extend(tag.or(constant).map(|parameter| (key.value.to_owned(), parameter)));
-    }
-    parameters
-}
-
 /// Notes what is wrong with a template: its syntax, tags that do not exist, parameters that the profile does not have.
 pub(super) fn check_template(
     section: &Section<'_>,
     text: &Spanned<String>,
     known: Option<(&Book, Option<&BTreeMap<String, Parameter>>)>,
 ) {
-    if let Err(error) = template::check(text) {
+    check_template_for(section, text, For::Alarm, known);
+}
+
+/// As [`check_template`], for alarms or events.
+pub(super) fn check_template_for(
+    section: &Section<'_>,
+    text: &Spanned<String>,
+    about: For,
+    known: Option<(&Book, Option<&BTreeMap<String, Parameter>>)>,
+) {
+    if let Err(error) = template::check(text, about) {
         let line = if text.contains('\n') { format!(" (in its line {})", error.line) } else { String::new() };
         section.error(text.span.clone(), format!("{}{line}", error.message), "");
         return;

@@ -27,6 +27,7 @@ mod throttle;
 mod timers;
 mod values;
 pub mod view;
+mod wording;
 mod writeback;
 
 use std::{
@@ -97,6 +98,8 @@ pub struct Engine {
     /// Alarms whose pipeline has ended without anybody knowing of them.
     unreached: BTreeSet<Arc<str>>,
     day_segments: DaySegments,
+    /// Mistakes in messages that the journal has.
+    wording_noted: BTreeSet<String>,
     alarming: publish::Alarming,
     shown_depth: usize,
     timers: Timers<Timer>,

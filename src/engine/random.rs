@@ -56,6 +56,24 @@ impl Random {
         span.mul_f64(self.next(fastrand::Rng::f64))
     }
 
+    /// A number from `low` to (not including) `high`.
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.next(fastrand::Rng::f64)
+    }
+
+    /// A stream of its own, for what must not move this one on.
+    #[must_use]
+    pub fn split(&mut self) -> Self {
+        Self { seed: self.next(|rng| rng.u64(..)) }
+    }
+
+    /// A stream of its own that this one, where it stands, and `salt` give together; this one stays as it is.
+    #[must_use]
+    pub fn branch(&self, salt: u64) -> Self {
+        let mut branch = Self { seed: self.seed ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+        branch.split()
+    }
+
     fn next<T>(&mut self, take: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
         let mut rng = fastrand::Rng::with_seed(self.seed);
         let taken = take(&mut rng);

@@ -170,6 +170,8 @@ pub enum JournalKind {
     PipelineEnded,
     NobodyToContact,
     WriteBack,
+    /// A message's template, or a parameter's operations, failed; it was sent all the same.
+    Wording,
 }
 
 /// One message, call, acknowledgement, write or configuration change.

@@ -77,6 +77,7 @@ impl Engine {
             twilio_failed: BTreeMap::new(),
             unreached: BTreeSet::new(),
             day_segments: super::reach::DaySegments::default(),
+            wording_noted: BTreeSet::new(),
             alarming: Alarming::default(),
             shown_depth: 0,
             timers: Timers::default(),
@@ -189,6 +190,7 @@ impl Engine {
         let old = std::mem::replace(&mut self.plan, plan);
         self.index = Index::new(&self.plan);
         self.paths = paths(&self.plan);
+        self.wording_noted.clear();
         self.timers.retain(|timer| !matches!(timer, Timer::Alarm(_)));
         self.dirty.alarms.clear();
         let slots = std::mem::take(&mut self.alarms);

@@ -10,7 +10,7 @@ use super::{
     alarm::{Captured, suppresses},
     detect::{self, Flank},
     io::{Actor, Via},
-    plan::{Knob, Mode, Origin, Parameter, Plan, Role},
+    plan::{Knob, Mode, Origin, ParameterSource, Plan, Role},
     template,
     throttle::About,
 };
@@ -210,7 +210,9 @@ impl Engine {
         let def = &plan.alarms[index];
         let mut captured = Captured { value: self.reading(def.tag).value, message: def.message.clone(), data: def.data.clone() };
         if captured.message.contains('{') {
-            captured.message = self.own_words(index, &captured);
+            let (words, problems) = self.own_words(index, &captured);
+            self.note_wording(&def.path, "", &problems);
+            captured.message = words;
         }
         let changes = self.alarms[index].alarm.flank(&plan, def, flank, captured, self.now, &mut self.random);
         self.dirty.engine = true;
@@ -218,10 +220,10 @@ impl Engine {
     }
 
     /// The alarm's message with its fields filled in, as it stands in the journal and on displays.
-    fn own_words(&self, index: usize, captured: &Captured) -> String {
+    fn own_words(&self, index: usize, captured: &Captured) -> (String, Vec<template::TemplateError>) {
         let none = BTreeMap::new();
         let event = About { captured, raised: self.now, id: None };
-        let render = |context: &template::Context<'_>| template::render_or_fallback(&captured.message, context).0;
+        let render = |context: &template::Context<'_>| template::render_or_fallback(&captured.message, context);
         self.with_context(index, Some(event), None, &none, render)
     }
 
@@ -395,9 +397,9 @@ impl Values {
 
 fn profile_tags(profile: &super::plan::ProfileDef) -> Vec<TagId> {
     let knobs = [tag_of(&profile.length_limit), tag_of(&profile.cooldown), tag_of(&profile.disabled)];
-    let parameters = profile.parameters.values().filter_map(|parameter| match parameter {
-        Parameter::Tag(tag) => Some(*tag),
-        Parameter::AlarmField(_) | Parameter::Constant(_) => None,
+    let parameters = profile.parameters.values().filter_map(|parameter| match parameter.source {
+        ParameterSource::Tag(tag) => Some(tag),
+        _ => None,
     });
     knobs.into_iter().flatten().chain(parameters).collect()
 }

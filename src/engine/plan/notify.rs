@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Channel, Knob, ScriptDef, Secret};
-use crate::tag::TagId;
+use crate::{engine::template::operations::Operation, tag::TagId};
 
 /// `[[twilio]]`: an account and how to reach it (SPEC 3, 8).
 #[derive(Debug)]
@@ -112,13 +112,24 @@ pub enum Fit {
     Characters,
 }
 
+/// A `$parameters` value: where it comes from, and what is done to it before it is shown (SPEC 7.4).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Where from.
+    pub source: ParameterSource,
+    /// `[profile.operations]`, in order; at most 16.
+    pub operations: Vec<Operation>,
+}
+
 /// Where a `$parameters` value comes from.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Parameter {
+pub enum ParameterSource {
     /// A tag's present value.
     Tag(TagId),
-    /// A field of the alarm, such as `priority`.
+    /// A field of the alarm, such as `priority` or `data.sop`.
     AlarmField(String),
-    /// A fixed text.
-    Constant(String),
+    /// A property of the application event.
+    Property(String),
+    /// A fixed value.
+    Constant(serde_json::Value),
 }

@@ -12,7 +12,7 @@ use crate::{
         length::{self, DigestItem},
         outbox::{Item, Job, Purpose, Row},
         plan::{Knob, Parameter, ProfileDef},
-        template,
+        template::{self, TemplateError},
     },
     tag::{TagId, Timestamp, Value},
 };
@@ -29,7 +29,10 @@ impl Engine {
         for item in &mut items {
             item.event = self.event_to_tell(&item.alarm).unwrap_or(item.event);
         }
-        let (body, listed) = self.body(&profile, &items, named, &number);
+        let (body, listed, problems) = self.body(&profile, &items, named, &number);
+        if let Some(item) = items.first() {
+            self.note_wording(&item.alarm, &profile.name, &problems);
+        }
         for (place, item) in items.iter_mut().enumerate() {
             item.named = place < listed;
         }
@@ -39,33 +42,34 @@ impl Engine {
         }
     }
 
-    /// The body for `items`, and how many of them, from the first on, it names.
-    fn body(&self, profile: &ProfileDef, items: &[Item], named: usize, number: &str) -> (String, usize) {
+    /// The body for `items`, how many of them, from the first on, it names, and what was wrong with its wording.
+    fn body(&self, profile: &ProfileDef, items: &[Item], named: usize, number: &str) -> (String, usize, Vec<TemplateError>) {
         let limit = self.knob(&profile.length_limit);
         match items {
-            [] => (String::new(), 0),
+            [] => (String::new(), 0, Vec::new()),
             [item] => {
                 let code = self.code_of(&item.alarm);
-                (length::fit(&self.sentence(profile, item, number), Some(code), limit, profile.fit), 1)
+                let (sentence, problems) = self.sentence(profile, item, number);
+                (length::fit(&sentence, Some(code), limit, profile.fit), 1, problems)
             }
             many => {
                 let names: Vec<String> = many.iter().take(named).map(|item| self.short_line(&item.alarm)).collect();
                 let listed: Vec<DigestItem<'_>> =
                     names.iter().zip(many).map(|(name, item)| DigestItem { name, code: self.code_of(&item.alarm) }).collect();
                 let digest = length::digest(&listed, named, many.len(), limit, profile.fit);
-                (digest.text, digest.listed)
+                (digest.text, digest.listed, Vec::new())
             }
         }
     }
 
-    /// The profile's own words, else the alarm's, else the Twilio profile's.
-    fn sentence(&self, profile: &ProfileDef, item: &Item, number: &str) -> String {
-        let Some(index) = self.plan.alarm_index.get(&item.alarm).copied() else { return String::new() };
+    /// The profile's own words, else the alarm's, else the Twilio profile's; and what is wrong with them.
+    fn sentence(&self, profile: &ProfileDef, item: &Item, number: &str) -> (String, Vec<TemplateError>) {
+        let Some(index) = self.plan.alarm_index.get(&item.alarm).copied() else { return Default::default() };
         let default = self.plan.twilio.get(&profile.twilio).map_or("", |twilio| twilio.default_message.as_str());
         let own = &self.plan.alarms[index].message;
         let source = profile.message.as_deref().unwrap_or(if own.is_empty() { default } else { own });
         let event = self.alarms[index].alarm.newest().map(About::from);
-        let render = |context: &template::Context<'_>| template::render_or_fallback(source, context).0;
+        let render = |context: &template::Context<'_>| template::render_or_fallback(source, context);
         self.with_context(index, event, Some(number), &profile.parameters, render)
     }
 
@@ -101,7 +105,7 @@ impl Engine {
         };
         let captured = event.map(|event| event.captured);
         let context = template::Context {
-            alarm: template::AlarmText {
+            subject: template::Subject::Alarm(template::AlarmText {
                 path: &def.path,
                 name: &def.name,
                 tag: tag.map_or("", |tag| &*tag.path),
@@ -114,11 +118,12 @@ impl Engine {
                 event: event.and_then(|event| event.id),
                 data: captured.map_or(&def.data, |captured| &captured.data),
                 code: self.code_of(&def.path),
-            },
+            }),
             user: user.map_or("", |user| user.name.as_str()),
             time_zone: user.and_then(|user| user.time_zone.as_deref()),
             site: &self.plan.site,
             parameters,
+            chance: self.random.branch(self.now.ticks().unsigned_abs()),
             read: &read,
         };
         use_it(&context)

@@ -3,11 +3,13 @@
 use super::{
     long_path,
     play::{Outcome, Player},
+    script::clock,
     world::{Device, Mood},
 };
 use crate::{
     engine::{
         io::{Command, DeliveryState, Input},
+        plan::Cover,
         record::JournalKind,
     },
     tag::{Sample, StatusCode, Value},
@@ -45,6 +47,17 @@ impl Player<'_> {
             ("send", [number, body]) => {
                 let number = self.number(number);
                 self.command(&[], Command::SendText { twilio: None, number, body: (*body).to_owned() });
+            }
+            ("cover", [user, covers, from, until, rest @ ..]) => {
+                let at =
+                    |text: &str| clock(text).map(|since| self.rig.start + since).ok_or("`cover WHO FOR-WHOM HH:MM:SS HH:MM:SS`");
+                let (from, until) = (at(from)?, at(until)?);
+                let cover = Cover { user: (*user).to_owned(), covers: (*covers).to_owned(), from, until, note: String::new() };
+                self.command(rest, Command::SetOverride(cover));
+            }
+            ("uncover", [number, rest @ ..]) => {
+                let number = number.parse().map_err(|_| "which override?")?;
+                self.command(rest, Command::RemoveOverride { number });
             }
             ("stop", []) => self.rig.stop_program(),
             ("start", []) => self.rig.start_program(),

@@ -13,6 +13,8 @@ mod number;
 mod rota;
 mod rotation;
 mod schedule;
+#[cfg(test)]
+mod tests;
 mod zone;
 
 pub use self::{

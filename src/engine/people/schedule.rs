@@ -174,6 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::people::tests::ZONE_NAMES;
 
     const EVERY_DAY: [Weekday; 7] = [Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday];
 
@@ -307,21 +308,6 @@ mod tests {
         assert!(on_duty(&schedule(Some("Europe/London"), day.clone(), &[]), Some("America/Los_Angeles"), noon));
         assert!(on_duty(&schedule(None, day, &[]), Some("No/Where"), noon), "an unknown zone is UTC");
     }
-
-    const ZONE_NAMES: [&str; 12] = [
-        "UTC",
-        "America/New_York",
-        "America/St_Johns",
-        "America/Sao_Paulo",
-        "Europe/Berlin",
-        "Europe/London",
-        "Africa/Casablanca",
-        "Asia/Tehran",
-        "Asia/Kolkata",
-        "Asia/Amman",
-        "Australia/Lord_Howe",
-        "Pacific/Apia",
-    ];
 
     /// What a clock on the wall says, where it was not put forward or back for two days around.
     fn by_wall_clock(shift: &Shift, local: DateTime) -> bool {

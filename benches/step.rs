@@ -21,6 +21,8 @@ fn main() {
 }
 
 const CONFIG: &str = r#"
+[throttle]
+budget = { enabled = false }
 [[twilio]]
 name = "main"
 account_sid = "AC00000000000000000000000000000001"

@@ -44,6 +44,8 @@ anonymous = "viewer"
 [http]
 webhooks = "127.0.0.1:{webhooks}"
 console = "127.0.0.1:{console}"
+[throttle]
+budget = {{ enabled = false }}
 [store]
 url = "sqlite:annunciator.db"
 {sources}

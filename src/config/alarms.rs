@@ -1,4 +1,4 @@
-//! `[alarms]`, `[throttle]` and `[[tag.alarm]]`.
+//! `[alarms]` and `[[tag.alarm]]`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,10 +16,7 @@ use super::{
 use crate::{
     engine::{
         gsm,
-        plan::{
-            AckFrom, AckMode, AlarmDef, AlarmRules, Chatter, Limit, Mode, Priority, Setpoint, TagDef, Throttle, WriteBack,
-            WriteBackMode,
-        },
+        plan::{AckFrom, AckMode, AlarmDef, AlarmRules, Limit, Mode, Priority, Setpoint, TagDef, WriteBack, WriteBackMode},
     },
     tag::{DataType, Rank, TagPath, Value, ValueType},
 };
@@ -57,31 +54,6 @@ pub(super) fn rules(roots: &mut Roots<'_>, book: &Book) -> AlarmRules {
     }
     section.not_yet("severity", "the severities are 100, 300, 500, 700 and 900");
     rules
-}
-
-/// `[throttle]`.
-pub(super) fn throttle(roots: &mut Roots<'_>) -> Throttle {
-    let mut throttle = Throttle::default();
-    let Some(mut section) = roots.section("throttle") else { return throttle };
-    let possible = "possible now are `chatter` and `segments_per_day`";
-    section.not_yet("flood", possible);
-    section.not_yet("budget", possible);
-    if let Some(mut table) = section.section("chatter") {
-        let default = Chatter::default();
-        let chatter = Chatter {
-            activations: table
-                .integer("activations", 2..=1000)
-                .and_then(|n| u32::try_from(n).ok())
-                .unwrap_or(default.activations),
-            per: table.duration("per", seconds(1)..=DAY).unwrap_or(default.per),
-            hold: table.duration("hold", seconds(1)..=DAY).unwrap_or(default.hold),
-        };
-        throttle.chatter = table.boolean("enabled").unwrap_or(true).then_some(chatter);
-    }
-    if let Some(segments) = section.integer("segments_per_day", 1..=10_000_000).and_then(|n| u32::try_from(n).ok()) {
-        throttle.segments_per_day = segments;
-    }
-    throttle
 }
 
 /// The alarms of one tag.

@@ -12,7 +12,7 @@ use super::{
     rota,
     settings::{self, HttpSettings, ServerSettings, StoreSettings},
     system::{self, Own},
-    tags, twilio,
+    tags, throttle, twilio,
 };
 use crate::{
     engine::plan::Plan,
@@ -109,7 +109,7 @@ fn read(
 
     let mut plan = Plan { site: settings::site(&mut config), people: people::rules(&mut config), ..Plan::default() };
     plan.alarm_rules = alarms::rules(&mut config, book);
-    plan.throttle = alarms::throttle(&mut config);
+    plan.throttle = throttle::throttle(&mut config);
     plan.twilio = twilio::accounts(twilios, &plan.people);
     plan.profiles = twilio::profiles(profiles, book);
     plan.users = people::users(users, book, &plan.people);

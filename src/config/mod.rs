@@ -22,6 +22,7 @@ mod settings;
 mod system;
 mod tags;
 mod text;
+mod throttle;
 mod twilio;
 
 pub use load::{File, Loaded, load, load_http};

@@ -213,6 +213,7 @@ impl Engine {
         }
         self.watch_contacts();
         self.begin_day();
+        self.forget_throttle();
         self.timers.set(&Timer::Housekeeping, Some(self.now + self.housekeeping_pace()));
     }
 

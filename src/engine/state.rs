@@ -70,7 +70,8 @@ impl Engine {
             cooldowns: BTreeMap::new(),
             codes: BTreeMap::new(),
             batches: HashMap::new(),
-            last_texts: HashMap::new(),
+            paces: HashMap::new(),
+            budgets: BTreeMap::new(),
             counters: Counters::default(),
             user_ids: BTreeMap::new(),
             inbound_seen: BTreeMap::new(),
@@ -118,8 +119,9 @@ impl Engine {
                 self.restore_override(key.parse::<u64>().map_err(|error| error.to_string())?, cover);
                 Ok(())
             }),
+            StateKind::Throttle => self.restore_throttle(&key, value),
             // Memory tags are the daemon's: their values come back as samples.
-            StateKind::Retained | StateKind::Call | StateKind::Throttle | StateKind::Traits => Ok(()),
+            StateKind::Retained | StateKind::Call | StateKind::Traits => Ok(()),
         };
         if let Err(reason) = read {
             problems.push(format!("stored {} {key:?} cannot be read: {reason}", kind.table()));
@@ -265,6 +267,10 @@ impl Engine {
             let record = set(StateKind::Cooldown, &key, self.cooldowns.get(&key));
             self.records.push(record);
         }
+        for row in dirty.throttle {
+            let record = self.throttle_record(&row);
+            self.records.push(record);
+        }
         for code in dirty.codes {
             let record = set(StateKind::Code, &code, self.codes.get(&code));
             self.records.push(record);
@@ -301,12 +307,12 @@ fn paths(plan: &Plan) -> HashMap<Arc<str>, TagId> {
     plan.tags.iter().map(|def| (def.path.shared(), def.id)).collect()
 }
 
-fn put<T: DeserializeOwned>(value: Json) -> Result<T, String> {
+pub(super) fn put<T: DeserializeOwned>(value: Json) -> Result<T, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
 /// Serialising our own plain types to JSON cannot fail: their map keys are texts.
-fn set<T: Serialize>(kind: StateKind, key: &str, value: Option<&T>) -> Record {
+pub(super) fn set<T: Serialize>(kind: StateKind, key: &str, value: Option<&T>) -> Record {
     let value = value.map(|value| serde_json::to_value(value).unwrap_or_default());
     Record::State { kind, key: key.to_owned(), value }
 }

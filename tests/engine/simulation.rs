@@ -4,13 +4,19 @@
 //! ended, the outbox is empty, every SID is counted once, and the figures of users add up. `SIMULATION_SEEDS=10000` runs more
 //! seeds, `SIMULATION_SEED=17` one.
 
-use std::{collections::BTreeMap, fmt::Write as _, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Write as _,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use annunciator::{
     engine::{
         io::{Command, DeliveryState, Effect, Effects},
         plan::Action,
-        record::{AuditKind, Record, StateKind, StateRow},
+        record::{AuditKind, NotSent, Record, StateKind, StateRow},
     },
     scenario::{
         Rig, Setup,
@@ -267,6 +273,8 @@ impl Simulation {
                 continue;
             }
             let code = view.code.clone().unwrap_or_else(|| panic!("{} is open and has no run: {view:?}", view.path));
+            let of_alarm = self.rig.watch.journal.iter().filter(|entry| entry.alarm == view.path);
+            let events: HashSet<_> = of_alarm.filter_map(|entry| entry.event).collect();
             for step in &pipeline.steps {
                 let Action::Notify(notify) = &step.action else { continue };
                 for user in &plan.rosters[&notify.roster] {
@@ -274,7 +282,11 @@ impl Simulation {
                     let opted_out =
                         self.rig.watch.audit.iter().any(|entry| entry.subject == *number && entry.kind == AuditKind::OptOut);
                     let told = self.rig.watch.told.contains(&(number.clone(), view.path.to_string(), code.clone()));
-                    assert!(told || opted_out, "{user} was never told of {}: {view:?}", view.path);
+                    let over_budget = self.rig.watch.audit.iter().any(|entry| {
+                        let about_it = entry.events.iter().any(|event| events.contains(event));
+                        entry.subject == *number && entry.result == NotSent::Budget.words() && about_it
+                    });
+                    assert!(told || opted_out || over_budget, "{user} was never told of {}: {view:?}", view.path);
                 }
             }
         }
@@ -325,9 +337,11 @@ fn configuration(random: &mut fastrand::Rng) -> String {
     let mut text = String::new();
     let cooldown = ["0s", "3m"][random.usize(..2)];
     let chatter = random.bool();
+    let (budget, messages) = (random.bool(), random.u8(4..40));
     let _ = write!(
         text,
         "[throttle]\nchatter = {{ enabled = {chatter}, activations = 3, per = \"1m\", hold = \"10m\" }}\n\
+         budget = {{ enabled = {budget}, messages_per_hour = {messages} }}\n\
          [[profile]]\nname = \"text\"\nkind = \"sms\"\ntwilio = \"main\"\nmessage = \"{{{{ alarm.path }}}}\"\ncooldown = \"{cooldown}\"\n"
     );
     for name in 0..3 {

@@ -130,6 +130,7 @@ impl Engine {
         self.outbox.sids.insert(sid.clone(), id);
         self.count_sent(id, &sid, segments);
         self.audit_text(id, AuditKind::MessageSent, result);
+        self.audit_unnamed(id);
         if let Some(request) = self.outbox.callers.remove(&id) {
             self.timers.set(&Timer::Caller(id), None);
             self.answer(request, Outcome { sid: Some(sid), ..Outcome::good("accepted by Twilio") });
@@ -150,6 +151,7 @@ impl Engine {
         text.state = TextState::Failed { at: now };
         text.detail.clone_from(&sentence);
         self.count("Twilio/MessagesFailed");
+        self.unspend(id);
         self.audit_text(id, AuditKind::MessageFailed, &sentence);
         if let Some(request) = self.outbox.callers.remove(&id) {
             self.timers.set(&Timer::Caller(id), None);

@@ -234,6 +234,11 @@ impl Engine {
                     self.cancel(id, NotSent::Superseded);
                     return false;
                 }
+                if !self.spend_on(id) {
+                    self.cancel(id, NotSent::Budget);
+                    self.text_failed(id);
+                    return false;
+                }
                 // Anew at each attempt: the ones before were certainly not sent, and the text says what is true now.
                 self.compose(id);
             }

@@ -11,7 +11,7 @@ mod walk;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::io::OutboxId;
+use super::{io::OutboxId, throttle::BatchKey};
 use crate::tag::Timestamp;
 
 /// Steps that one visit may walk through without waiting; a loop of empty steps ends there.
@@ -44,6 +44,9 @@ pub(super) struct Run {
     /// The fallback roster was told that nobody was reached.
     #[serde(default)]
     pub fallback_told: bool,
+    /// Texts that are being gathered with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gathered: Vec<BatchKey>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -144,7 +144,20 @@ impl Engine {
         if told.is_some() {
             return;
         }
-        self.ask_for_text(path, index, notify, &step, &candidate.user, &candidate.number);
+        if let Err(reason) = self.ask_for_text(path, index, notify, &step, &candidate.user, &candidate.number) {
+            self.not_contacted(path, notify, candidate, reason);
+        }
+    }
+
+    /// The contact just tried counts as not reached: the step goes on to the next at once.
+    fn not_contacted(&mut self, path: &str, notify: &Notify, candidate: &Candidate, reason: NotSent) {
+        if let Some(Run { stage: Stage::Notify(stage), .. }) = self.runs.get_mut(path) {
+            stage.tried -= 1;
+            stage.waiting.pop();
+        }
+        let events = self.event_to_tell(path).into_iter().collect();
+        let text = format!("{path} by {}", notify.profile);
+        self.not_sent(reason, &candidate.user, &candidate.number, text, events);
     }
 
     /// Why a candidate is not contacted, and what there is to add.

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Run, Stage};
-use crate::engine::{Engine, plan::Action};
+use super::{Run, Stage, Waiting};
+use crate::engine::{Engine, outbox::Item, plan::Action};
 
 impl Engine {
     /// Every run goes on from its stored place: texts being gathered are gathered again.
@@ -47,15 +47,31 @@ impl Engine {
     }
 
     fn regather(&mut self, path: &str, index: usize) {
+        let Some(run) = self.runs.get(path) else { return };
+        let gathered = run.gathered.clone();
+        if let Some(event) = self.event_to_tell(path) {
+            let (code, priority) = (run.code.clone(), self.plan.alarms[index].priority);
+            for key in &gathered {
+                let user = self.plan.user_by_number(&key.number).map(|user| user.name.clone()).unwrap_or_default();
+                let item = Item { alarm: path.into(), code: code.clone(), event, named: false };
+                self.regather_into(key, item, &user, priority);
+            }
+        }
         let Some(Run { stage: Stage::Notify(stage), step, step_name, pipeline, .. }) = self.runs.get(path) else { return };
-        let lost: Vec<String> =
-            stage.waiting.iter().filter(|waiting| waiting.row.is_none()).map(|waiting| waiting.number.clone()).collect();
+        let is_lost = |waiting: &&Waiting| {
+            let open = waiting.row.is_none() && waiting.accepted.is_none() && !waiting.failed;
+            open && !gathered.iter().any(|key| key.number == waiting.number)
+        };
+        let lost: Vec<String> = stage.waiting.iter().filter(is_lost).map(|waiting| waiting.number.clone()).collect();
         let (pipeline, step, name) = (pipeline.clone(), *step, step_name.clone().unwrap_or_else(|| step.to_string()));
         let Some(pipeline) = self.plan.pipelines.get(&pipeline).cloned() else { return };
         let Some(Action::Notify(notify)) = pipeline.steps.get(step).map(|step| &step.action) else { return };
         for number in lost {
             let Some(user) = self.plan.user_by_number(&number).map(|user| user.name.clone()) else { continue };
-            self.ask_for_text(path, index, notify, &name, &user, &number);
+            let refused = self.ask_for_text(path, index, notify, &name, &user, &number).is_err();
+            if let Some(waiting) = self.runs.get_mut(path).and_then(|run| run.gathering_mut(&number)).filter(|_| refused) {
+                waiting.failed = true;
+            }
         }
     }
 }

@@ -51,6 +51,7 @@ impl Engine {
                 spared: Vec::new(),
                 reached: false,
                 fallback_told: false,
+                gathered: Vec::new(),
             };
             self.runs.insert(Arc::clone(&def.path), run);
             self.journal(index, JournalKind::PipelineStarted, None, &pipeline);

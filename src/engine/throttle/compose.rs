@@ -24,8 +24,10 @@ impl Engine {
         let number = text.to.clone();
         let Purpose::Alarm { profile, priority, items } = text.purpose.clone() else { return };
         let Some(profile) = self.plan.profiles.get(&profile).cloned() else { return };
+        let user = text.user.clone().unwrap_or_default();
         let named = items.iter().filter(|item| item.named).count().max(1);
-        let mut items: Vec<Item> = items.into_iter().filter(|item| self.wants_telling(item)).collect();
+        let (mut items, gone): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| self.wants_telling(item));
+        self.no_longer_needed(&user, &number, &gone);
         for item in &mut items {
             item.event = self.event_to_tell(&item.alarm).unwrap_or(item.event);
         }

@@ -1,55 +1,108 @@
 //! Few, clear messages (SPEC 7.3): what stands between a notify step's wish and a text in the outbox.
+//!
+//! A wish passes, in this order: the cooldown of its key, consolidation with others, the person's budget. Critical alarms pass
+//! all of them at once, except when even the budget's reserve is used up. What is held back is gathered in a [`Batch`]; what is
+//! not sent is in the audit log.
 
+mod budget;
 mod compose;
 mod consolidate;
 mod cooldown;
+mod rows;
 
 use uuid::Uuid;
 
-use self::cooldown::Hold;
+use self::cooldown::Cooldown;
 pub(in crate::engine) use self::{
+    budget::Budgets,
     compose::{About, short_name},
-    consolidate::{Batch, BatchKey, LastText},
+    consolidate::{Batch, BatchKey, Pace},
+    rows::ThrottleRow,
 };
 use super::{
     Engine,
     io::OutboxId,
     outbox::{Item, Purpose, TextState},
-    plan::{Notify, Priority},
+    plan::{Notify, Priority, ProfileDef},
     record::NotSent,
 };
 
-/// Alarms by name in a text of a step that does not consolidate but whose texts meet in a shared cooldown.
+/// Alarms by name in a text of a step that does not consolidate but whose texts are held back together.
 const DEFAULT_NAMED: u32 = 5;
 
+/// One alarm for one contact, on its way into a text.
+struct Wish<'w> {
+    item: Item,
+    profile: &'w ProfileDef,
+    priority: Priority,
+    /// So many by name in a text of many.
+    named: u32,
+    user: &'w str,
+    number: &'w str,
+}
+
+impl Wish<'_> {
+    fn is_critical(&self) -> bool {
+        self.priority == Priority::Critical
+    }
+
+    fn batch(&self) -> BatchKey {
+        BatchKey { number: self.number.to_owned(), profile: self.profile.name.clone(), critical: self.is_critical() }
+    }
+}
+
 impl Engine {
-    /// A notify step wants `number` to be told of the alarm at `path`.
-    pub(super) fn ask_for_text(&mut self, path: &str, index: usize, notify: &Notify, step: &str, user: &str, number: &str) {
+    /// A notify step wants `number` to be told of the alarm at `path`. The error is why it is not told: the person counts as not
+    /// reached.
+    pub(super) fn ask_for_text(
+        &mut self,
+        path: &str,
+        index: usize,
+        notify: &Notify,
+        step: &str,
+        user: &str,
+        number: &str,
+    ) -> Result<(), NotSent> {
         let priority = self.plan.alarms[index].priority;
-        let Some(profile) = self.plan.profiles.get(&notify.profile).cloned() else { return };
-        let Some(event) = self.event_to_tell(path) else { return };
+        let profile = self.plan.profiles.get(&notify.profile).cloned().ok_or(NotSent::Removed)?;
+        let event = self.event_to_tell(path).ok_or(NotSent::Superseded)?;
         if let Some(row) = self.pending_text(path, event, number) {
             self.bind_waiting(path, number, row);
-            return;
+            return Ok(());
         }
+        let rules = notify.consolidate.filter(|_| priority < Priority::Critical);
         let item = Item { alarm: path.into(), code: self.code_of(path).to_owned(), event, named: false };
-        match self.cooldown(path, index, &profile, step, number, event) {
-            Hold::Drop => {
+        let named = rules.map_or(DEFAULT_NAMED, |rules| rules.n);
+        let wish = Wish { item, profile: &profile, priority, named, user, number };
+        match self.cooldown(&wish, index, step) {
+            Cooldown::Repeat => {
                 self.not_sent(NotSent::Cooldown, user, number, format!("{path} by {}", profile.name), vec![event]);
-                // The contact knows of the event already: the step goes on as if this repeat had been accepted.
-                let now = self.now;
-                if let Some(waiting) = self.runs.get_mut(path).and_then(|run| run.gathering_mut(number)) {
-                    waiting.accepted = Some(now);
+                self.spare_repeat(path, number);
+            }
+            Cooldown::Shared { until, key } => {
+                let due = self.admit(&wish, Some(until))?.unwrap_or(until);
+                self.gather(wish, due, Some(key));
+            }
+            Cooldown::Free(key) => {
+                let due = rules.map(|rules| self.gathered_until(rules, &wish));
+                let due = self.admit(&wish, due)?;
+                if let Some(key) = key {
+                    self.start_cooldown(key, &profile);
+                }
+                match due {
+                    Some(due) => self.gather(wish, due, None),
+                    None => self.send_now(wish),
                 }
             }
-            Hold::Until(due) => self.gather(item, &profile, DEFAULT_NAMED, due, priority, user, number),
-            Hold::None => match notify.consolidate.filter(|_| priority < Priority::Critical) {
-                Some(rules) => {
-                    let due = self.gathered_until(rules, &profile.name, number, priority);
-                    self.gather(item, &profile, rules.n, due, priority, user, number);
-                }
-                None => self.send_batch(&profile, user, number, priority, vec![item], 1),
-            },
+        }
+        Ok(())
+    }
+
+    /// The contact knows of the event already: the step goes on as if this repeat had been accepted.
+    fn spare_repeat(&mut self, path: &str, number: &str) {
+        let now = self.now;
+        if let Some(waiting) = self.runs.get_mut(path).and_then(|run| run.gathering_mut(number)) {
+            waiting.accepted = Some(now);
         }
     }
 
@@ -101,5 +154,33 @@ impl Engine {
                 self.cancel(row, NotSent::Superseded);
             }
         }
+    }
+
+    /// The events of a text that nobody need be told of any more, for the audit log.
+    fn no_longer_needed(&mut self, user: &str, number: &str, gone: &[Item]) {
+        if !gone.is_empty() {
+            let events = gone.iter().map(|item| item.event).collect();
+            self.not_sent(NotSent::Superseded, user, number, among(gone), events);
+        }
+    }
+
+    /// Twilio has a text: those of its events that are only counted in it ("and 37 more") are in the audit log too.
+    pub(super) fn audit_unnamed(&mut self, row: OutboxId) {
+        let Some(text) = self.outbox.text(row) else { return };
+        let Purpose::Alarm { items, .. } = &text.purpose else { return };
+        let unnamed: Vec<Item> = items.iter().filter(|item| !item.named).cloned().collect();
+        if !unnamed.is_empty() {
+            let (user, number) = (text.user.clone().unwrap_or_default(), text.to.clone());
+            let events = unnamed.iter().map(|item| item.event).collect();
+            self.not_sent(NotSent::Consolidated, &user, &number, among(&unnamed), events);
+        }
+    }
+}
+
+/// What a text would have been about, for the audit log: the alarm, or how many.
+fn among(items: &[Item]) -> String {
+    match items {
+        [item] => item.alarm.to_string(),
+        many => format!("{} alarms", many.len()),
     }
 }

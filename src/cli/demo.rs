@@ -275,7 +275,7 @@ impl Story {
             PhoneEvent::Status { to, status, .. } if status == "delivered" => {
                 self.now("Twilio", &format!("delivered to {}", holder(to)));
             }
-            PhoneEvent::Status { .. } | PhoneEvent::Call { .. } | PhoneEvent::Webhook { .. } => {}
+            PhoneEvent::Status { .. } | PhoneEvent::Call { .. } | PhoneEvent::InCall { .. } | PhoneEvent::Webhook { .. } => {}
         }
     }
 

@@ -262,11 +262,12 @@ impl Core {
         let mut published = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Record(_) | Effect::EndCall { .. } => {}
+                Effect::Record(_) => {}
                 Effect::Script { run, script, alarm } => self.shared.run_script(run, script, alarm),
                 Effect::Publish(sample) => published.push(sample),
                 Effect::Answer { request, outcome } => self.shared.requests.answer(request, outcome),
                 Effect::Send(message) => self.shared.send(message, oldest_sample),
+                Effect::EndCall { twilio, sid, last_words } => self.shared.end_call(twilio, sid, last_words),
                 Effect::Lookup(lookup) => self.shared.look_up(lookup),
                 // A write to a machine only ever follows its record.
                 Effect::Read { .. } | Effect::Write { .. } if !durable => self.held.push(effect),

@@ -9,7 +9,7 @@ use crate::{
     BoxFuture, clock,
     engine::{
         Engine,
-        io::{Actor, CallAction, Command, DeliveryState, InboundText, Input, OutboxId, Outcome, Via},
+        io::{Actor, CallAction, CallDocument, CallEvent, Command, DeliveryState, InboundText, Input, OutboxId, Outcome, Via},
         plan::{Plan, Role},
         view::{AlarmView, OutboxView, UserStatistics},
     },
@@ -119,6 +119,16 @@ impl Gateway for Arc<Shared> {
         error_code: Option<u32>,
     ) -> BoxFuture<'_, Result<(), ()>> {
         Box::pin(self.durable(move |request| Input::Status { request, row, sid, status, error_code }))
+    }
+
+    fn call(&self, call: CallEvent) -> BoxFuture<'_, Result<Option<CallDocument>, ()>> {
+        Box::pin(async move {
+            let (request, outcome) = self.requests.open();
+            let (sender, committed) = oneshot::channel();
+            self.inbox.push(Message::Durable(Input::Call { request, call }, sender));
+            committed.await.unwrap_or(Err(()))?;
+            Ok(outcome.await.ok().and_then(|outcome| outcome.document).map(|document| *document))
+        })
     }
 
     fn ready(&self) -> bool {

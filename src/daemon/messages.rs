@@ -1,4 +1,4 @@
-//! Carries the engine's sends and lookups to Twilio, and asks Twilio for what it cannot tell us on a site without webhooks.
+//! Carries the engine's sends, lookups and ends of calls to Twilio, and asks Twilio for what it cannot tell us on a site without webhooks.
 
 use std::{
     collections::BTreeMap,
@@ -8,16 +8,23 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, inbox::Message};
+use super::Shared;
 use crate::{
     clock,
     engine::{
-        io::{Input, Lookup, Outgoing, RequestId, SendFailure},
-        plan::Plan,
+        io::{CallDocument, Input, Lookup, Outgoing, RequestId, SendFailure},
+        plan::{Channel, Plan},
     },
     notify::{Notifier, twilio::Twilio},
+    tag::Timestamp,
 };
 
+/// Waits before the further attempts to end a call; then it ends by itself, which costs nothing but its minutes.
+const END_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// A call that is still open after so long is asked for also where Twilio reports: its last report may have been lost.
+const CALL_OVERDUE: Duration = Duration::from_secs(120);
+/// States of an outbox row after which nothing is asked for.
+const ENDED: [&str; 8] = ["delivered", "undelivered", "failed", "cancelled", "completed", "busy", "no-answer", "canceled"];
 /// Texts whose status is asked for in one round of polling.
 const MAX_STATUS_QUERIES: usize = 50;
 /// How far back the first round looks for replies.
@@ -58,9 +65,13 @@ impl Shared {
                 None => Err(SendFailure::Retry { code: None, reason: "its Twilio profile is gone".to_owned(), after: None }),
             };
             shared.metrics.count_send(&result);
+            let what = match message.channel {
+                Channel::Sms => "text",
+                Channel::Voice => "call",
+            };
             match &result {
-                Ok(accepted) => tracing::info!(row = message.row.0, sid = %accepted.sid, "text accepted by Twilio"),
-                Err(failure) => tracing::warn!(row = message.row.0, ?failure, "text not accepted"),
+                Ok(accepted) => tracing::info!(row = message.row.0, sid = %accepted.sid, "{what} accepted by Twilio"),
+                Err(failure) => tracing::warn!(row = message.row.0, ?failure, "{what} not accepted"),
             }
             shared.inbox.input(Input::SendResult { row: message.row, result });
         });
@@ -77,21 +88,42 @@ impl Shared {
             shared.inbox.input(Input::LookupResult { row: lookup.message.row, result });
         });
     }
+
+    /// Ends a call that is no longer needed, as well as it can be done; what became of the call is told by its status.
+    pub(super) fn end_call(self: &Arc<Self>, twilio: String, sid: String, last_words: CallDocument) {
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut waits = END_AGAIN.into_iter();
+            loop {
+                let Some(notifier) = shared.notifiers.load().get(&twilio).cloned() else { return };
+                let Err(error) = notifier.end_call(&sid, &last_words).await else { return };
+                let Some(wait) = waits.next() else {
+                    tracing::warn!(%sid, %error, "failed to end a call: it ends by itself");
+                    return;
+                };
+                tracing::debug!(%sid, %error, "failed to end a call: trying again");
+                tokio::time::sleep(wait).await;
+            }
+        });
+    }
 }
 
-/// Asks Twilio for replies and delivery states of the profiles that it cannot call back.
+/// Asks Twilio for replies and states of the profiles that it cannot call back, and for calls whose reports stay away.
 pub(super) async fn poll(shared: Arc<Shared>, stop: CancellationToken) {
     let mut since = clock::now() - FIRST_LOOK;
     loop {
         let plan = shared.plan.load_full();
-        let polled: Vec<String> =
-            plan.twilio.values().filter(|def| def.external_url.is_none()).map(|def| def.name.clone()).collect();
         let pace = plan.twilio.values().map(|def| def.poll).min().unwrap_or(Duration::from_secs(10));
         let began = clock::now();
         let mut complete = true;
-        for name in polled {
-            let Some(notifier) = shared.notifiers.load().get(&name).cloned() else { continue };
-            complete &= poll_one(&shared, &*notifier, since).await;
+        for def in plan.twilio.values() {
+            let Some(notifier) = shared.notifiers.load().get(&def.name).cloned() else { continue };
+            if def.external_url.is_none() {
+                complete &= ask_replies(&shared, &*notifier, since).await;
+                ask_texts(&shared, &*notifier).await;
+            }
+            let patience = if def.external_url.is_none() { Duration::ZERO } else { CALL_OVERDUE };
+            ask_calls(&shared, &*notifier, began - patience).await;
         }
         if complete {
             since = began - OVERLAP;
@@ -103,8 +135,8 @@ pub(super) async fn poll(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-async fn poll_one(shared: &Arc<Shared>, notifier: &dyn Notifier, since: crate::tag::Timestamp) -> bool {
-    let complete = match notifier.received(since).await {
+async fn ask_replies(shared: &Arc<Shared>, notifier: &dyn Notifier, since: Timestamp) -> bool {
+    match notifier.received(since).await {
         Ok(texts) => {
             for text in texts {
                 // The engine knows which SIDs it has seen.
@@ -116,19 +148,31 @@ async fn poll_one(shared: &Arc<Shared>, notifier: &dyn Notifier, since: crate::t
             tracing::warn!(%error, "failed to ask Twilio for replies");
             false
         }
-    };
-    let waiting = shared.query(|engine| {
-        let views = engine.outbox_views().into_iter();
-        let open = views.filter(|view| matches!(view.state, "accepted" | "queued" | "sending" | "sent"));
-        open.filter_map(|view| view.sid).take(MAX_STATUS_QUERIES).collect::<Vec<_>>()
-    });
-    for sid in waiting.await.unwrap_or_default() {
+    }
+}
+
+async fn ask_texts(shared: &Arc<Shared>, notifier: &dyn Notifier) {
+    for sid in open_sids(shared, false, Timestamp::from_ticks(i64::MAX)).await {
         if let Ok(Some((status, error_code))) = notifier.status(&sid).await {
-            shared.inbox.push(Message::Input(
-                Input::Status { request: RequestId::NOBODY, row: None, sid, status, error_code },
-                Instant::now(),
-            ));
+            shared.inbox.input(Input::Status { request: RequestId::NOBODY, row: None, sid, status, error_code });
         }
     }
-    complete
+}
+
+async fn ask_calls(shared: &Arc<Shared>, notifier: &dyn Notifier, until: Timestamp) {
+    for sid in open_sids(shared, true, until).await {
+        if let Ok(Some(call)) = notifier.call(&sid).await {
+            shared.inbox.input(Input::Call { request: RequestId::NOBODY, call });
+        }
+    }
+}
+
+/// SIDs of texts or calls that were accepted, not later than `until`, and whose end is not known.
+async fn open_sids(shared: &Arc<Shared>, calls: bool, until: Timestamp) -> Vec<String> {
+    let open = shared.query(move |engine| {
+        let views = engine.outbox_views().into_iter();
+        let open = views.filter(|view| view.created <= until && !ENDED.contains(&view.state));
+        open.filter_map(|view| view.sid).filter(|sid| sid.starts_with("CA") == calls).take(MAX_STATUS_QUERIES).collect()
+    });
+    open.await.unwrap_or_default()
 }

@@ -1,11 +1,12 @@
-//! Texts through Twilio's REST API (version 2010-04-01): one attempt to send, the search for a message whose fate is unknown,
-//! and what an outbound-only site polls.
+//! Texts and calls through Twilio's REST API (version 2010-04-01): one attempt to send, the search for a message whose fate is
+//! unknown, and what an outbound-only site polls.
 //!
 //! **Neither bodies nor numbers nor credentials are logged here.** Deliberately absent: retries and rates (the engine's), the
-//! webhooks (`serve::webhooks`), calls (refused until voice exists).
+//! webhooks (`serve::webhooks`).
 
 mod advice;
 mod answer;
+mod calls;
 mod list;
 
 use std::{sync::Arc, time::Duration};
@@ -15,12 +16,14 @@ use tokio::sync::Semaphore;
 
 pub use advice::{advice, concerns_account};
 use answer::Answer;
+pub use answer::is_sid;
+pub use calls::answered_by;
 
-use super::{Delivery, Notifier};
+use super::{Delivery, Notifier, twiml::CALLBACK_RULES};
 use crate::{
     BoxFuture,
     engine::{
-        io::{Accepted, InboundText, Lookup, OutboxId, Outgoing, SendFailure},
+        io::{Accepted, CallDocument, CallEvent, InboundText, Lookup, OutboxId, Outgoing, SendFailure},
         plan::{Channel, TwilioDef},
     },
     tag::Timestamp,
@@ -30,9 +33,6 @@ use crate::{
 pub const CONCURRENT_REQUESTS: usize = 8;
 /// Longest answer that is read, bytes; a list of 100 messages has some 150 kB.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
-/// What a status callback's URL asks of Twilio: three further attempts after 5xx and timeouts (Twilio, "Webhooks: connection
-/// overrides").
-pub const CALLBACK_RULES: &str = "#rc=3&rp=5xx,ct,rt";
 const IDLE_CONNECTION: Duration = Duration::from_secs(50);
 
 /// How long one request may take.
@@ -86,17 +86,12 @@ impl Twilio {
     }
 
     async fn attempt(&self, message: &Outgoing) -> Result<Accepted, SendFailure> {
-        if message.channel == Channel::Voice {
-            return Err(SendFailure::Permanent {
-                code: 0,
-                reason: "calls are not placed yet".into(),
-                advice: "use a notification profile of kind sms".into(),
-                account: false,
-                opted_out: false,
-            });
-        }
+        let (resource, form) = match message.channel {
+            Channel::Sms => ("Messages", self.form(message)),
+            Channel::Voice => ("Calls", self.call_form(message)?),
+        };
         let _slot = self.slots.acquire().await;
-        let request = self.request(Method::POST, &format!("{}/Messages.json", self.account_url)).form(&self.form(message));
+        let request = self.request(Method::POST, &format!("{}/{resource}.json", self.account_url)).form(&form);
         let answer = match request.send().await {
             Ok(response) => receive(response).await,
             Err(error) => {
@@ -147,7 +142,12 @@ impl Notifier for Twilio {
     }
 
     fn lookup<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Vec<Accepted>, String>> {
-        Box::pin(self.search(lookup))
+        Box::pin(async move {
+            match lookup.message.channel {
+                Channel::Sms => self.search(lookup).await,
+                Channel::Voice => self.search_calls(lookup).await,
+            }
+        })
     }
 
     fn received(&self, since: Timestamp) -> BoxFuture<'_, Result<Vec<InboundText>, String>> {
@@ -156,6 +156,14 @@ impl Notifier for Twilio {
 
     fn status<'a>(&'a self, sid: &'a str) -> BoxFuture<'a, Result<Option<Delivery>, String>> {
         Box::pin(self.fetch_status(sid))
+    }
+
+    fn call<'a>(&'a self, sid: &'a str) -> BoxFuture<'a, Result<Option<CallEvent>, String>> {
+        Box::pin(self.fetch_call(sid))
+    }
+
+    fn end_call<'a>(&'a self, sid: &'a str, last_words: &'a CallDocument) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.end(sid, last_words))
     }
 }
 

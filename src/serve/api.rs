@@ -58,7 +58,8 @@ pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>) -> Router {
         .route("/messages", get(records::messages))
         .route("/sources", get(records::sources))
         .route("/reload", post(send::reload))
-        .route("/send", post(send::send));
+        .route("/send", post(send::send))
+        .route("/call", post(send::call));
     Router::new()
         .route("/", get(front_page))
         .route("/healthz", get(async || "ok\n"))

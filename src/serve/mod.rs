@@ -18,7 +18,7 @@ use std::{net::IpAddr, sync::Arc};
 use crate::{
     BoxFuture,
     engine::{
-        io::{Actor, CallAction, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
+        io::{Actor, CallAction, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
         plan::Plan,
         view::{AlarmView, OutboxView, UserStatistics},
     },
@@ -61,6 +61,9 @@ pub trait Gateway: Send + Sync {
         status: DeliveryState,
         error_code: Option<u32>,
     ) -> BoxFuture<'_, Result<(), ()>>;
+    /// A verified event of a call: resolves once it is committed, with what the call says next. `Err` when the store cannot be
+    /// written.
+    fn call(&self, call: CallEvent) -> BoxFuture<'_, Result<Option<CallDocument>, ()>>;
     /// What a call says: `response` (TwiML), or what the script of this notification profile makes of it (SPEC 13). Answers within
     /// 6 s; a faulty script changes nothing. The digits of a PIN are hidden from it.
     fn voice_script(

@@ -2,7 +2,7 @@
 //! answer calls, signed webhooks, and faults on demand.
 //!
 //! It is a peer, not a mock: whoever talks to it uses HTTP, and nothing in it knows the program. Everything that it remembers is
-//! bounded. Deliberately absent: inbound calls, sound and recordings, media, answers in TwiML to an inbound text, prices.
+//! bounded. Deliberately absent: sound and recordings, media, answers in TwiML to an inbound text, prices.
 
 mod api;
 mod calls;
@@ -29,10 +29,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use calls::{CallLine, CallRecord, Voice, VoiceMode};
+pub use calls::{CallLine, CallRecord, Reports, Voice, VoiceMode};
 pub use faults::{Fault, FaultKind};
 pub use phones::{PhoneText, TextOutcome};
-pub use state::{RequestRecord, WebhookRecord};
+pub use state::{RequestRecord, VoiceUrls, WebhookRecord};
 
 /// Messages and calls whose status changes at one time; further ones stay as they are.
 pub const MAX_LIVES: usize = 10_000;
@@ -55,6 +55,8 @@ pub struct Options {
     pub messaging_services: Vec<(String, Vec<String>)>,
     /// Where inbound texts are sent to; a fragment sets the retries.
     pub inbound_url: Option<String>,
+    /// What is asked when a phone calls one of the numbers.
+    pub voice_urls: VoiceUrls,
     /// A trial account: only verified recipients, and a prefix before every text.
     pub trial: bool,
     /// Recipients that a trial account may text.
@@ -71,6 +73,8 @@ pub struct Options {
     pub ring_after: Duration,
     /// From ringing to answered or busy.
     pub answer_after: Duration,
+    /// How long it takes to tell a person from a machine, in seconds of a call.
+    pub detection_seconds: u32,
     /// How long a second of ring timeout, speech, pause and waiting for keys takes. Durations are told in such seconds.
     pub call_second: Duration,
 }
@@ -84,6 +88,7 @@ impl Default for Options {
             numbers: vec!["+15550001111".into()],
             messaging_services: Vec::new(),
             inbound_url: None,
+            voice_urls: VoiceUrls::default(),
             trial: false,
             verified: Vec::new(),
             test_credentials: false,
@@ -92,6 +97,7 @@ impl Default for Options {
             delivered_after: Duration::from_millis(400),
             ring_after: Duration::from_millis(100),
             answer_after: Duration::from_millis(200),
+            detection_seconds: 4,
             call_second: Duration::from_millis(20),
         }
     }
@@ -110,6 +116,8 @@ pub enum Event {
     Inbound { sid: String, from: String, to: String, body: String },
     /// A call's status changed; the first is `queued`.
     Call { sid: String, from: String, to: String, status: String },
+    /// Something was said or pressed in a call with a phone.
+    InCall { sid: String, phone: String, line: CallLine },
     /// A webhook was delivered, or given up.
     Webhook { url: String, status: Option<u16>, attempts: u32 },
 }
@@ -136,7 +144,7 @@ impl Simulator {
             .or_else(|_| reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy().tls_certs_only([]).build())
             .map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
-            state: Mutex::new(state::State::new(options.inbound_url.clone())),
+            state: Mutex::new(state::State::new(options.inbound_url.clone(), options.voice_urls.clone())),
             options,
             events: broadcast::Sender::new(MAX_EVENTS),
             client,
@@ -209,6 +217,43 @@ impl Running {
     /// A fragment for people when the script has too many or wrong keys, or too many phones have one.
     pub fn set_voice(&self, number: &str, voice: Voice) -> Result<(), String> {
         calls::set_voice(&self.shared, number, voice)
+    }
+
+    /// Which URLs are asked when a phone calls one of the account's numbers from now on.
+    pub fn set_voice_urls(&self, urls: VoiceUrls) {
+        self.shared.state().voice_urls = urls;
+    }
+
+    /// A phone calls `to`, else the account's first number, and presses what [`Running::set_voice`] says; gives the call's SID.
+    ///
+    /// # Errors
+    /// A fragment for people when the number is none, or the account does not know what to ask.
+    pub fn call(&self, from: &str, to: Option<String>) -> Result<String, String> {
+        calls::inbound(&self.shared, from, to)
+    }
+
+    /// Lets a phone in mode [`VoiceMode::Hand`] take the call that rings.
+    ///
+    /// # Errors
+    /// A fragment for people when the phone is in no call.
+    pub fn answer(&self, number: &str) -> Result<(), String> {
+        calls::answer(&self.shared, number)
+    }
+
+    /// Presses keys of a phone in mode [`VoiceMode::Hand`].
+    ///
+    /// # Errors
+    /// A fragment for people when the phone is in no call, or these are no keys.
+    pub fn press(&self, number: &str, keys: &str) -> Result<(), String> {
+        calls::press(&self.shared, number, keys)
+    }
+
+    /// Hangs a phone up; a call that rings is refused (busy).
+    ///
+    /// # Errors
+    /// A fragment for people when the phone is in no call.
+    pub fn hang_up(&self, number: &str) -> Result<(), String> {
+        calls::hang_up(&self.shared, number)
     }
 
     /// The calls so far with what was said and pressed, oldest first; bounded.

@@ -1,5 +1,6 @@
 //! The program with real peers on loopback: one binary for all of them.
 
+mod calls;
 mod kills;
 mod modbus;
 mod opcua_attacks;

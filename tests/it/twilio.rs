@@ -197,7 +197,7 @@ async fn a_list_that_cannot_be_read_is_an_error() {
         (FaultKind::TooManyRequests, "20429"),
         (FaultKind::Html, "not what Twilio documents"),
         (FaultKind::Truncate, "broke off"),
-        (FaultKind::Reset, "read Twilio's messages"),
+        (FaultKind::Reset, "read Twilio's list"),
     ] {
         assert!(simulator.fault(Fault::once(kind)));
         let error = twilio.lookup(&lookup).await.unwrap_err();

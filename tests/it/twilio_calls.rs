@@ -114,7 +114,7 @@ fn lines(call: &CallRecord) -> Vec<String> {
 }
 
 fn voice(mode: VoiceMode, digits: &[&str], seconds: Option<u32>) -> Voice {
-    Voice { mode, digits: digits.iter().map(|keys| (*keys).to_owned()).collect(), seconds }
+    Voice { mode, digits: digits.iter().map(|keys| (*keys).to_owned()).collect(), seconds, ..Voice::default() }
 }
 
 const PLANT: &[(&str, &str)] = &[
@@ -186,7 +186,7 @@ async fn every_outcome_is_reported_in_order_with_its_figures() {
     let names = ["SequenceNumber", "CallStatus", "CallDuration", "Duration", "SipResponseCode", "AnsweredBy"];
     let start = ["0 initiated - - - -", "1 ringing - - - -"];
     let answered = |who: &str, end: &str| {
-        [start[0].into(), start[1].into(), format!("2 in-progress - - - {who}"), format!("3 completed {end} 200 {who}")].to_vec()
+        [start[0].into(), start[1].into(), "2 in-progress - - - -".into(), format!("3 completed {end} 200 {who}")].to_vec()
     };
     let refused = |end: &str| vec![start[0].to_owned(), start[1].to_owned(), format!("2 {end} -")];
     let rows = [

@@ -36,21 +36,21 @@ use crate::support::{
     twilio::{OURS, PERSON, Recorder, TOKEN, http, profile, simulator, text, wait_for},
 };
 
-const EXTERNAL: &str = "https://plant.example.com";
+pub const EXTERNAL: &str = "https://plant.example.com";
 const INBOUND: &str = "/main/system/twilio-sms/inbound/main";
 const STATUS: &str = "/main/system/twilio-sms/status/7";
 
-struct Site {
-    gateway: Arc<Recorder>,
-    rejects: Arc<Rejects>,
+pub struct Site {
+    pub gateway: Arc<Recorder>,
+    pub rejects: Arc<Rejects>,
     told: Arc<Mutex<Vec<&'static str>>>,
-    url: String,
+    pub url: String,
     stop: CancellationToken,
     _guard: DropGuard,
 }
 
 /// The listener with these profiles; an `external_url` of `LISTENER` becomes its own address.
-async fn site(mut profiles: Vec<TwilioDef>, limits: Limits) -> Site {
+pub async fn site(mut profiles: Vec<TwilioDef>, limits: Limits) -> Site {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     for profile in &mut profiles {
@@ -69,11 +69,11 @@ async fn site(mut profiles: Vec<TwilioDef>, limits: Limits) -> Site {
     Site { gateway, rejects, told, url, _guard: stop.clone().drop_guard(), stop }
 }
 
-fn callable(external_url: &str) -> TwilioDef {
+pub fn callable(external_url: &str) -> TwilioDef {
     TwilioDef { external_url: Some(external_url.into()), ..profile("http://127.0.0.1:1") }
 }
 
-fn form(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+pub fn form(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
@@ -88,7 +88,7 @@ fn status_form(status: &str) -> Vec<(String, String)> {
     form(&[("MessageSid", "SM00000000000000000000000000000002"), ("MessageStatus", status), ("AccountSid", &account)])
 }
 
-async fn post(site: &Site, path: &str, form: &[(String, String)], signature: Option<&str>) -> (u16, String) {
+pub async fn post(site: &Site, path: &str, form: &[(String, String)], signature: Option<&str>) -> (u16, String) {
     let mut request = http().post(format!("{}{path}", site.url)).form(form);
     if let Some(signature) = signature {
         request = request.header("X-Twilio-Signature", signature);
@@ -97,7 +97,7 @@ async fn post(site: &Site, path: &str, form: &[(String, String)], signature: Opt
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
-fn signed(path: &str, form: &[(String, String)]) -> String {
+pub fn signed(path: &str, form: &[(String, String)]) -> String {
     sign(TOKEN, &format!("{EXTERNAL}{path}"), Payload::Form(form))
 }
 
@@ -172,7 +172,7 @@ async fn nothing_else_is_served() {
         ("/", 404),
         ("/metrics", 404),
         ("/api/v1/tags", 404),
-        ("/main/system/twilio-voice/answer/1", 404),
+        ("/main/system/twilio-voice/sing/1", 404),
         ("/main/system/twilio-sms/inbound/nobody", 404),
         ("/main/system/twilio-sms/inbound/", 404),
         ("/main/system/twilio-sms/status/seven", 404),

@@ -9,7 +9,7 @@ pub const fn advice(code: u32) -> &'static str {
     match code {
         0 => "the answer carries no Twilio code: check base_url, and whether a proxy or firewall answers in Twilio's place",
         10001 | 20005 | 30002 => "the Twilio account is suspended or closed: sign in to the Twilio console and settle it there",
-        20001 | 20004 | 21205 | 21206 | 21208 => {
+        20001 | 20004 | 21206 | 21208 | 21209 => {
             "Twilio did not understand the request: please report this as a fault of the program"
         }
         20003 => {
@@ -21,13 +21,18 @@ pub const fn advice(code: u32) -> &'static str {
         20429 => "too many requests at once: lower sms_per_second, or the other programs on this account",
         20500 | 20503 => "Twilio has a fault of its own: see status.twilio.com",
         21201 | 21604 => "no recipient was given: check the user's phone number",
-        21211 | 21217 => "this is not a valid phone number: check the user's number, with country code",
-        21202 | 21216 => "Twilio blocks calls to this number (premium or high-risk): use another number for this user",
-        21210 => "the calling number is neither a Twilio number nor verified: check from of the Twilio profile",
+        13223 | 13224 | 13226 | 21211 | 21217 | 21401 => {
+            "this is not a valid phone number: check the user's number, with country code"
+        }
+        10004 => "too many calls of this account at once: Twilio's trial and unapproved accounts allow only a few",
+        13225 | 21202 | 21216 => "Twilio blocks calls to this number (premium or high-risk): use another number for this user",
+        13214 | 21210 => "the calling number is neither a Twilio number nor verified: check from of the Twilio profile",
         21212 | 21603 => "the sender is not valid: check from or messaging_service_sid of the Twilio profile",
         21213 => "no calling number was given: set from in the Twilio profile",
         21214 => "the number cannot be reached by phone: check the user's number",
-        21215 => "calls to this country are switched off: allow it under Voice, Geo permissions in the Twilio console",
+        13227 | 21203 | 21215 => {
+            "calls to this country are switched off: allow it under Voice, Geo permissions in the Twilio console"
+        }
         21219 | 21608 => {
             "a trial account reaches verified numbers only: verify this number in the Twilio console or upgrade the account"
         }
@@ -36,7 +41,9 @@ pub const fn advice(code: u32) -> &'static str {
         21408 => "texts to this country are switched off: allow it under Messaging, Geo permissions in the Twilio console",
         21602 | 21619 => "the message is empty: give the alarm, the profile or the Twilio profile a message",
         21606 | 21659 | 21660 => "the sender is not a number of this account: check from of the Twilio profile",
-        21609 => "Twilio does not accept the callback address: check external_url (a public host name without underscore)",
+        21205 | 21609 => {
+            "Twilio does not accept the callback address: check external_url (a public host name without underscore)"
+        }
         21610 => "the person has opted out by texting STOP: only they can undo it, by texting START to the sender's number",
         21611 => "too many messages wait at this sender: wait, or use a Messaging Service with more numbers",
         21612 => "this sender cannot reach this number: use another sender for this country, or voice",
@@ -80,9 +87,10 @@ mod tests {
     use super::*;
 
     /// The codes of SPEC 8 and of the delivery reports that people meet.
-    const KNOWN: [u32; 30] = [
-        10001, 20003, 20005, 20008, 20404, 20429, 20500, 21211, 21212, 21215, 21408, 21602, 21603, 21604, 21606, 21608, 21609,
-        21610, 21611, 21612, 21614, 21617, 21703, 21705, 30003, 30005, 30006, 30007, 30036, 63038,
+    const KNOWN: [u32; 43] = [
+        10001, 10004, 13214, 13223, 13224, 13225, 13227, 21202, 21205, 21210, 21214, 21216, 21217, 21219, 20003, 20005, 20008,
+        20404, 20429, 20500, 21211, 21212, 21215, 21408, 21602, 21603, 21604, 21606, 21608, 21609, 21610, 21611, 21612, 21614,
+        21617, 21703, 21705, 30003, 30005, 30006, 30007, 30036, 63038,
     ];
 
     #[test]

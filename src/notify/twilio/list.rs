@@ -1,4 +1,4 @@
-//! Reading Twilio's message list: the search for a message whose fate is unknown, and polling instead of webhooks.
+//! Reading Twilio's lists of messages and calls: the search for one whose fate is unknown, and polling instead of webhooks.
 //!
 //! Twilio's times have whole seconds and another clock than ours. Both are allowed for: the clocks are compared through the
 //! `Date` of every answer, and a time is taken as the last instant that it may mean.
@@ -29,11 +29,28 @@ const TRIAL_PREFIX: &str = "Sent from your Twilio trial account - ";
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    messages: Vec<Message>,
+struct Page<T> {
+    #[serde(default = "Vec::new", alias = "messages", alias = "calls")]
+    rows: Vec<T>,
     #[serde(default)]
     next_page_uri: Option<String>,
+}
+
+/// What a list has.
+pub(super) trait Listed: for<'de> Deserialize<'de> {
+    /// The list's name in the API.
+    const RESOURCE: &str;
+
+    /// When it was created by Twilio's clock, RFC 2822.
+    fn created(&self) -> Option<&str>;
+}
+
+impl Listed for Message {
+    const RESOURCE: &str = "Messages";
+
+    fn created(&self) -> Option<&str> {
+        self.date_created.as_deref().or(self.date_sent.as_deref())
+    }
 }
 
 #[derive(Deserialize)]
@@ -61,13 +78,13 @@ struct Message {
     date_sent: Option<String>,
 }
 
-/// A message with its time.
-struct Dated {
-    /// As Twilio's clock says, whole seconds.
+/// A message or call with its time.
+pub(super) struct Dated<T> {
+    /// As Twilio's clock says, whole seconds; now, when Twilio does not say.
     date: Timestamp,
     /// The last instant of our clock at which it can have been created.
     latest: Timestamp,
-    message: Message,
+    pub(super) row: T,
 }
 
 impl Twilio {
@@ -78,20 +95,20 @@ impl Twilio {
         if self.profile.messaging_service_sid.is_none() {
             filter.extend(self.profile.from.clone().map(|from| ("From", from)));
         }
-        let mut found = Vec::<Dated>::new();
+        let mut found = Vec::<Dated<Message>>::new();
         for dated in [false, true] {
             let mut filter = filter.clone();
             if dated {
                 filter.push(("DateSent>", day_before(lookup.since)));
             }
-            for candidate in self.messages(&filter, lookup.since).await? {
-                let is_new = found.iter().all(|known| known.message.sid != candidate.message.sid);
-                if is_new && self.is_ours(&candidate.message, lookup) {
+            for candidate in self.list::<Message>(&filter, lookup.since).await? {
+                let is_new = found.iter().all(|known| known.row.sid != candidate.row.sid);
+                if is_new && self.is_ours(&candidate.row, lookup) {
                     found.push(candidate);
                 }
             }
         }
-        Ok(oldest_first(found).map(|dated| dated.message.accepted()).collect())
+        Ok(oldest_first(found).map(|dated| dated.row.accepted()).collect())
     }
 
     /// Texts that people sent to us since `since`, oldest first.
@@ -100,16 +117,16 @@ impl Twilio {
         if self.profile.messaging_service_sid.is_none() {
             filter.extend(self.profile.from.clone().map(|from| ("To", from)));
         }
-        let messages = self.messages(&filter, since).await?;
+        let messages = self.list::<Message>(&filter, since).await?;
         let ours = |message: &Message| {
             message.direction == "inbound"
                 && (message.messaging_service_sid.is_none()
                     || message.messaging_service_sid == self.profile.messaging_service_sid)
         };
         let now = clock::now();
-        let texts = oldest_first(messages).filter(|dated| ours(&dated.message) && answer::is_sid(&dated.message.sid));
+        let texts = oldest_first(messages).filter(|dated| ours(&dated.row) && answer::is_sid(&dated.row.sid));
         Ok(texts
-            .map(|Dated { latest, message, .. }| InboundText {
+            .map(|Dated { latest, row: message, .. }| InboundText {
                 twilio: self.profile.name.clone(),
                 sid: message.sid,
                 from: message.from.unwrap_or_default(),
@@ -133,22 +150,22 @@ impl Twilio {
         Ok(DeliveryState::parse(&message.status).map(|status| (status, message.error_code)))
     }
 
-    /// The messages that pass `filter` and were not certainly created before `since`, newest first.
-    async fn messages(&self, filter: &[(&str, String)], since: Timestamp) -> Result<Vec<Dated>, String> {
+    /// What passes `filter` and was not certainly created before `since`, newest first.
+    pub(super) async fn list<T: Listed>(&self, filter: &[(&str, String)], since: Timestamp) -> Result<Vec<Dated<T>>, String> {
         let query: String =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(filter).append_pair("PageSize", PAGE_SIZE).finish();
-        let mut url = format!("{}/Messages.json?{query}", self.account_url);
+        let mut url = format!("{}/{}.json?{query}", self.account_url, T::RESOURCE);
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
             let (answer, ahead) = self.get(&url).await?;
-            let page: Page = parse(&answer)?;
-            let (mut newer, read) = (0, page.messages.len());
-            for message in page.messages {
-                let date = message.date();
+            let page: Page<T> = parse(&answer)?;
+            let (mut newer, read) = (0, page.rows.len());
+            for row in page.rows {
+                let date = row.created().and_then(parse_time).unwrap_or_else(clock::now);
                 let latest = Timestamp::from_ticks(date.ticks() - ahead) + SECOND;
                 if latest >= since {
                     newer += 1;
-                    found.push(Dated { date, latest, message });
+                    found.push(Dated { date, latest, row });
                 }
             }
             match page.next_page_uri {
@@ -159,18 +176,18 @@ impl Twilio {
                 _ => return Ok(found),
             }
         }
-        tracing::warn!(twilio = self.profile.name, pages = MAX_PAGES, "Twilio's message list is longer than is read");
+        tracing::warn!(twilio = self.profile.name, pages = MAX_PAGES, "Twilio's list is longer than is read");
         Ok(found)
     }
 
     /// One GET; with it, how far Twilio's clock is ahead of ours, 100 ns ticks.
-    async fn get(&self, url: &str) -> Result<(Answer, i64), String> {
+    pub(super) async fn get(&self, url: &str) -> Result<(Answer, i64), String> {
         let _slot = self.slots.acquire().await;
         let response = self
             .request(Method::GET, url)
             .send()
             .await
-            .map_err(|error| format!("read Twilio's messages: {}", answer::describe(&error)))?;
+            .map_err(|error| format!("read Twilio's list: {}", answer::describe(&error)))?;
         let date = response.headers().get(header::DATE).and_then(|date| parse_time(date.to_str().ok()?));
         let ahead = date.map_or(0, |date| date.ticks() - clock::now().ticks());
         Ok((receive(response).await, ahead))
@@ -193,12 +210,6 @@ impl Twilio {
 }
 
 impl Message {
-    /// When it was created by Twilio's clock; now, when Twilio does not say.
-    fn date(&self) -> Timestamp {
-        let date = self.date_created.as_deref().or(self.date_sent.as_deref());
-        date.and_then(parse_time).unwrap_or_else(clock::now)
-    }
-
     fn accepted(self) -> Accepted {
         Accepted {
             segments: self.num_segments.and_then(|count| count.parse().ok()).unwrap_or(0),
@@ -209,19 +220,19 @@ impl Message {
 }
 
 /// Twilio lists the newest first; those of one second keep that order, reversed.
-fn oldest_first(mut found: Vec<Dated>) -> impl Iterator<Item = Dated> {
+pub(super) fn oldest_first<T>(mut found: Vec<Dated<T>>) -> impl Iterator<Item = Dated<T>> {
     found.reverse();
     found.sort_by_key(|dated| dated.date);
     found.into_iter()
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, String> {
+pub(super) fn parse<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, String> {
     if answer.status != 200 {
         let (code, reason) = answer::refusal(answer);
-        return Err(format!("read Twilio's messages: {reason} ({code}); {}", super::advice(code)));
+        return Err(format!("read Twilio's list: {reason} ({code}); {}", super::advice(code)));
     }
-    let body = answer.body.as_deref().ok_or("read Twilio's messages: the answer broke off")?;
-    serde_json::from_slice(body).map_err(|_| "read Twilio's messages: the answer is not what Twilio documents".into())
+    let body = answer.body.as_deref().ok_or("read Twilio's list: the answer broke off")?;
+    serde_json::from_slice(body).map_err(|_| "read Twilio's list: the answer is not what Twilio documents".into())
 }
 
 /// RFC 2822, as Twilio writes its dates and HTTP its `Date`.
@@ -230,7 +241,7 @@ fn parse_time(text: &str) -> Option<Timestamp> {
 }
 
 /// The UTC day before `since`: the filter is by day and the clocks may differ.
-fn day_before(since: Timestamp) -> String {
+pub(super) fn day_before(since: Timestamp) -> String {
     let day = (since - Duration::from_secs(86_400)).to_jiff();
     day.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
 }

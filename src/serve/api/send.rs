@@ -1,4 +1,4 @@
-//! Sending a message for a program or a person, and reloading.
+//! Sending a message or placing a call for a program or a person, and reloading.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ pub struct SendBody {
     fire_and_forget: bool,
 }
 
-/// SPEC 8, `POST /api/v1/send`.
+/// SPEC 8, `POST /api/v1/send` and `POST /api/v1/call`.
 #[derive(Serialize)]
 pub struct Sent {
     /// It was not sent; always false for `fire_and_forget`.
@@ -57,7 +57,21 @@ const fn yes() -> bool {
     true
 }
 
-pub async fn send(State(api): State<Api>, Sender(by): Sender, Body(body): Body<SendBody>) -> Result<Json<Sent>, Problem> {
+pub async fn send(state: State<Api>, by: Sender, body: Body<SendBody>) -> Result<Json<Sent>, Problem> {
+    order(state, by, body, |body| Command::SendText { twilio: body.twilio, number: body.number, body: body.message }).await
+}
+
+/// The same by phone: the message is spoken twice.
+pub async fn call(state: State<Api>, by: Sender, body: Body<SendBody>) -> Result<Json<Sent>, Problem> {
+    order(state, by, body, |body| Command::PlaceCall { twilio: body.twilio, number: body.number, message: body.message }).await
+}
+
+async fn order(
+    State(api): State<Api>,
+    Sender(by): Sender,
+    Body(body): Body<SendBody>,
+    command: impl FnOnce(SendBody) -> Command,
+) -> Result<Json<Sent>, Problem> {
     if body.number.len() > MAX_NUMBER || body.message.len() > MAX_MESSAGE {
         let detail = format!("a number has at most {MAX_NUMBER} bytes, a message {MAX_MESSAGE}");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
@@ -65,17 +79,17 @@ pub async fn send(State(api): State<Api>, Sender(by): Sender, Body(body): Body<S
     let Ok(place) = Arc::clone(&api.sends).try_acquire_owned() else {
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many messages are being sent: try again in a few seconds"));
     };
-    let command = Command::SendText { twilio: body.twilio, number: body.number, body: body.message };
-    let gateway = Arc::clone(&api.gateway);
+    let (gateway, fire_and_forget) = (Arc::clone(&api.gateway), body.fire_and_forget);
+    let command = command(body);
     // A task of its own: a caller who hangs up, or does not wait, must not take the message along.
     let mut sending = tokio::spawn(async move {
         let outcome = gateway.command(by, command).await;
         drop(place);
         outcome
     });
-    let ended = if body.fire_and_forget { tokio::time::timeout(GLANCE, &mut sending).await.ok() } else { Some(sending.await) };
+    let ended = if fire_and_forget { tokio::time::timeout(GLANCE, &mut sending).await.ok() } else { Some(sending.await) };
     match ended {
-        Some(Ok(outcome)) => Ok(Json(sent(outcome, body.fire_and_forget))),
+        Some(Ok(outcome)) => Ok(Json(sent(outcome, fire_and_forget))),
         Some(Err(error)) => {
             tracing::error!(%error, "failed to send a message for a program");
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the message could not be handed over"))

@@ -124,8 +124,12 @@ fn is_scalar_of(value: &Value, wanted: Identifier<'_>) -> bool {
 
 async fn carry_out(gateway: &dyn Gateway, actor: &Actor, method: Method, arguments: &[Value]) -> Result<Value, StatusCode> {
     match (method, arguments) {
-        (Method::SendMessage, [Value::String(number), Value::String(body)]) => {
-            let command = Command::SendText { twilio: None, number: number.to_string(), body: body.to_string() };
+        (Method::SendMessage | Method::PlaceCall, [Value::String(number), Value::String(text)]) => {
+            let (number, text) = (number.to_string(), text.to_string());
+            let command = match method {
+                Method::PlaceCall => Command::PlaceCall { twilio: None, number, message: text },
+                _ => Command::SendText { twilio: None, number, body: text },
+            };
             let outcome = gateway.command(actor.clone(), command).await;
             if outcome.status == StatusCode::BAD_USER_ACCESS_DENIED {
                 return Err(outcome.status);
@@ -136,8 +140,6 @@ async fn carry_out(gateway: &dyn Gateway, actor: &Actor, method: Method, argumen
             let users = gateway.users().await;
             users.into_iter().find(|user| user.id == *id).map(structure).ok_or(StatusCode::BAD_NOT_FOUND)
         }
-        // Calls join with the voice profile.
-        (Method::PlaceCall, _) => Err(StatusCode::BAD_NOT_SUPPORTED),
         _ => Err(StatusCode::BAD_INVALID_ARGUMENT),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: applications (every `ApplicationSid` is unknown, 21218), recordings, child calls.
 
+mod hand;
 mod life;
 mod record;
 mod twiml;
@@ -20,7 +21,7 @@ use super::{
 };
 
 pub(super) use record::Call;
-pub use record::{CallLine, CallRecord, Voice, VoiceMode};
+pub use record::{CallLine, CallRecord, Reports, Voice, VoiceMode};
 use record::{Detection, Source, Status};
 
 /// Longest TwiML in a request, characters.
@@ -41,12 +42,66 @@ pub(super) fn create(shared: &Arc<Shared>, parameters: &Parameters) -> Answer {
     order.check_account(shared)?;
     let call = Call::new(order);
     let resource = call.resource(account);
+    begin(shared, call);
+    Ok((201, resource))
+}
+
+fn begin(shared: &Arc<Shared>, call: Call) {
     let sid = call.sid.clone();
     shared.tell(call.event());
     shared.state().calls.add(call);
     let living = shared.clone();
     shared.live(async move { life::live(&living, &sid).await });
-    Ok((201, resource))
+}
+
+/// What [`super::Running::call`] does.
+pub(super) fn inbound(shared: &Arc<Shared>, from: &str, to: Option<String>) -> Result<String, String> {
+    let from = e164(from).ok_or_else(|| format!("call from {from}: it is not a number in E.164"))?;
+    let to = to.or_else(|| shared.options.numbers.first().cloned()).ok_or("call: the account has no number")?;
+    let urls = shared.state().voice_urls.clone();
+    let url = urls.voice.ok_or("call: the number has no voice URL")?;
+    let callback = urls.status.map(|url| Hook { url, by_get: false });
+    let call = Call::new(Order::inbound(from, to, Hook { url, by_get: false }, callback));
+    let sid = call.sid.clone();
+    begin(shared, call);
+    Ok(sid)
+}
+
+/// Does something with the call that runs at the phone `number`.
+pub(super) fn at_phone(shared: &Shared, number: &str, act: impl FnOnce(&mut Call)) -> Result<(), String> {
+    let mut state = shared.state();
+    let sid = state.calls.newest().find(|call| call.phone() == number && !call.is_over()).map(|call| call.sid.clone());
+    let call =
+        sid.and_then(|sid| state.calls.get_mut(&sid)).ok_or_else(|| format!("use the phone {number}: it is in no call"))?;
+    act(call);
+    Ok(())
+}
+
+/// Somebody takes the call.
+pub(super) fn answer(shared: &Shared, number: &str) -> Result<(), String> {
+    at_phone(shared, number, |call| call.hand.answered.cancel())
+}
+
+/// Somebody presses keys.
+pub(super) fn press(shared: &Shared, number: &str, keys: &str) -> Result<(), String> {
+    if keys.is_empty() || !keys.bytes().all(|key| key.is_ascii_digit() || matches!(key, b'*' | b'#')) {
+        return Err(format!("press {keys}: keys are 0-9, * and #"));
+    }
+    at_phone(shared, number, |call| call.hand.press(keys))
+}
+
+/// Somebody hangs up, or does not take the call.
+pub(super) fn hang_up(shared: &Shared, number: &str) -> Result<(), String> {
+    let mut ended = None;
+    at_phone(shared, number, |call| {
+        let (status, sip) = if call.status == Status::InProgress { (Status::Completed, 200) } else { (Status::Busy, 486) };
+        call.end(status, sip);
+        ended = Some(call.event());
+    })?;
+    if let Some(event) = ended {
+        shared.tell(event);
+    }
+    Ok(())
 }
 
 /// `GET …/Calls/{sid}.json`
@@ -111,6 +166,8 @@ pub(super) fn set_voice(shared: &Shared, number: &str, voice: Voice) -> Result<(
 /// A call that is wanted; its form is valid.
 #[derive(Clone, Debug)]
 struct Order {
+    /// A phone called the account's number.
+    inbound: bool,
     to: String,
     from: String,
     source: Source,
@@ -124,6 +181,8 @@ struct Order {
     /// Ring time, s.
     timeout: u32,
     detection: Option<Detection>,
+    /// Where the verdict of a detection in the background goes to; without it the call is silent until the verdict.
+    verdict: Option<Hook>,
 }
 
 impl Order {
@@ -152,6 +211,9 @@ impl Order {
             Some("DetectMessageEnd") => Some(Detection::MessageEnd),
             Some(_) => return Err(ApiError::bad(20001, "Invalid MachineDetection")),
         };
+        let bad_verdict = || ApiError::bad(20001, "The 'AsyncAmdStatusCallback' URL is not a valid URL.");
+        let verdict = hook(parameters, "AsyncAmdStatusCallback", "AsyncAmdStatusCallbackMethod", bad_verdict)?;
+        let verdict = verdict.filter(|_| detection.is_some() && parameter(parameters, "AsyncAmd") == Some("true"));
         let mut events: Vec<&'static str> = Vec::new();
         let mut unknown_events = Vec::new();
         // Twilio's older libraries write several events into one value, separated by spaces.
@@ -167,7 +229,23 @@ impl Order {
         let bad_to = || ApiError::bad(21217, format!("Phone number {to} does not appear to be valid"));
         let bad_from = || ApiError::bad(21212, format!("The 'From' number {from} is not valid."));
         let (to, from) = (e164(to).ok_or_else(bad_to)?, e164(from).ok_or_else(bad_from)?);
-        Ok(Self { to, from, source, fallback, callback, events, unknown_events, timeout, detection })
+        Ok(Self { inbound: false, to, from, source, fallback, callback, events, unknown_events, timeout, detection, verdict })
+    }
+
+    fn inbound(from: String, to: String, voice: Hook, callback: Option<Hook>) -> Self {
+        Self {
+            inbound: true,
+            to,
+            from,
+            source: Source::Fetch { hook: voice, more: Vec::new() },
+            fallback: None,
+            callback,
+            events: vec!["completed"],
+            unknown_events: Vec::new(),
+            timeout: RING_TIME.0,
+            detection: None,
+            verdict: None,
+        }
     }
 
     /// Twilio, "Test credentials": numbers that stand for an outcome.

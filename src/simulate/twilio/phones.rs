@@ -16,11 +16,11 @@ use serde_json::json;
 use super::{
     Event, Shared,
     api::Parameters,
-    calls::{Call, CallRecord, Voice, set_voice},
+    calls::{self, Call, CallRecord, Voice, set_voice},
     courier,
     faults::Fault,
     messages::e164,
-    state::{MAX_MARKS, Message, State as Memory},
+    state::{MAX_MARKS, Message, State as Memory, VoiceUrls},
 };
 use crate::tag::Timestamp;
 
@@ -65,12 +65,17 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/simulator/phones/{number}/text", post(text))
         .route("/simulator/phones/{number}/reachable", put(reachable))
         .route("/simulator/phones/{number}/voice", put(voice))
-        .route("/simulator/calls", get(calls))
+        .route("/simulator/phones/{number}/call", post(dial))
+        .route("/simulator/phones/{number}/answer", post(answer))
+        .route("/simulator/phones/{number}/keys", post(keys))
+        .route("/simulator/phones/{number}/hang-up", post(hang_up))
+        .route("/simulator/calls", get(all_calls))
         .route("/simulator/calls/{sid}", get(call))
         .route("/simulator/requests", get(requests))
         .route("/simulator/webhooks", get(webhooks))
         .route("/simulator/faults", post(add_fault).delete(clear_faults))
         .route("/simulator/inbound-url", put(inbound_url))
+        .route("/simulator/voice-urls", put(voice_urls))
 }
 
 /// The texts of one phone, oldest first.
@@ -177,7 +182,7 @@ async fn phone(State(shared): State<Arc<Shared>>, Path(number): Path<String>) ->
     Json(json!({ "number": number, "messages": messages, "calls": calls })).into_response()
 }
 
-async fn calls(State(shared): State<Arc<Shared>>) -> Response {
+async fn all_calls(State(shared): State<Arc<Shared>>) -> Response {
     let calls: Vec<CallRecord> = shared.state().calls.oldest().map(Call::record).collect();
     Json(json!({ "calls": calls })).into_response()
 }
@@ -203,6 +208,55 @@ async fn voice(State(shared): State<Arc<Shared>>, Path(number): Path<String>, bo
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => refuse(&format!("failed to {error}")),
     }
+}
+
+/// The phone calls the account's number. The body is empty, or the number.
+async fn dial(State(shared): State<Arc<Shared>>, Path(number): Path<String>, to: String) -> Response {
+    let to = Some(to.trim().to_owned()).filter(|to| !to.is_empty());
+    match calls::inbound(&shared, &number, to) {
+        Ok(sid) => Json(json!({ "sid": sid })).into_response(),
+        Err(error) => refuse(&format!("failed to {error}")),
+    }
+}
+
+/// Takes the call that rings at a phone in mode `hand`.
+async fn answer(State(shared): State<Arc<Shared>>, Path(number): Path<String>) -> Response {
+    done(calls::answer(&shared, &number))
+}
+
+/// The body is the keys.
+async fn keys(State(shared): State<Arc<Shared>>, Path(number): Path<String>, keys: String) -> Response {
+    done(calls::press(&shared, &number, keys.trim()))
+}
+
+async fn hang_up(State(shared): State<Arc<Shared>>, Path(number): Path<String>) -> Response {
+    done(calls::hang_up(&shared, &number))
+}
+
+fn done(outcome: Result<(), String>) -> Response {
+    match outcome {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => refuse(&format!("failed to {error}")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VoiceUrlsBody {
+    #[serde(default)]
+    voice: Option<String>,
+    #[serde(default)]
+    status: Option<String>,
+}
+
+/// What is asked when somebody calls: `{"voice": "…", "status": "…"}`; what is left out is not asked.
+async fn voice_urls(State(shared): State<Arc<Shared>>, Json(urls): Json<VoiceUrlsBody>) -> Response {
+    let VoiceUrlsBody { voice, status } = urls;
+    if [&voice, &status].into_iter().flatten().any(|url| !courier::is_callable(url)) {
+        return refuse("a URL is neither http nor https, or its host has an underscore");
+    }
+    shared.state().voice_urls = VoiceUrls { voice, status };
+    StatusCode::NO_CONTENT.into_response()
 }
 
 #[derive(Deserialize)]

@@ -34,10 +34,20 @@ pub(super) struct State {
     /// Phones that are switched off: texts to them end undelivered with 30003.
     pub(super) unreachable: HashSet<String>,
     pub(super) inbound_url: Option<String>,
+    pub(super) voice_urls: VoiceUrls,
     pub(super) faults: Faults,
     pub(super) requests: VecDeque<RequestRecord>,
     pub(super) requests_seen: u64,
     pub(super) webhooks: VecDeque<WebhookRecord>,
+}
+
+/// What the account's numbers ask when somebody calls them (Twilio console: "A call comes in", "Call status changes").
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VoiceUrls {
+    /// What a call says.
+    pub voice: Option<String>,
+    /// How it ended.
+    pub status: Option<String>,
 }
 
 /// One message, either way.
@@ -96,7 +106,7 @@ pub struct WebhookRecord {
 }
 
 impl State {
-    pub(super) fn new(inbound_url: Option<String>) -> Self {
+    pub(super) fn new(inbound_url: Option<String>, voice_urls: VoiceUrls) -> Self {
         Self {
             messages: Ring::new(MAX_MESSAGES),
             calls: Ring::new(MAX_CALLS),
@@ -104,6 +114,7 @@ impl State {
             opted_out: HashSet::new(),
             unreachable: HashSet::new(),
             inbound_url,
+            voice_urls,
             faults: Faults::default(),
             requests: VecDeque::new(),
             requests_seen: 0,

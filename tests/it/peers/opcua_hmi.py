@@ -201,7 +201,8 @@ async def call(client):
     expect(await failure(twilio.call_method("2:GetUser", number(0))), ua.StatusCodes.BadNotFound, "unknown user")
     expect(await failure(twilio.call_method("2:GetUser", "x")), ua.StatusCodes.BadInvalidArgument, "wrong type")
     expect(await failure(twilio.call_method("2:GetUser")), ua.StatusCodes.BadArgumentsMissing, "no argument")
-    expect(await failure(twilio.call_method("2:PlaceCall", "1", "x")), ua.StatusCodes.BadNotSupported, "call")
+    expect(await twilio.call_method("2:PlaceCall", "+15550002222", "hello"), True, "call accepted")
+    expect(await twilio.call_method("2:PlaceCall", "bad", "hello"), False, "call refused")
 
 
 async def refused(client):

@@ -3,6 +3,7 @@
     twilio_helper.py client BASE SID TOKEN      one JSON line a question
     twilio_helper.py calls BASE SID TOKEN       the same about calls; answering must take longer than this script
     twilio_helper.py server TOKEN               prints "port N", then one JSON line a webhook received
+    twilio_helper.py twiml BASE CASES-JSON      the library's TwiML for each document, compared with ours as canonical XML
     twilio_helper.py post TOKEN SIGNED_BASE LISTENER PATH BODY-JSON    posts a signed form, prints the status
 """
 
@@ -11,14 +12,17 @@ import http.server
 import json
 import sys
 import time
+import unicodedata
 import urllib.error
 import urllib.parse
 import urllib.request
+import xml.etree.ElementTree
 
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
+from twilio.twiml.voice_response import Gather, VoiceResponse
 
 HOST = "https://api.twilio.com"
 
@@ -119,6 +123,56 @@ def server(token):
         listener.serve_forever()
 
 
+def twiml(base, cases):
+    for case in json.loads(cases):
+        theirs = str(library_response(base, case["document"]))
+        canonical = [xml.etree.ElementTree.canonicalize(text) for text in (case["ours"], theirs)]
+        show(name=case["name"], equal=canonical[0] == canonical[1], ours=canonical[0], theirs=canonical[1])
+
+
+def library_response(base, document):
+    response = VoiceResponse()
+    say = {"language": document["language"]}
+    if document["voice"]:
+        say["voice"] = document["voice"]
+
+    def url(action):
+        path = f"/main/system/twilio-voice/{action}/{document['id']}?turn={document['turn']}"
+        return base + path + "#rc=3&rp=5xx,ct,rt"
+
+    for place, verb in enumerate(document["verbs"]):
+        kind, value = (verb, None) if isinstance(verb, str) else next(iter(verb.items()))
+        if kind == "Say":
+            response.say(printable(value), **say)
+        elif kind == "Pause":
+            response.pause(length=whole_seconds(value))
+        elif kind == "Redirect":
+            response.redirect(url(value), method="POST")
+        elif kind == "Hangup":
+            response.hangup()
+        elif kind == "Reject":
+            response.reject()
+        else:
+            end = {"num_digits": value["digits"]} if value["digits"] else {"finish_on_key": "#"}
+            timeout = whole_seconds(value["timeout"])
+            target = url(value["action"])
+            gather = Gather(input="dtmf", action=target, method="POST", timeout=timeout, action_on_empty_result=True, **end)
+            for text in value["say"]:
+                gather.say(printable(text), **say)
+            response.append(gather)
+            if place + 1 == len(document["verbs"]):
+                response.redirect(target, method="POST")
+    return response
+
+
+def printable(text):
+    return "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text).strip()
+
+
+def whole_seconds(time):
+    return time["secs"] + (time["nanos"] > 0)
+
+
 class Repeated(dict):
     """Parameters as web frameworks hand them over: several values a key."""
 
@@ -139,4 +193,4 @@ def post(token, signed_base, listener, path, params):
         show(status=error.code)
 
 
-{"client": client, "calls": calls, "server": server, "post": post}[sys.argv[1]](*sys.argv[2:])
+{"client": client, "calls": calls, "twiml": twiml, "server": server, "post": post}[sys.argv[1]](*sys.argv[2:])

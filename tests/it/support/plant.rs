@@ -10,7 +10,7 @@ use annunciator::{
     BoxFuture,
     config::{File, Loader, load},
     engine::{
-        io::{Actor, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
+        io::{Actor, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
         plan::{Plan, Role},
         view::{AlarmView, OutboxView, UserStatistics},
     },
@@ -207,7 +207,8 @@ impl Gateway for Plant {
 
     fn command(&self, by: Actor, command: Command) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
-            let refused = matches!(&command, Command::SendText { number, .. } if number == "bad");
+            let refused =
+                matches!(&command, Command::SendText { number, .. } | Command::PlaceCall { number, .. } if number == "bad");
             self.commands.lock().unwrap().push((by, command));
             if refused { Outcome::refused(StatusCode::BAD_INVALID_ARGUMENT, "no number") } else { Outcome::good("sent") }
         })
@@ -235,6 +236,10 @@ impl Gateway for Plant {
 
     fn delivery(&self, _: Option<OutboxId>, _: String, _: DeliveryState, _: Option<u32>) -> BoxFuture<'_, Result<(), ()>> {
         unreachable!("the OPC UA server gets no reports")
+    }
+
+    fn call(&self, _: CallEvent) -> BoxFuture<'_, Result<Option<CallDocument>, ()>> {
+        unreachable!("no calls come in here")
     }
 
     fn ready(&self) -> bool {

@@ -13,7 +13,7 @@ use std::{
 use annunciator::{
     BoxFuture,
     engine::{
-        io::{Actor, Command, DeliveryState, InboundText, OutboxId, Outcome, Outgoing, Via},
+        io::{Actor, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Outgoing, Via},
         plan::{Channel, Plan, Role, Secret, TwilioDef},
         view::{AlarmView, OutboxView, UserStatistics},
     },
@@ -99,6 +99,9 @@ pub struct Recorder {
     table: TagTable,
     texts: Mutex<Vec<InboundText>>,
     reports: Mutex<Vec<Report>>,
+    calls: Mutex<Vec<CallEvent>>,
+    /// What every call says next.
+    pub document: Mutex<Option<CallDocument>>,
     /// The store cannot be written.
     pub broken: AtomicBool,
 }
@@ -113,6 +116,8 @@ impl Recorder {
             table: TagTable::default(),
             texts: Mutex::default(),
             reports: Mutex::default(),
+            calls: Mutex::default(),
+            document: Mutex::default(),
             broken: AtomicBool::new(false),
         })
     }
@@ -123,6 +128,10 @@ impl Recorder {
 
     pub fn reports(&self) -> Vec<Report> {
         self.reports.lock().unwrap().clone()
+    }
+
+    pub fn calls(&self) -> Vec<CallEvent> {
+        self.calls.lock().unwrap().clone()
     }
 
     fn store(&self) -> Result<(), ()> {
@@ -197,6 +206,14 @@ impl Gateway for Recorder {
             self.store()?;
             self.reports.lock().unwrap().push((row, sid, status, error_code));
             Ok(())
+        })
+    }
+
+    fn call(&self, call: CallEvent) -> BoxFuture<'_, Result<Option<CallDocument>, ()>> {
+        Box::pin(async move {
+            self.store()?;
+            self.calls.lock().unwrap().push(call);
+            Ok(self.document.lock().unwrap().clone())
         })
     }
 

@@ -1,18 +1,19 @@
 //! What becomes of a call: it rings, somebody answers or not, the documents are spoken, keys are pressed, and each step is
 //! reported where that was asked for.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use reqwest::Url;
 use tokio::sync::mpsc;
 
 use super::{
     super::{
-        Shared,
+        Event, Shared,
         api::Parameters,
         courier::{self, Hook, Page},
     },
-    record::{Call, CallLine, Detection, Source, Status, Voice, VoiceMode},
+    hand::Hand,
+    record::{Call, CallLine, Detection, Reports, Source, Status, Voice, VoiceMode},
     twiml::{self, Gather, Problem, Target, Verb},
 };
 use crate::clock;
@@ -21,8 +22,8 @@ use crate::clock;
 const MAX_DOCUMENTS: usize = 100;
 /// Verbs in one call, repeats of a text included.
 const MAX_VERBS: usize = 1000;
-/// A call has four events.
-const MAX_CALLBACKS: usize = 4;
+/// A call has four events and a verdict about who answered.
+const MAX_CALLBACKS: usize = 5;
 /// Characters that are spoken in a second.
 const SPEECH: usize = 15;
 /// Twilio's words when it cannot go on.
@@ -32,10 +33,16 @@ type Callbacks = mpsc::Sender<(Hook, Parameters)>;
 
 /// From queued to the end.
 pub(super) async fn live(shared: &Arc<Shared>, sid: &str) {
-    let Some(over) = shared.state().calls.get(sid).map(|call| call.over.clone()) else { return };
-    let (callbacks, mut waiting) = mpsc::channel(MAX_CALLBACKS);
+    let Some((over, phone, hand)) =
+        shared.state().calls.get(sid).map(|call| (call.over.clone(), call.phone().to_owned(), call.hand.clone()))
+    else {
+        return;
+    };
+    let voice = shared.state().voices.get(&phone).cloned().unwrap_or_default();
+    let (callbacks, waiting) = mpsc::channel(MAX_CALLBACKS);
+    let reports = voice.reports;
     let living = async {
-        let mut life = Life { shared, sid, callbacks, digits: VecDeque::new(), verbs: 0, fallen_back: false };
+        let mut life = Life { shared, sid, phone, voice, hand, callbacks, verbs: 0, fallen_back: false, rejected: false };
         if let Some((status, sip)) = over.run_until_cancelled(life.dial()).await {
             let event = life.call(|call| {
                 call.end(status, sip);
@@ -47,23 +54,45 @@ pub(super) async fn live(shared: &Arc<Shared>, sid: &str) {
         }
         life.report("completed");
     };
-    // Reports are independent of the call, as real ones are, but here they keep their order.
-    let reporting = async {
-        while let Some((hook, parameters)) = waiting.recv().await {
-            courier::ask(shared, &hook, parameters).await;
+    tokio::join!(living, deliver(shared, reports, waiting));
+}
+
+/// Reports are independent of the call, as real ones are; they keep their order unless the phone was told otherwise.
+async fn deliver(shared: &Arc<Shared>, how: Reports, mut waiting: mpsc::Receiver<(Hook, Parameters)>) {
+    let mut kept = Vec::new();
+    while let Some((hook, parameters)) = waiting.recv().await {
+        let times = match how {
+            Reports::InOrder => 1,
+            Reports::Repeated => 2,
+            Reports::Reversed | Reports::Lost => 0,
+        };
+        for _ in 0..times {
+            courier::ask(shared, &hook, parameters.clone()).await;
         }
-    };
-    tokio::join!(living, reporting);
+        kept.push((hook, parameters));
+    }
+    match how {
+        Reports::InOrder | Reports::Lost => return,
+        Reports::Repeated => {}
+        Reports::Reversed => kept.reverse(),
+    }
+    for (hook, parameters) in kept {
+        courier::ask(shared, &hook, parameters).await;
+    }
 }
 
 struct Life<'a> {
     shared: &'a Arc<Shared>,
     sid: &'a str,
+    phone: String,
+    /// How the phone behaves; what it has pressed is taken out.
+    voice: Voice,
+    hand: Arc<Hand>,
     callbacks: Callbacks,
-    /// What the phone will press.
-    digits: VecDeque<String>,
     verbs: usize,
     fallen_back: bool,
+    /// A call to the account that it does not take.
+    rejected: bool,
 }
 
 impl Life<'_> {
@@ -81,6 +110,7 @@ impl Life<'_> {
     }
 
     fn note(&self, line: CallLine) {
+        self.shared.tell(Event::InCall { sid: self.sid.to_owned(), phone: self.phone.clone(), line: line.clone() });
         self.call(|call| call.note(line));
     }
 
@@ -107,48 +137,84 @@ impl Life<'_> {
         tokio::time::sleep(options.ring_after).await;
         let dialled = self.call(|call| {
             call.started = Some(clock::now());
-            (call.order.to.clone(), call.order.timeout)
+            call.seconds = self.voice.seconds;
+            (call.order.inbound, call.order.timeout)
         });
-        let Some((to, timeout)) = dialled else { return (Status::Failed, 500) };
-        let (voice, unreachable) = {
-            let state = self.shared.state();
-            (state.voices.get(&to).cloned().unwrap_or_default(), state.unreachable.contains(&to))
-        };
+        let Some((inbound, timeout)) = dialled else { return (Status::Failed, 500) };
         self.report("initiated");
-        if unreachable {
+        if inbound {
+            // The account's number rings until its first document, which may reject the call.
+            self.advance(Status::Ringing, "ringing");
+            self.talk().await;
+            return if self.rejected { (Status::Busy, 603) } else { (Status::Completed, 200) };
+        }
+        if self.shared.state().unreachable.contains(&self.phone) {
             return (Status::Failed, 480);
         }
-        if voice.mode == VoiceMode::Failed {
+        if self.voice.mode == VoiceMode::Failed {
             return (Status::Failed, 404);
         }
         self.advance(Status::Ringing, "ringing");
-        if voice.mode == VoiceMode::NoAnswer {
-            tokio::time::sleep(options.call_second * timeout).await;
-            return (Status::NoAnswer, 487);
+        let no_answer = tokio::time::sleep(options.call_second * timeout);
+        match self.voice.mode {
+            VoiceMode::NoAnswer => {
+                no_answer.await;
+                return (Status::NoAnswer, 487);
+            }
+            VoiceMode::Hand => {
+                let hand = self.hand.clone();
+                tokio::select! {
+                    () = hand.answered.cancelled() => {}
+                    () = no_answer => return (Status::NoAnswer, 487),
+                }
+            }
+            _ => tokio::time::sleep(options.answer_after).await,
         }
-        tokio::time::sleep(options.answer_after).await;
-        if voice.mode == VoiceMode::Busy {
+        if self.voice.mode == VoiceMode::Busy {
             return (Status::Busy, 486);
         }
-        self.answer(voice);
-        self.talk().await;
+        self.answer().await;
         (Status::Completed, 200)
     }
 
-    fn answer(&mut self, voice: Voice) {
-        let machine = voice.mode == VoiceMode::Machine;
-        self.call(|call| {
-            call.seconds = voice.seconds;
-            call.answered_by = call.order.detection.map(|detection| match (machine, detection) {
-                (false, _) => "human",
-                (true, Detection::Start) => "machine_start",
-                (true, Detection::MessageEnd) => "machine_end_beep",
-            });
-        });
-        if !machine {
-            self.digits = voice.digits.into();
-        }
+    /// Somebody or something takes the call. Unless it is looked for in the background, nothing is said before the verdict.
+    async fn answer(&mut self) {
+        let detection =
+            self.call(|call| call.order.detection.map(|detection| (detection, call.order.verdict.is_some()))).flatten();
         self.advance(Status::InProgress, "answered");
+        let machine = self.voice.mode == VoiceMode::Machine;
+        if machine {
+            self.voice.digits.clear();
+        }
+        let Some((detection, background)) = detection else { return self.talk().await };
+        let who = match (machine, detection) {
+            (false, _) => "human",
+            (true, Detection::Start) => "machine_start",
+            (true, Detection::MessageEnd) => "machine_end_beep",
+        };
+        let seconds = self.shared.options.detection_seconds;
+        if !background {
+            self.pass(seconds).await;
+            self.call(|call| call.answered_by = Some(who));
+            return self.talk().await;
+        }
+        let (shared, sid, callbacks) = (self.shared, self.sid, self.callbacks.clone());
+        let detecting = async {
+            tokio::time::sleep(shared.options.call_second * seconds).await;
+            let report = shared.state().calls.get_mut(sid).and_then(|call| {
+                call.answered_by = Some(who);
+                call.verdict(&shared.options.account_sid, seconds)
+            });
+            // There is room for it.
+            if let Some(report) = report {
+                _ = callbacks.try_send(report);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.talk() => {}
+            () = detecting => {}
+        }
     }
 
     /// One document after the other, until one ends without a next one.
@@ -186,6 +252,9 @@ impl Life<'_> {
             }
             Err(problem) => return self.fall_back(problem, url).await,
         };
+        if !self.take_inbound(&verbs) {
+            return None;
+        }
         for verb in verbs {
             match verb {
                 Verb::Say { .. } | Verb::Pause(_) => self.speak(&verb).await?,
@@ -198,6 +267,16 @@ impl Life<'_> {
             }
         }
         None
+    }
+
+    /// A call to the account is taken with its first document, unless that rejects it.
+    fn take_inbound(&mut self, verbs: &[Verb]) -> bool {
+        let rings = self.call(|call| call.order.inbound && call.status == Status::Ringing).unwrap_or(false);
+        self.rejected = rings && verbs.first() == Some(&Verb::Reject);
+        if rings && !self.rejected {
+            self.advance(Status::InProgress, "answered");
+        }
+        !self.rejected
     }
 
     async fn fetch(&self, hook: &Hook, more: Vec<(&'static str, String)>) -> Result<(Vec<Verb>, Vec<Problem>), Problem> {
@@ -266,22 +345,65 @@ impl Life<'_> {
 
     /// Prompts and takes what the phone presses; gives the parameters for the action, `None` to fall through.
     async fn gather(&mut self, gather: &Gather) -> Option<Vec<(&'static str, String)>> {
-        for verb in &gather.prompt {
-            self.speak(verb).await?;
-        }
-        let pressed = self.digits.pop_front().unwrap_or_default();
-        let taken = Keys::take(gather, &pressed);
+        let taken = if self.voice.mode == VoiceMode::Hand { self.by_hand(gather).await? } else { self.by_script(gather).await? };
         if !taken.pressed.is_empty() {
             self.note(CallLine::Pressed { keys: taken.pressed });
-        }
-        if !taken.ended {
-            self.pass(gather.timeout).await;
         }
         if taken.digits.is_empty() && !gather.on_empty {
             return None;
         }
         let finish = taken.finished.map(String::from).unwrap_or_default();
         Some(vec![("Digits", taken.digits), ("FinishedOnKey", finish), ("msg", "Gather End".into())])
+    }
+
+    /// What was set for the phone before the call; the prompt is heard to its end.
+    async fn by_script(&mut self, gather: &Gather) -> Option<Keys> {
+        for verb in &gather.prompt {
+            self.speak(verb).await?;
+        }
+        if self.voice.digits.is_empty() && self.voice.hangs_up {
+            let ended = self.call(|call| {
+                call.end(Status::Completed, 200);
+                call.event()
+            });
+            if let Some(event) = ended {
+                self.shared.tell(event);
+            }
+            return None;
+        }
+        let pressed = if self.voice.digits.is_empty() { String::new() } else { self.voice.digits.remove(0) };
+        let mut taken = Keys::default();
+        pressed.chars().for_each(|key| taken.add(gather, key));
+        if !taken.ended {
+            self.pass(gather.timeout).await;
+        }
+        Some(taken)
+    }
+
+    /// What somebody presses meanwhile; the first key ends the prompt.
+    async fn by_hand(&mut self, gather: &Gather) -> Option<Keys> {
+        let hand = self.hand.clone();
+        let prompt = async {
+            for verb in &gather.prompt {
+                self.speak(verb).await?;
+            }
+            Some(())
+        };
+        tokio::select! {
+            spoken = prompt => spoken?,
+            () = hand.wait() => {}
+        }
+        let mut taken = Keys::default();
+        while !taken.ended {
+            match hand.key(self.shared.options.call_second * gather.timeout).await {
+                Some(key) => taken.add(gather, key),
+                None => break,
+            }
+        }
+        if taken.pressed.is_empty() {
+            self.call(|call| call.talked = call.talked.saturating_add(gather.timeout));
+        }
+        Some(taken)
     }
 
     /// Where a verb leads, relative to the document's own URL.
@@ -300,7 +422,7 @@ impl Life<'_> {
 }
 
 /// The keys of one Gather.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Keys {
     /// Until it ended; what comes later is lost.
     pressed: String,
@@ -311,22 +433,18 @@ struct Keys {
 }
 
 impl Keys {
-    fn take(gather: &Gather, pressed: &str) -> Self {
-        let mut keys = Self { pressed: String::new(), digits: String::new(), finished: None, ended: false };
-        for key in pressed.chars() {
-            keys.pressed.push(key);
-            if gather.finish == Some(key) {
-                keys.finished = Some(key);
-                keys.ended = true;
-                break;
-            }
-            keys.digits.push(key);
-            if gather.keys == Some(keys.digits.len()) {
-                keys.ended = true;
-                break;
-            }
+    fn add(&mut self, gather: &Gather, key: char) {
+        if self.ended {
+            return;
         }
-        keys
+        self.pressed.push(key);
+        if gather.finish == Some(key) {
+            self.finished = Some(key);
+            self.ended = true;
+        } else {
+            self.digits.push(key);
+            self.ended = gather.keys == Some(self.digits.len());
+        }
     }
 }
 
@@ -349,7 +467,9 @@ mod tests {
             let target = Target { url: None, by_get: false };
             let gather = Gather { action: target, keys, finish, timeout: 5, on_empty: false, prompt: vec![] };
             let expected = Keys { pressed: pressed.into(), digits: digits.into(), finished, ended };
-            assert_eq!(Keys::take(&gather, script), expected, "{script}");
+            let mut keys = Keys::default();
+            script.chars().for_each(|key| keys.add(&gather, key));
+            assert_eq!(keys, expected, "{script}");
         }
     }
 }

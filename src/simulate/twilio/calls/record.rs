@@ -1,5 +1,7 @@
 //! One call: what the API shows of it, what webhooks tell of it, and what was said and pressed; and how a phone behaves in one.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +13,7 @@ use super::{
         state::{Kept, rfc2822, sid},
     },
     Order,
+    hand::Hand,
 };
 use crate::{clock, tag::Timestamp};
 
@@ -35,6 +38,27 @@ pub struct Voice {
     /// What the call lasted in the end, s; when left out, as long as its speech and pauses.
     #[serde(default)]
     pub seconds: Option<u32>,
+    /// Hangs up when a key is asked for and `digits` are used up.
+    #[serde(default)]
+    pub hangs_up: bool,
+    /// How the call's reports reach whoever wants them.
+    #[serde(default)]
+    pub reports: Reports,
+}
+
+/// How the status callbacks of a call arrive. Real ones are independent requests, of which any may be late, doubled or lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reports {
+    /// Once each, one after the other.
+    #[default]
+    InOrder,
+    /// Each twice, and once the call is over all of them again.
+    Repeated,
+    /// All when the call is over, the last first.
+    Reversed,
+    /// Never.
+    Lost,
 }
 
 /// The ways in which a call can go.
@@ -52,6 +76,8 @@ pub enum VoiceMode {
     Failed,
     /// A voicemail answers. It presses no keys.
     Machine,
+    /// It rings until somebody at the simulator lets it answer; keys are pressed as they are typed.
+    Hand,
 }
 
 impl Voice {
@@ -170,6 +196,7 @@ pub(in crate::simulate::twilio) struct Call {
     /// Cancelled when the present document is left for `detour`.
     pub(super) left: CancellationToken,
     pub(super) detour: Option<Source>,
+    pub(super) hand: Arc<Hand>,
     created: Timestamp,
     updated: Timestamp,
     ended: Option<Timestamp>,
@@ -194,6 +221,7 @@ impl Call {
             over: CancellationToken::new(),
             left: CancellationToken::new(),
             detour: None,
+            hand: Arc::default(),
             created: now,
             updated: now,
             ended: None,
@@ -249,7 +277,15 @@ impl Call {
 
     /// The phone's number.
     pub(in crate::simulate::twilio) fn phone(&self) -> &str {
-        &self.order.to
+        if self.order.inbound { &self.order.from } else { &self.order.to }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.status.is_over()
+    }
+
+    fn direction(&self) -> &'static str {
+        if self.order.inbound { "inbound" } else { "outbound-api" }
     }
 
     pub(in crate::simulate::twilio) fn record(&self) -> CallRecord {
@@ -278,7 +314,7 @@ impl Call {
             ("Called", to),
             ("CallStatus", status),
             ("ApiVersion", "2010-04-01"),
-            ("Direction", "outbound-api"),
+            ("Direction", self.direction()),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into();
@@ -288,6 +324,18 @@ impl Call {
         }
         parameters.extend(self.answered_by.map(|who| ("AnsweredBy".to_owned(), who.to_owned())));
         parameters
+    }
+
+    /// What the report of a verdict in the background carries (Twilio, "Answering Machine Detection": AsyncAmdStatusCallback).
+    pub(super) fn verdict(&self, account: &str, seconds: u32) -> Option<(Hook, Parameters)> {
+        let hook = self.order.verdict.clone()?;
+        let parameters = [
+            ("CallSid", self.sid.clone()),
+            ("AccountSid", account.to_owned()),
+            ("AnsweredBy", self.answered_by?.to_owned()),
+            ("MachineDetectionDuration", (seconds * 1000).to_string()),
+        ];
+        Some((hook, parameters.map(|(key, value)| (key.to_owned(), value)).into()))
     }
 
     /// Counts an event; gives what a status callback about it carries, if one was asked for (Twilio, "Call resource: status
@@ -328,7 +376,7 @@ impl Kept for Call {
             "caller_name": null,
             "date_created": rfc2822(self.created),
             "date_updated": rfc2822(self.updated),
-            "direction": "outbound-api",
+            "direction": self.direction(),
             "duration": self.duration.map(|seconds| seconds.to_string()),
             "end_time": self.ended.map(rfc2822),
             "forwarded_from": null,

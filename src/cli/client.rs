@@ -69,6 +69,23 @@ pub struct Client {
     credentials: Credentials,
 }
 
+/// What a daemon answered, good or bad.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP's.
+    pub status: StatusCode,
+    /// JSON; of a refusal the problem (RFC 9457).
+    pub body: Value,
+}
+
+impl Answer {
+    /// Why it was refused, for people.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        self.body["detail"].as_str().unwrap_or("no reason was given").to_owned()
+    }
+}
+
 impl Client {
     /// The daemon that `connect` names, else the one at `default_url` (`http://` and `[http] console`).
     ///
@@ -109,22 +126,52 @@ impl Client {
         self.ask(self.request(Method::POST, path)?.json(body)).await
     }
 
+    /// Asks `/api/v1/` and these segments, and takes every answer that an annunciator may give.
+    ///
+    /// # Errors
+    /// When there is no answer, or none of an annunciator.
+    pub async fn answer(
+        &self,
+        method: Method,
+        segments: &[String],
+        query: &[(String, String)],
+        body: Option<&Value>,
+    ) -> Result<Answer, String> {
+        let mut url = self.base.clone();
+        url.set_path("/api/v1");
+        // Only a URL that cannot be a base has no segments, and ours has a host.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(segments);
+        }
+        let request = self.authorized(self.http.request(method, url)).query(query);
+        let request = if let Some(body) = body { request.json(body) } else { request };
+        let response = request.send().await.map_err(|error| self.explain(&error))?;
+        let status = response.status();
+        let body = response.json().await.map_err(|_| self.strange(status))?;
+        Ok(Answer { status, body })
+    }
+
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, String> {
         let url = self.base.join(&format!("/api/v1/{path}")).map_err(|error| format!("failed to make a URL: {error}"))?;
-        let request = self.http.request(method, url);
-        Ok(match &self.credentials {
+        Ok(self.authorized(self.http.request(method, url)))
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.credentials {
             Credentials::None => request,
             Credentials::User { name, password } => request.basic_auth(name, Some(password)),
             Credentials::Token(token) => request.bearer_auth(token),
-        })
+        }
+    }
+
+    fn strange(&self, status: StatusCode) -> String {
+        format!("{} does not answer like an annunciator (status {status}): is the address right?", self.place())
     }
 
     async fn ask(&self, request: RequestBuilder) -> Result<Value, String> {
         let response = request.send().await.map_err(|error| self.explain(&error))?;
         let status = response.status();
-        let answer: Value = response.json().await.map_err(|_| {
-            format!("{} does not answer like an annunciator (status {status}): is the address right?", self.place())
-        })?;
+        let answer: Value = response.json().await.map_err(|_| self.strange(status))?;
         if status.is_success() {
             return Ok(answer);
         }

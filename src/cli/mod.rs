@@ -11,6 +11,7 @@ mod pki;
 pub mod remote;
 pub mod report;
 mod run;
+mod script;
 mod send;
 mod simulate;
 
@@ -78,6 +79,7 @@ enum Command {
     Ack(remote::AckArgs),
     Shelve(remote::ShelveArgs),
     Users(remote::UsersArgs),
+    Script(script::ScriptArgs),
     Reload(remote::ReloadArgs),
     Report(report::ReportArgs),
     #[command(subcommand)]
@@ -91,6 +93,8 @@ enum Command {
 enum Failure {
     /// Exit status 1; a whole sentence without a full stop.
     Failed(String),
+    /// Exit status 1; printed as it is.
+    Shown(String),
     /// Exit status 2; printed as it is.
     Config(String),
 }
@@ -134,6 +138,10 @@ pub fn main() -> ExitCode {
             eprintln!("annunciator: {words}");
             ExitCode::FAILURE
         }
+        Err(Failure::Shown(words)) => {
+            eprint!("{words}");
+            ExitCode::FAILURE
+        }
         Err(Failure::Config(words)) => {
             eprint!("{words}");
             ExitCode::from(2)
@@ -157,6 +165,7 @@ async fn execute(common: &Common, command: Command) -> Result<String, Failure> {
         Command::Ack(args) => remote::ack(&args, url().as_deref(), who()).await?,
         Command::Shelve(args) => remote::shelve(&args, url().as_deref(), who()).await?,
         Command::Users(args) => remote::users(&args, url().as_deref(), who()).await?,
+        Command::Script(args) => script::script(&args, url().as_deref(), who()).await?,
         Command::Reload(args) => remote::reload(&args, url().as_deref(), who()).await?,
         Command::Report(args) => {
             let loaded = common.load()?;

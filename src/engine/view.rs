@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::plan::Priority;
@@ -69,7 +69,7 @@ pub struct OutboxView {
 }
 
 /// One row of the `UserStatistics` dataset (SPEC 5).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct UserStatistics {
     pub id: i64,

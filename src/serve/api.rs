@@ -54,6 +54,7 @@ pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>) -> Router {
         .route("/journal", get(records::journal))
         .route("/audit", get(records::audit))
         .route("/users", get(records::users))
+        .route("/users/{id}", get(records::user))
         .route("/statistics", get(records::statistics))
         .route("/messages", get(records::messages))
         .route("/sources", get(records::sources))

@@ -7,6 +7,7 @@ mod opcua_attacks;
 mod opcua_client;
 mod opcua_server;
 mod program;
+mod scripts;
 mod shipped;
 mod simulator;
 mod support;

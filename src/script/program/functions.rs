@@ -16,7 +16,7 @@ use rhai::{
 };
 
 use super::{
-    host::{Host, TagReading},
+    host::{Host, TagReading, Use},
     values,
 };
 use crate::engine::view::UserStatistics;
@@ -34,10 +34,14 @@ pub const MAX_LINE: usize = 1_000;
 /// The longest number and the longest message, bytes; Twilio takes 1,600 characters.
 pub const MAX_MESSAGE: usize = 6_400;
 
-const MAX_OPERATIONS: u64 = 1_000_000;
+/// The most operations of a script in the daemon. With [`MAX_TEXT`] this also bounds memory: Rhai does not look at the size of a map
+/// or array when `x[i] = …` changes it, so that each few operations may keep one more text.
+pub const MAX_OPERATIONS: u64 = 200_000;
+/// The most operations of `annunciator script`, which has a process of its own.
+pub const MAX_COMMAND_OPERATIONS: u64 = 10_000_000;
 const MAX_CALL_LEVELS: usize = 32;
 const MAX_EXPRESSION_DEPTH: usize = 48;
-const MAX_TEXT: usize = 65_536;
+const MAX_TEXT: usize = 16_384;
 const MAX_ELEMENTS: usize = 4_096;
 const MAX_VARIABLES: usize = 256;
 const MAX_FUNCTIONS: usize = 64;
@@ -82,7 +86,7 @@ pub(super) const STANDARD: &[&str] = &[
 type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
 
 /// An engine that knows the language, its limits, and nothing of the program: it compiles.
-pub(super) fn language() -> Engine {
+pub(super) fn language(place: Use) -> Engine {
     static PACKAGES: LazyLock<[rhai::Shared<Module>; 7]> = LazyLock::new(|| {
         [
             CorePackage::new().as_shared_module(),
@@ -110,7 +114,7 @@ pub(super) fn language() -> Engine {
         .register_fn("sleep", |_: FLOAT| -> Result<()> { Err("a script cannot sleep".into()) });
     engine
         .set_strict_variables(true)
-        .set_max_operations(MAX_OPERATIONS)
+        .set_max_operations(if place == Use::Command { MAX_COMMAND_OPERATIONS } else { MAX_OPERATIONS })
         .set_max_call_levels(MAX_CALL_LEVELS)
         .set_max_expr_depths(MAX_EXPRESSION_DEPTH, MAX_EXPRESSION_DEPTH)
         .set_max_string_size(MAX_TEXT)
@@ -202,8 +206,8 @@ impl Link {
 }
 
 /// An engine for one run.
-pub(super) fn running(host: Arc<dyn Host>, constants: Vec<(&'static str, Dynamic)>) -> Engine {
-    let mut engine = language();
+pub(super) fn running(place: Use, host: Arc<dyn Host>, constants: Vec<(&'static str, Dynamic)>) -> Engine {
+    let mut engine = language(place);
     let link = Arc::new(Link {
         host,
         calls: AtomicU32::new(0),

@@ -15,7 +15,7 @@ use std::{fmt, ops::Range, sync::Arc};
 use rhai::{AST, Dynamic, EvalAltResult, Map, Position, Scope};
 
 pub use self::{
-    functions::{MAX_HOST_CALLS, MAX_LINE, MAX_LINES, MAX_SENDS, MAX_WRITES, OWN},
+    functions::{MAX_COMMAND_OPERATIONS, MAX_HOST_CALLS, MAX_LINE, MAX_LINES, MAX_OPERATIONS, MAX_SENDS, MAX_WRITES, OWN},
     host::{Ended, Given, Host, TagReading, Use},
 };
 use super::expression::{next_boundary, offset};
@@ -28,6 +28,7 @@ pub const STACK: usize = 16 << 20;
 /// A compiled script.
 pub struct Program {
     source: Arc<str>,
+    place: Use,
     ast: AST,
 }
 
@@ -60,6 +61,16 @@ pub struct RunError {
     pub message: String,
     /// Line, counted from 1, and column in characters, counted from 1.
     pub place: Option<(usize, usize)>,
+}
+
+impl RunError {
+    /// Where in `source`, in bytes.
+    #[must_use]
+    pub fn span(&self, source: &str) -> Option<Range<usize>> {
+        let (line, column) = self.place?;
+        let position = Position::new(u16::try_from(line).ok()?, u16::try_from(column).ok()?);
+        offset(source, position).map(|start| word_at(source, start))
+    }
 }
 
 impl fmt::Display for RunError {
@@ -96,15 +107,13 @@ impl Program {
             scope.push(name, ());
         }
         let mut errors = unknown_functions(source);
-        match functions::language().compile_with_scope(&scope, source) {
-            Ok(ast) if errors.is_empty() => return Ok(Self { source: source.into(), ast }),
+        match functions::language(place).compile_with_scope(&scope, source) {
+            Ok(ast) if errors.is_empty() => return Ok(Self { source: source.into(), place, ast }),
             Ok(_) => {}
             Err(error) => {
                 let start = offset(source, error.position()).unwrap_or(source.len());
                 let message = lower_first(error.err_type().to_string());
-                let word = source[start..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(source.len() - start);
-                let span = start..next_boundary(source, start).max(start + word);
-                errors.push(ScriptError { message, span, help: String::new() });
+                errors.push(ScriptError { message, span: word_at(source, start), help: String::new() });
             }
         }
         errors.sort_by_key(|error| error.span.start);
@@ -137,7 +146,7 @@ impl Program {
                 voice = true;
             }
         }
-        let engine = functions::running(host, constants);
+        let engine = functions::running(self.place, host, constants);
         let value = engine.eval_ast_with_scope::<Dynamic>(&mut scope, &self.ast).map_err(|error| run_error(&error))?;
         let response = match scope.get("response").filter(|_| voice) {
             None => None,
@@ -155,7 +164,7 @@ impl Program {
 /// Two programs are equal when they say the same.
 impl PartialEq for Program {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
+        self.source == other.source && self.place == other.place
     }
 }
 
@@ -216,6 +225,12 @@ fn run_error(error: &EvalAltResult) -> RunError {
 
 fn place(position: Position) -> Option<(usize, usize)> {
     Some((position.line()?, position.position().unwrap_or(1)))
+}
+
+/// The word that begins at `start`, or the one character there.
+fn word_at(source: &str, start: usize) -> Range<usize> {
+    let word = source[start..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(source.len() - start);
+    start..next_boundary(source, start).max(start + word)
 }
 
 /// Rhai begins its messages with a capital letter.

@@ -197,3 +197,138 @@ fn what_stands_in_scope() {
     assert_eq!(call("response.replace(\"R\", \"r\");"), Ok("<response/>".to_owned()));
     assert_eq!(call("response = 5;"), Err("`response` must be a text, and is of type i64".to_owned()));
 }
+
+/// The error of a script that runs into a bound, and how many effects it had.
+fn bound(source: &str) -> (String, usize) {
+    let host = Arc::new(Double::default());
+    let error = run_on(&host, source, Use::Pipeline, Given::Alarm(Json::Null)).unwrap_err();
+    let seen = host.seen.lock().unwrap().len();
+    (error, seen)
+}
+
+#[test]
+fn every_bound_holds_and_none_can_be_caught() {
+    for (source, expected, effects) in [
+        ("loop { }", "too many operations: does a loop never end?", 0),
+        ("loop { try { loop { } } catch { } }", "too many operations", 0),
+        ("fn f(n) { f(n + 1) } f(0)", "functions call each other too deeply", 0),
+        ("fn f(n) { g(n) } fn g(n) { f(n) } f(0)", "functions call each other too deeply", 0),
+        ("let s = \"x\"; loop { s += s; }", "too large: length of string", 0),
+        ("let s = \"x\"; s.pad(100_000_000, \"y\");", "too large: length of string", 0),
+        ("let a = []; loop { a.push(1); }", "too large: size of array", 0),
+        ("let a = []; a.pad(100_000_000, 0);", "too large: size of array", 0),
+        ("let m = #{}; let i = 0; loop { m.set(`k${i}`, i); i += 1; }", "too large: size of object map", 0),
+        // What lies within counts too.
+        ("let m = #{}; let i = 0; loop { m[`k${i}`] = i; i += 1; }", "too many operations", 0),
+        ("let s = \"x\"; s.pad(16000, \"y\"); let a = [s]; a.push(s);", "too large: length of string", 0),
+        ("let a = [0]; a.pad(4000, 0); let b = [a, a];", "too large: size of array", 0),
+        ("loop { system.twilio.sendMessage(\"+1\", \"x\") }", "more than 10 messages in one run", 10),
+        ("loop { try { system.twilio.sendMessage(\"+1\", \"x\") } catch { } }", "more than 10 messages in one run", 10),
+        ("loop { write(\"Level\", 1) }", "more than 100 writes in one run", 100),
+        ("loop { system.twilio.getUser(1) }", "more than 1000 calls of the program in one run", 1000),
+        ("try { system.twilio.sendMessage(\"nobody\", \"x\") } catch { } print(1)", "no daemon answers", 1),
+        ("let s = \"x\"; s.pad(6400, \"y\"); system.twilio.sendMessage(\"+1\", s)", "a message has at most 6400 bytes", 0),
+        ("for i in 0..5_000 { print(i); } loop { }", "too many operations", 1001),
+        ("[1, 2].for_each(|x| { loop { } })", "too many operations", 0),
+    ] {
+        let (error, seen) = bound(source);
+        assert!(error.starts_with(expected), "{source}: {error}");
+        assert_eq!(seen, effects, "{source}");
+    }
+}
+
+#[test]
+fn long_lines_are_cut() {
+    let host = Arc::new(Double::default());
+    run_on(&host, "let s = \"\"; s.pad(5000, 'é'); print(s);", Use::Command, Given::Nothing).unwrap();
+    let line = host.seen.lock().unwrap()[0].clone();
+    assert!(line.len() < MAX_LINE + 20 && line.ends_with("é…"), "{line}");
+}
+
+#[test]
+fn deep_texts_are_refused_and_deep_scripts_fit_the_stack() {
+    let nested = |depth: usize| format!("{}1{}", "(".repeat(depth), ")".repeat(depth));
+    assert!(Program::compile(&nested(200), Use::Command).is_err());
+    let deep = format!("fn f(n) {{ if n > 0 {{ f(n - 1) + {} }} else {{ 0 }} }} f(30)", nested(20));
+    check(&deep, &["30"]);
+    let many = (0..100).map(|n| format!("fn f{n}() {{ }}")).collect::<Vec<_>>().join("\n");
+    assert!(Program::compile(&many, Use::Command).is_err());
+}
+
+#[test]
+fn a_host_without_time_ends_the_script() {
+    for (source, effects) in [
+        ("loop { try { system.twilio.sendMessage(\"+1\", \"x\") } catch { } }", 4),
+        ("print(1); print(2); print(3); print(4); loop { }", 4),
+    ] {
+        let host = Arc::new(Double { patience: Some(3), ..Double::default() });
+        let error = run_on(&host, source, Use::Command, Given::Nothing).unwrap_err();
+        assert!(error.starts_with("it took longer than 5 s"), "{error}");
+        assert_eq!(host.seen.lock().unwrap().len(), effects, "{source}");
+    }
+}
+
+#[test]
+fn the_standard_functions_are_there() {
+    // A function that there is not is told apart from one that takes other arguments only by what else bears its name; so this
+    // calls one of each kind, and `what_is_no_script` holds that nothing else passes.
+    for (source, expected) in [
+        ("[1, 2, 3].map(|x| x * 2).filter(|x| x > 2).reduce(|sum, x| if sum == () { x } else { sum + x })", "10"),
+        ("\"a,b\".split(\",\").len()", "2"),
+        ("#{ a: 1 }.keys()", "[\"a\"]"),
+        ("\"Anna\".to_upper().sub_string(1, 2)", "\"NN\""),
+        ("parse_int(\"12\") + parse_float(\"0.5\")", "12.5"),
+        ("let s = \" x \"; s.trim(); s.replace(\"x\", \"y\"); s", "\"y\""),
+        ("max(1, 2) + min(3, 4) + abs(-1)", "6"),
+        ("`${1.5.round()} ${to_hex(255)}`", "\"2.0 ff\""),
+        ("5.get_bit(0)", "true"),
+        ("fn twice(x) { x * 2 } Fn(\"twice\").call(4)", "8"),
+        ("type_of(1)", "\"i64\""),
+    ] {
+        check(source, &[expected]);
+    }
+}
+
+#[test]
+fn the_documentation_names_everything() {
+    let page = include_str!("../../../docs/scripts.md");
+    for (name, call) in OWN {
+        assert!(page.contains(&format!("`{call}`")), "docs/scripts.md does not tell of {call}");
+        let sample = [("number", "\"+1\""), ("message", "\"x\""), ("path", "\"Level\""), ("value", "1")]
+            .into_iter()
+            .fold(call.replace("(id)", "(0)").replace("user.", "system.twilio.getUser(0)."), |sample, (argument, value)| {
+                sample.replace(argument, value)
+            });
+        let host = Arc::new(Double::default());
+        let ended = run_on(&host, &sample, Use::Command, Given::Nothing);
+        assert!(ended.is_ok() && !functions::STANDARD.contains(&name), "{sample}: {ended:?}");
+    }
+    for name in [Use::Pipeline, Use::Voice, Use::Command].into_iter().flat_map(Use::names) {
+        assert!(page.contains(&format!("`{name}`")), "docs/scripts.md does not tell of {name}");
+    }
+    let limits = [MAX_OPERATIONS, MAX_COMMAND_OPERATIONS, MAX_SENDS.into(), MAX_WRITES.into(), MAX_HOST_CALLS.into()];
+    for limit in limits.into_iter().chain([MAX_SCRIPT as u64, u64::from(MAX_LINES), MAX_LINE as u64]) {
+        let digits = limit.to_string();
+        let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+        assert!(page.contains(&groups.join(",")), "docs/scripts.md does not tell of the limit {limit}");
+    }
+}
+
+#[test]
+fn the_shipped_scripts_compile() {
+    let shipped = [
+        (include_str!("../../../config/scripts/statistics.rhai"), Use::Command),
+        (include_str!("../../../config/scripts/call.rhai"), Use::Voice),
+    ];
+    for (source, place) in shipped {
+        Program::compile(source, place).unwrap();
+    }
+    let host = Arc::new(Double::default());
+    let given = Given::Call {
+        action: "answer".to_owned(),
+        params: Vec::new(),
+        response: "<?xml version=\"1.0\"?><Response><Hangup/></Response>".to_owned(),
+    };
+    let ended = run_on(&host, include_str!("../../../config/scripts/call.rhai"), Use::Voice, given).unwrap();
+    assert_eq!(ended.response.unwrap(), "<?xml version=\"1.0\"?><Response><Pause length=\"1\"/><Hangup/></Response>");
+}

@@ -19,6 +19,8 @@ use crate::{
 
 /// Somebody who may read; who it is does not matter.
 pub struct Viewer;
+/// Somebody who may read, where more is shown to some.
+pub struct Reader(pub Actor);
 /// Somebody who may acknowledge, shelve and send.
 pub struct Operator(pub Actor);
 /// Somebody who may take out of service and reload.
@@ -41,6 +43,14 @@ impl FromRequestParts<Api> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         at_least(Role::Viewer, parts, api).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Api> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        at_least(Role::Viewer, parts, api).await.map(Self)
     }
 }
 

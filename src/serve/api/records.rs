@@ -1,17 +1,22 @@
 //! What was recorded and counted: journal, audit log, users, statistics, messages, sources.
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Api,
-    auth::Viewer,
+    auth::{Reader, Viewer},
     problem::{Params, Problem},
 };
 use crate::{
     engine::{
+        plan::Role,
         record::{AuditEntry, AuditKind, JournalEntry, JournalKind},
         view::{OutboxView, UserStatistics},
     },
@@ -110,6 +115,16 @@ pub struct UserList {
 
 pub async fn users(State(api): State<Api>, _: Viewer) -> Json<UserList> {
     Json(UserList { users: published_users(&api).await })
+}
+
+/// One user; role operator sees the whole number (SPEC 5).
+pub async fn user(State(api): State<Api>, Reader(by): Reader, Path(id): Path<i64>) -> Result<Json<UserStatistics>, Problem> {
+    let found = api.gateway.users().await.into_iter().find(|user| user.id == id);
+    let mut user = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no user with id {id}")))?;
+    if by.role < Role::Operator {
+        user.phone_number = api.gateway.plan().people.published(&user.phone_number);
+    }
+    Ok(Json(user))
 }
 
 /// The live counters, in the form of `annunciator report --users --output json`.

@@ -10,7 +10,7 @@ use crate::{
     engine::{
         Engine,
         io::{Actor, CallAction, CallDocument, CallEvent, Command, DeliveryState, InboundText, Input, OutboxId, Outcome, Via},
-        plan::{Plan, Role},
+        plan::{Cover, Plan, Role},
         view::{AlarmView, OutboxView, UserStatistics},
     },
     metrics::TagCounts,
@@ -91,6 +91,10 @@ impl Gateway for Arc<Shared> {
 
     fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
         Box::pin(async { self.query(Engine::user_statistics).await.unwrap_or_default() })
+    }
+
+    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
+        Box::pin(async { self.query(Engine::overrides).await.unwrap_or_default() })
     }
 
     fn reload(&self, by: Actor) -> BoxFuture<'_, Result<String, String>> {

@@ -6,6 +6,7 @@
 
 mod alarms;
 mod auth;
+mod people;
 mod problem;
 mod records;
 mod send;
@@ -21,7 +22,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{Html, IntoResponse as _, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 
 use self::problem::Problem;
@@ -58,6 +59,9 @@ pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>) -> Router {
         .route("/statistics", get(records::statistics))
         .route("/messages", get(records::messages))
         .route("/sources", get(records::sources))
+        .route("/on-call", get(people::on_call))
+        .route("/overrides", get(people::overrides).post(people::set_override))
+        .route("/overrides/{number}", delete(people::remove_override))
         .route("/reload", post(send::reload))
         .route("/send", post(send::send))
         .route("/call", post(send::call));
@@ -95,7 +99,7 @@ async fn front_page() -> Html<&'static str> {
     Html(
         "<!doctype html><html lang=\"en\"><title>Annunciator</title><h1>Annunciator</h1>\
          <p>The console comes with a later release. The HTTP API is at <a href=\"/api/v1/alarms\">/api/v1</a>: \
-         tags, alarms, journal, audit, users, statistics, messages, sources; log in with user name and password, or send \
+         tags, alarms, journal, audit, users, on-call, overrides, statistics, messages, sources; log in with user name and password, or send \
          <code>Authorization: Bearer name:secret</code>.</p>\
          <p><a href=\"/healthz\">/healthz</a> <a href=\"/readyz\">/readyz</a> <a href=\"/metrics\">/metrics</a></p></html>\n",
     )

@@ -19,7 +19,7 @@ use crate::{
     BoxFuture,
     engine::{
         io::{Actor, CallAction, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
-        plan::Plan,
+        plan::{Cover, Plan},
         view::{AlarmView, OutboxView, UserStatistics},
     },
     tag::{StatusCode, TagId, TagTable, Value},
@@ -49,6 +49,8 @@ pub trait Gateway: Send + Sync {
     fn outbox(&self) -> BoxFuture<'_, Vec<OutboxView>>;
     /// One row a user, by ascending id; numbers unmasked.
     fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>>;
+    /// Overrides made in operation, by number.
+    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>>;
     /// Reads the configuration again. The problems, as `check` prints them, when it is refused.
     fn reload(&self, by: Actor) -> BoxFuture<'_, Result<String, String>>;
     /// A verified inbound text: resolves once it is committed. `Err` when the store cannot be written.

@@ -17,7 +17,7 @@ use crate::{
     BoxFuture,
     engine::{
         io::{Actor, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
-        plan::{Origin, Plan, Priority, PublishPhone, Role, TagDef},
+        plan::{Cover, Origin, Plan, Priority, PublishPhone, Role, TagDef, UserDef},
         record::{AuditEntry, AuditKind, JournalEntry, JournalKind, Record},
         view::{AlarmView, OutboxView, UserStatistics},
     },
@@ -147,6 +147,10 @@ impl Gateway for Plant {
         Box::pin(async { vec![alice] })
     }
 
+    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
+        Box::pin(async { vec![(7, cover("bob", 100))] })
+    }
+
     fn reload(&self, _: Actor) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { Err("error: unknown roster `operatrs`".into()) })
     }
@@ -174,6 +178,11 @@ impl Gateway for Plant {
 
 fn at(second: u64) -> Timestamp {
     Timestamp::from_ticks(133_000_000_000_000_000) + std::time::Duration::from_secs(second)
+}
+
+/// Alice covers somebody for 50 s from a second on.
+fn cover(covers: &str, from: u64) -> Cover {
+    Cover { user: "alice".into(), covers: covers.into(), from: at(from), until: at(from + 50), note: "swap".into() }
 }
 
 fn tag_def(id: u32, path: &str, data_type: DataType, writable: bool) -> Arc<TagDef> {
@@ -247,7 +256,7 @@ impl Bench {
 }
 
 /// Every route with the least that may use it.
-const ROUTES: [(&str, &str, &str); 18] = [
+const ROUTES: [(&str, &str, &str); 22] = [
     ("GET", "/api/v1/tags", "viewer"),
     ("GET", "/api/v1/tags/Tank/Level", "viewer"),
     ("PUT", "/api/v1/tags/Tank/Level", "operator"),
@@ -261,6 +270,10 @@ const ROUTES: [(&str, &str, &str); 18] = [
     ("GET", "/api/v1/statistics", "viewer"),
     ("GET", "/api/v1/messages", "viewer"),
     ("GET", "/api/v1/sources", "viewer"),
+    ("GET", "/api/v1/on-call", "viewer"),
+    ("GET", "/api/v1/overrides", "viewer"),
+    ("POST", "/api/v1/overrides", "operator"),
+    ("DELETE", "/api/v1/overrides/x", "operator"),
     ("POST", "/api/v1/reload", "engineer"),
     ("POST", "/api/v1/send", "token mes"),
     ("POST", "/api/v1/send", "operator"),
@@ -461,6 +474,43 @@ async fn records_come_in_pages_and_numbers_as_they_may_be_seen() {
         assert_eq!(statistics["users"][0]["phone_number"], expected);
         assert_eq!(statistics["users"][0]["messages_sent"], 3);
     }
+}
+
+#[tokio::test]
+async fn who_is_on_call_and_who_covers_whom() {
+    let bench = Bench::new().await;
+    let mut plan = Plan::default();
+    for name in ["alice", "bob"] {
+        plan.users.insert(name.into(), Arc::new(UserDef { name: name.into(), ..UserDef::default() }));
+    }
+    plan.rosters = BTreeMap::from([("team".into(), vec!["bob".into()]), ("others".into(), vec![])]);
+    plan.overrides.push(cover("bob", 200));
+    *bench.plant.plan.lock().unwrap() = Arc::new(plan);
+
+    let (_, list) = bench.ask("GET", "/api/v1/overrides", "viewer", None).await;
+    let row = |number: Option<u64>, from: u64| json!({"number": number, "user": "alice", "covers": "bob", "from": at(from), "to": at(from + 50), "note": "swap"});
+    assert_eq!(list, json!({"overrides": [row(None, 200), row(Some(7), 100)]}));
+
+    let on_call = async |query: String| bench.ask("GET", &format!("/api/v1/on-call?{query}"), "viewer", None).await;
+    let (status, answer) = on_call(format!("roster=team&days=1&at={}", at(110))).await;
+    let place = json!({"holder": "bob", "user": "alice", "rotation": null, "on_duty": true});
+    let period = |from: u64, until: u64, who: &str| json!({"from": at(from), "until": at(until), "users": [who]});
+    let timeline = [period(110, 150, "alice"), period(150, 200, "bob"), period(200, 250, "alice"), period(250, 86_510, "bob")];
+    let team = json!({"roster": "team", "on_duty": ["alice"], "places": [place], "until": at(150), "timeline": timeline});
+    assert_eq!((status, answer), (200, json!({"at": at(110), "rosters": [team]})));
+    let (_, answer) = on_call(String::new()).await;
+    assert_eq!(answer["rosters"].as_array().map(Vec::len), Some(2));
+    for (query, expected) in [("roster=none", 404), ("days=63", 422), ("days=0", 422), ("at=noon", 400)] {
+        assert_eq!(on_call(query.to_owned()).await.0, expected, "{query}");
+    }
+
+    let body = json!({"user": "alice", "covers": "bob", "from": at(100), "to": at(150), "note": "swap"});
+    assert_eq!(bench.ask("POST", "/api/v1/overrides", "operator", Some(body)).await.0, 200);
+    assert_eq!(bench.ask("POST", "/api/v1/overrides", "operator", Some(json!({"user": "alice"}))).await.0, 422);
+    assert_eq!(bench.ask("DELETE", "/api/v1/overrides/7", "operator", None).await.0, 200);
+    assert_eq!(bench.ask("DELETE", "/api/v1/overrides/seven", "operator", None).await.0, 404);
+    let asked: Vec<_> = bench.plant.asked.lock().unwrap().iter().map(|(_, command)| command.clone()).collect();
+    assert_eq!(asked, [Command::SetOverride(cover("bob", 100)), Command::RemoveOverride { number: 7 }]);
 }
 
 #[tokio::test]

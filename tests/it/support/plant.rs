@@ -11,7 +11,7 @@ use annunciator::{
     config::{File, Loader, load},
     engine::{
         io::{Actor, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
-        plan::{Plan, Role},
+        plan::{Cover, Plan, Role},
         view::{AlarmView, OutboxView, UserStatistics},
     },
     serve::Gateway,
@@ -224,6 +224,10 @@ impl Gateway for Plant {
 
     fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
         Box::pin(async { users() })
+    }
+
+    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
+        unreachable!("the OPC UA server shows no overrides")
     }
 
     fn reload(&self, _: Actor) -> BoxFuture<'_, Result<String, String>> {

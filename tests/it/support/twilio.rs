@@ -14,7 +14,7 @@ use annunciator::{
     BoxFuture,
     engine::{
         io::{Actor, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Outgoing, Via},
-        plan::{Channel, Plan, Role, Secret, TwilioDef},
+        plan::{Channel, Cover, Plan, Role, Secret, TwilioDef},
         view::{AlarmView, OutboxView, UserStatistics},
     },
     serve::Gateway,
@@ -177,6 +177,10 @@ impl Gateway for Recorder {
     }
 
     fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
+        unreachable!("webhooks show nothing")
+    }
+
+    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
         unreachable!("webhooks show nothing")
     }
 

@@ -33,6 +33,8 @@ fn alarm_def(mode: Mode) -> AlarmDef {
         priority: Priority::High,
         message: "Level high".to_owned(),
         pipeline: None,
+        clear_pipeline: None,
+        ack_pipeline: None,
         ack_mode: AckMode::Manual,
         latching: false,
         shelving: true,

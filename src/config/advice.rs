@@ -10,7 +10,7 @@ use super::{
     problems::{Place, Problem, Problems, Severity},
 };
 use crate::{
-    engine::plan::{Action, AlarmDef, Channel, Mode, Notify, Plan, Priority, UserDef},
+    engine::plan::{AlarmDef, Channel, Mode, Notify, Plan, Priority, UserDef},
     tag::TagId,
 };
 
@@ -80,10 +80,7 @@ impl Advice<'_> {
     fn people(&mut self, plan: &Plan) {
         let mut used = BTreeSet::new();
         for pipeline in plan.pipelines.values() {
-            for notify in pipeline.steps.iter().filter_map(|step| match &step.action {
-                Action::Notify(notify) => Some(notify),
-                Action::Delay(_) => None,
-            }) {
+            for notify in pipeline.notifies() {
                 self.roster(plan, notify, &mut used);
             }
         }

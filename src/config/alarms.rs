@@ -116,6 +116,7 @@ fn alarm(
     for key in ["clear_pipeline", "ack_pipeline"] {
         section.not_yet(key, "whoever acknowledges is answered; clearing is in the journal");
     }
+    let (clear_pipeline, ack_pipeline) = (None, None);
     let latching = section.boolean("latching").unwrap_or(false);
     let shelving = section.boolean("shelving").unwrap_or(true);
     let suppressed_by = book.tag_reference(section, "suppressed_by").map(|(text, entry)| {
@@ -146,6 +147,8 @@ fn alarm(
         priority,
         message: message.map(|text| text.value).unwrap_or_default(),
         pipeline,
+        clear_pipeline,
+        ack_pipeline,
         ack_mode,
         latching,
         shelving,
@@ -369,8 +372,8 @@ fn expect(
     false
 }
 
-/// A tag that an acknowledgement writes.
-fn target<'b>(section: &mut Section<'_>, key: &str, book: &'b Book) -> Option<(Spanned<String>, &'b TagEntry)> {
+/// A tag that an acknowledgement or a pipeline writes.
+pub(super) fn target<'b>(section: &mut Section<'_>, key: &str, book: &'b Book) -> Option<(Spanned<String>, &'b TagEntry)> {
     let (text, entry) = book.tag_reference(section, key)?;
     if !entry.writable {
         let second = (entry.place.clone(), "the tag is defined here");

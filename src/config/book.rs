@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::Arc,
 };
 
@@ -11,7 +12,7 @@ use super::{
     reader::{Section, Spanned},
 };
 use crate::{
-    script::Expression,
+    script::{Condition, Expression, ExpressionError},
     tag::{TagId, ValueType},
 };
 
@@ -226,22 +227,45 @@ impl Book {
         let bare = text.strip_prefix("tag(").and_then(|rest| rest.strip_suffix(')'));
         let bare = bare.filter(|path| !path.contains(['"', '\'', '`', '(', ')']));
         let source = bare.map_or_else(|| text.value.clone(), |path| format!("tag(\"{}\")", path.trim()));
-        match Expression::compile(&source, &|path| self.tags.get(path).map(|entry| entry.id)) {
-            Ok(expression) => Some(Arc::new(expression)),
-            Err(error) => {
-                let help = match &error.unknown_tag {
-                    Some(path) => self.similar_tag(path),
-                    None => error.help,
-                };
-                // The compiler begins its messages with a capital letter.
-                let mut message = error.message;
-                if let Some(first) = message.get_mut(..1) {
-                    first.make_ascii_lowercase();
-                }
-                section.error(text.span.clone(), message, help);
-                None
-            }
+        let compiled = Expression::compile(&source, &|path| self.tags.get(path).map(|entry| entry.id));
+        compiled.map(Arc::new).map_err(|error| self.note(section, text, error, bare.is_none())).ok()
+    }
+
+    /// Compiles the condition of a pipeline that `text` is; noted when it is none.
+    pub fn condition(&self, section: &Section<'_>, text: &Spanned<String>) -> Option<Condition> {
+        let compiled = Condition::compile(text, &|path| self.tags.get(path).map(|entry| entry.id));
+        compiled.map_err(|error| self.note(section, text, error, true)).ok()
+    }
+
+    fn note(&self, section: &Section<'_>, text: &Spanned<String>, error: ExpressionError, as_written: bool) {
+        let help = match &error.unknown_tag {
+            Some(path) => self.similar_tag(path),
+            None => error.help,
+        };
+        // The compiler begins its messages with a capital letter.
+        let mut message = error.message;
+        if let Some(first) = message.get_mut(..1) {
+            first.make_ascii_lowercase();
         }
+        let place = error.span.filter(|_| as_written).and_then(|span| part_of(text, span));
+        section.error(place.unwrap_or_else(|| text.span.clone()), message, help);
+    }
+}
+
+/// Where a part of a string stands in its file; `None` when it is not written there letter by letter.
+fn part_of(text: &Spanned<String>, part: Range<usize>) -> Option<Range<usize>> {
+    let escapes = |text: &str| text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+    let written = text.span.len().checked_sub(2)?;
+    let every = escapes(text);
+    let start = text.span.start + 1;
+    // Only quotation marks and backslashes are escaped in an expression: all of them, or none between single quotes.
+    match written.checked_sub(text.len())? {
+        0 => Some(start + part.start..start + part.end),
+        extra if extra == every => {
+            let before = |end: usize| text.get(..end).map(|text| start + end + escapes(text));
+            Some(before(part.start)?..before(part.end)?)
+        }
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::problems::{Problem, Problems, Severity};
 use crate::{
     engine::{
         people::{Rota, zone},
-        plan::{Action, Notify, PipelineDef, Plan, Priority, UserDef},
+        plan::{Notify, Plan, Priority, UserDef},
     },
     tag::Timestamp,
 };
@@ -33,7 +33,7 @@ pub fn warnings(plan: &Plan, now: Timestamp) -> Problems {
     let rota = Rota::new(plan, &made);
     let mut problems = Problems::default();
     for pipeline in names.into_iter().filter_map(|name| plan.pipelines.get(name)) {
-        let steps: Vec<&Notify> = notifies(pipeline).collect();
+        let steps: Vec<&Notify> = pipeline.notifies().collect();
         let rosters: Vec<&str> = steps.iter().map(|step| step.roster.as_str()).collect();
         let told =
             |at| steps.iter().any(|step| rota.on_call(&step.roster, at).into_iter().any(|user| can_be_told(plan, step, user)));
@@ -86,11 +86,6 @@ fn uncovered(
 
 fn warn(problems: &mut Problems, message: String, help: &str) {
     problems.push(Problem { severity: Severity::Warning, place: None, message, help: help.to_owned(), second: None });
-}
-
-/// Every notify step, however the pipeline comes to it.
-fn notifies(pipeline: &PipelineDef) -> impl Iterator<Item = &Notify> {
-    pipeline.steps.iter().filter_map(|step| if let Action::Notify(notify) = &step.action { Some(notify) } else { None })
 }
 
 /// True when the step has a way to this user for an alarm of priority high.

@@ -13,8 +13,6 @@ use crate::{
 
 /// Takes `key` (the path of a file below the configuration folder) and `role`. What is wrong with the script is told at its place
 /// in the script's own file: everything that can be found without running it, unknown tags among it.
-// Its callers, voice profiles and pipeline steps, land next.
-#[allow(dead_code)]
 pub(super) fn script(section: &mut Section<'_>, key: &str, book: &Book, place: Use) -> Option<Arc<ScriptDef>> {
     let role = section.one_of("role", &[("viewer", Role::Viewer), ("operator", Role::Operator), ("engineer", Role::Engineer)]);
     if section.has("role") && !section.has(key) {

@@ -201,6 +201,8 @@ fn alarm(own: &mut Own<'_>, name: &str, tag: TagId, message: String, pipeline: O
         priority: Priority::High,
         message,
         pipeline: pipeline.map(str::to_owned),
+        clear_pipeline: None,
+        ack_pipeline: None,
         ack_mode: AckMode::Manual,
         latching: false,
         shelving: true,

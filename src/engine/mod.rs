@@ -75,6 +75,8 @@ pub struct Engine {
     /// Beside `plan.alarms`.
     alarms: Vec<Slot>,
     runs: BTreeMap<Arc<str>, Run>,
+    /// Scripts that were started; their results do not outlive the program.
+    script_runs: u64,
     outbox: Outbox,
     write_backs: BTreeMap<Arc<str>, Vec<OutboxId>>,
     /// Write-backs that have not ended, by the path of their tag.
@@ -197,7 +199,8 @@ impl Engine {
                 let text = failed.then(|| "the store cannot be written; records wait in memory".to_owned());
                 self.set_system("System/Gateway/Alarms/StoreFailed", text);
             }
-            Input::ScriptResult { .. } | Input::Tick => {}
+            Input::ScriptResult { run, result } => self.script_result(run, result),
+            Input::Tick => {}
         }
         self.finish(out);
     }

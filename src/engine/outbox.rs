@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{
     io::{DeliveryState, OutboxId, Outgoing, RequestId},
+    pipeline::SetRow,
     plan::{Channel, Priority},
     writeback::WriteBackRow,
 };
@@ -40,6 +41,7 @@ pub(super) struct Row {
 pub(super) enum Job {
     Text(Text),
     WriteBack(WriteBackRow),
+    Set(SetRow),
 }
 
 /// A text, or a call.
@@ -214,14 +216,14 @@ impl Outbox {
     pub(super) fn text(&self, id: OutboxId) -> Option<&Text> {
         match &self.rows.get(&id)?.job {
             Job::Text(text) => Some(text),
-            Job::WriteBack(_) => None,
+            Job::WriteBack(_) | Job::Set(_) => None,
         }
     }
 
     fn text_mut(&mut self, id: OutboxId) -> Option<&mut Text> {
         match &mut self.rows.get_mut(&id)?.job {
             Job::Text(text) => Some(text),
-            Job::WriteBack(_) => None,
+            Job::WriteBack(_) | Job::Set(_) => None,
         }
     }
 }

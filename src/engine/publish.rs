@@ -289,6 +289,16 @@ pub(super) fn outbox_view(id: OutboxId, row: &Row) -> OutboxView {
             sid: None,
             detail: write.detail.clone(),
         },
+        Job::Set(set) => OutboxView {
+            row: id.0,
+            created: row.created,
+            kind: "write",
+            to: set.target.clone(),
+            state: "sending",
+            attempts: 1,
+            sid: None,
+            detail: String::new(),
+        },
     }
 }
 
@@ -301,6 +311,8 @@ fn notification_words(run: &super::pipeline::Run) -> String {
         Stage::Enter => format!("{} {step}{told}", run.pipeline),
         Stage::Delay { until } => format!("{} {step}, waits until {until}{told}", run.pipeline),
         Stage::Notify(stage) => format!("{} {step}, round {}{told}", run.pipeline, stage.round + 1),
+        Stage::Set { .. } => format!("{} {step}, writes a tag{told}", run.pipeline),
+        Stage::Script { .. } => format!("{} {step}, runs a script{told}", run.pipeline),
         Stage::Ended { .. } => format!("{} has ended{told}", run.pipeline),
     }
 }

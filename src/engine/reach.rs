@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Engine, Timer, gsm,
-    plan::{Action, Notify, Order},
+    plan::{Notify, Order},
     throttle::short_name,
 };
 use crate::tag::Timestamp;
@@ -84,10 +84,7 @@ impl Engine {
     fn tell_fallback(&mut self, path: &str, index: usize) {
         let Some(roster) = self.plan.alarm_rules.fallback.clone() else { return };
         let pipeline = self.runs.get(path).and_then(|run| self.plan.pipelines.get(&run.pipeline)).cloned();
-        let profile = pipeline.iter().flat_map(|pipeline| &pipeline.steps).find_map(|step| match &step.action {
-            Action::Notify(notify) => Some(notify.profile.clone()),
-            Action::Delay(_) => None,
-        });
+        let profile = pipeline.iter().flat_map(|pipeline| pipeline.notifies()).map(|notify| notify.profile.clone()).next();
         let Some(profile) = profile else { return };
         let (wait, repeat) = (Duration::ZERO, Duration::ZERO);
         let notify = Notify { profile, roster, order: Order::Broadcast, wait, repeat, times: 1, consolidate: None };

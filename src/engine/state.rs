@@ -60,6 +60,7 @@ impl Engine {
             sources: BTreeMap::new(),
             alarms: Vec::new(),
             runs: BTreeMap::new(),
+            script_runs: 0,
             outbox: Outbox::default(),
             write_backs: BTreeMap::new(),
             write_targets: HashMap::new(),

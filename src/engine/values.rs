@@ -10,7 +10,7 @@ use super::{
     alarm::{Captured, suppresses},
     detect::{self, Flank},
     io::{Actor, Via},
-    plan::{Knob, Mode, Origin, ParameterSource, Plan, Role},
+    plan::{Action, Knob, Mode, Origin, ParameterSource, Plan, Role},
     template,
     throttle::About,
 };
@@ -61,6 +61,12 @@ impl Index {
             }
             if let Some((tag, _)) = def.write_back.as_ref().and_then(|rules| rules.confirm.as_ref()) {
                 index.entry(*tag).confirms.push(place);
+            }
+        }
+        for step in plan.pipelines.values().flat_map(|pipeline| &pipeline.steps) {
+            if let Action::Switch(cases) = &step.action {
+                // Read when a run comes by; nothing follows from a change.
+                cases.iter().flat_map(|case| case.when.inputs()).for_each(|tag| _ = index.entry(*tag));
             }
         }
         for def in &plan.tags {

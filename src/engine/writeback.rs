@@ -210,7 +210,7 @@ impl Engine {
     }
 
     pub(super) fn write_result(&mut self, id: OutboxId, status: StatusCode, read_back: Option<Value>) {
-        let Some(row) = self.write_back(id) else { return };
+        let Some(row) = self.write_back(id) else { return self.set_ended(id, Some(status)) };
         match row.phase {
             Phase::Resetting => self.pulse_reset(id, status),
             Phase::Writing => self.written(id, status, read_back),
@@ -463,7 +463,7 @@ impl Engine {
     pub(super) fn write_back(&self, id: OutboxId) -> Option<&WriteBackRow> {
         match &self.outbox.rows.get(&id)?.job {
             Job::WriteBack(row) => Some(row),
-            Job::Text(_) => None,
+            Job::Text(_) | Job::Set(_) => None,
         }
     }
 

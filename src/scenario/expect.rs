@@ -18,6 +18,10 @@ impl Player<'_> {
                 })?;
                 Ok(())
             }
+            ["script", file] => {
+                self.claim(|player, act| matches!(act, Act::Script(name) if player.matches(file, name)))?;
+                Ok(())
+            }
             ["state", alarm, expected] => self.compare(self.view(alarm)?.state, expected),
             ["notification", alarm, expected] => self.compare(&self.view(alarm)?.notification, expected),
             ["value", path, expected] => {
@@ -60,7 +64,7 @@ impl Player<'_> {
         let number = self.number(who);
         let found = self.claim(|player, act| match act {
             Act::Text(message) => (message.to == number || number == "*") && player.matches(pattern, &message.body),
-            Act::Write { .. } => false,
+            Act::Write { .. } | Act::Script(_) => false,
         })?;
         if let Act::Text(message) = found {
             let codes = message.body.split('#').skip(1);

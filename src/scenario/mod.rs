@@ -36,8 +36,14 @@ fn plc_address(section: &mut Section<'_>, _: &TagDef, _: &Settings) -> Option<Se
     Some(Arc::new(()))
 }
 
-/// Nothing of the environment and no files: what the example needs.
-const ALONE: Loader<'static> = Loader { env: &|_| None, read_file: &|_| Err("no files here".to_owned()) };
+/// Nothing of the environment and no files: what the example needs. Scripts are never run here, so all of them are empty.
+const ALONE: Loader<'static> = Loader {
+    env: &|_| None,
+    read_file: &|path| match path.extension() {
+        Some(extension) if extension == "rhai" => Ok(String::new()),
+        _ => Err("no files here".to_owned()),
+    },
+};
 
 /// The configuration that a scenario runs against, as text: a scenario may replace parts of it and reload.
 #[derive(Clone)]

@@ -30,6 +30,8 @@ pub enum What {
     NotSent,
     /// A tag that was written.
     Write,
+    /// A script that was started.
+    Script,
 }
 
 /// One thing of the story.
@@ -298,6 +300,7 @@ impl Told {
             let what = match seen.act {
                 Act::Text(_) => What::Text,
                 Act::Write { .. } => What::Write,
+                Act::Script(_) => What::Script,
             };
             push(seen.at, what, act_words(rig, &seen.act));
         }
@@ -310,6 +313,7 @@ impl Told {
 fn act_words(rig: &Rig, act: &Act) -> String {
     match act {
         Act::Text(message) => format!("text to {}: {:?}", who(rig, &message.to), message.body),
+        Act::Script(name) => format!("script {name}"),
         Act::Write { tag, value } => {
             format!("write of {value} to {}", rig.plan.tag(*tag).map(|def| def.path.to_string()).unwrap_or_default())
         }

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Setup,
     watch::{Broken, Watch},
-    world::{Act, Device, World},
+    world::{Act, Device, Scripts, World},
 };
 use crate::{
     engine::{
@@ -313,8 +313,15 @@ impl Rig {
 
     fn effect(&mut self, effect: Effect) -> Result<(), Broken> {
         match effect {
-            Effect::EndCall { .. } | Effect::Script { .. } => {
-                return Err(format!("the rig knows no calls and no scripts: {effect:?}"));
+            Effect::EndCall { .. } => return Err(format!("the rig knows no calls: {effect:?}")),
+            Effect::Script { run, script, .. } => {
+                self.world.saw(self.now, Act::Script(script.name.clone()));
+                let result = match &self.world.scripts {
+                    Scripts::Work => Ok(()),
+                    Scripts::Fail(reason) => Err(reason.clone()),
+                    Scripts::Hang => return Ok(()),
+                };
+                self.world.after(self.now, Input::ScriptResult { run, result });
             }
             Effect::Record(record) => return Err(format!("a record stands behind an effect: {record:?}")),
             Effect::Publish(sample) => _ = self.shown.insert(sample.tag, sample.value),
@@ -367,6 +374,9 @@ impl Rig {
                 if watched.contains(&tag) {
                     samples.push(self.sample(tag, value));
                 }
+            }
+            if device == Device::Hangs {
+                return Ok(());
             }
             if device == Device::LosesAnswer {
                 status = StatusCode::BAD_TIMEOUT;

@@ -4,7 +4,7 @@ use super::{
     long_path,
     play::{Outcome, Player},
     script::clock,
-    world::{Device, Mood},
+    world::{Device, Mood, Scripts},
 };
 use crate::{
     engine::{
@@ -44,6 +44,9 @@ impl Player<'_> {
                 let (number, body) = (self.number(who), self.fill(body));
                 self.rig.inbound(&number, &body);
             }
+            ("scripts", ["work"]) => self.rig.world.scripts = Scripts::Work,
+            ("scripts", ["fail", reason]) => self.rig.world.scripts = Scripts::Fail((*reason).to_owned()),
+            ("scripts", ["hang"]) => self.rig.world.scripts = Scripts::Hang,
             ("send", [number, body]) => {
                 let number = self.number(number);
                 self.command(&[], Command::SendText { twilio: None, number, body: (*body).to_owned() });
@@ -156,7 +159,8 @@ fn device(words: &[&str]) -> Result<Device, String> {
         ["fails", status] => Device::Fails(status_code(status)?),
         ["loses-answer"] => Device::LosesAnswer,
         ["ignores"] => Device::Ignores,
-        _ => return Err("a device `works`, `fails STATUS`, `loses-answer` or `ignores`".to_owned()),
+        ["hangs"] => Device::Hangs,
+        _ => return Err("a device `works`, `fails STATUS`, `loses-answer`, `ignores` or `hangs`".to_owned()),
     })
 }
 

@@ -45,6 +45,20 @@ pub enum Device {
     LosesAnswer,
     /// Says Good and changes nothing.
     Ignores,
+    /// Takes a write, and never answers.
+    Hangs,
+}
+
+/// How scripts fare; the rig runs none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scripts {
+    /// They end at once.
+    #[default]
+    Work,
+    /// They fail, with this reason.
+    Fail(String),
+    /// They do not end.
+    Hang,
 }
 
 /// A text that Twilio has.
@@ -74,6 +88,8 @@ pub enum Act {
         /// With what.
         value: Value,
     },
+    /// A script was started: its file.
+    Script(String),
 }
 
 /// An act, its time, and whether a scenario expected it.
@@ -104,6 +120,8 @@ pub struct World {
     pub device: HashMap<TagId, Value>,
     /// How tags of the PLC take writes; those not named work.
     pub devices: HashMap<TagId, Device>,
+    /// How scripts fare.
+    pub scripts: Scripts,
     /// Sources that cannot be reached.
     pub down: BTreeSet<Arc<str>>,
     /// How long an answer takes, at the next request.

@@ -18,7 +18,10 @@ use rhai::{
     },
 };
 
-use super::gate;
+use super::{
+    condition::Name,
+    gate::{self, Room},
+};
 use crate::tag::{DataType, Reading, StatusCode, TagId, Value};
 
 /// The longest expression in bytes.
@@ -72,6 +75,15 @@ impl Expression {
     /// # Errors
     /// When it is not an expression, has more than [`MAX_SOURCE`] bytes, or names a tag that `resolve` does not know.
     pub fn compile(source: &str, resolve: &dyn Fn(&str) -> Option<TagId>) -> Result<Self, ExpressionError> {
+        Self::compile_in(Room::Tags, source, resolve).map(|(expression, _)| expression)
+    }
+
+    /// As [`Expression::compile`], with the names that `room` has; those that `source` uses are for [`Expression::evaluate_in`].
+    pub(super) fn compile_in(
+        room: Room,
+        source: &str,
+        resolve: &dyn Fn(&str) -> Option<TagId>,
+    ) -> Result<(Self, Vec<Name>), ExpressionError> {
         let whole = |message: String, help: &str| ExpressionError { message, span: None, help: help.into(), unknown_tag: None };
         if source.len() > MAX_SOURCE {
             return Err(whole(format!("an expression has at most {MAX_SOURCE} bytes"), "divide it among derived tags"));
@@ -79,13 +91,13 @@ impl Expression {
         if source.trim().is_empty() {
             return Err(whole("an expression must not be empty".to_owned(), "write for example tag(\"path\") > 5"));
         }
-        let gated = gate::pass(source, resolve)?;
+        let gated = gate::pass(source, resolve, room)?;
         let program = ENGINE.compile(&gated.script).map_err(|error| {
             let span = offset(source, error.position()).map(|start| start..next_boundary(source, start));
             ExpressionError { message: error.err_type().to_string(), span, help: String::new(), unknown_tag: None }
         })?;
         let names = (0..gated.inputs.len()).map(|index| gate::variable(index).into()).collect();
-        Ok(Self { source: source.into(), inputs: gated.inputs.into(), names, program })
+        Ok((Self { source: source.into(), inputs: gated.inputs.into(), names, program }, gated.names))
     }
 
     /// The tags that it reads, each once.
@@ -105,7 +117,11 @@ impl Expression {
     /// computed, and with `BadTypeMismatch` when the result is no such value.
     #[must_use]
     pub fn evaluate(&self, read: &dyn Fn(TagId) -> Reading) -> (Value, StatusCode) {
-        let mut scope = Scope::with_capacity(self.inputs.len());
+        self.evaluate_in(Scope::with_capacity(self.inputs.len()), read)
+    }
+
+    /// As [`Expression::evaluate`]; `scope` has a value for each name beside the tags.
+    pub(super) fn evaluate_in(&self, mut scope: Scope<'_>, read: &dyn Fn(TagId) -> Reading) -> (Value, StatusCode) {
         let mut quality = StatusCode::GOOD;
         for (tag, name) in self.inputs.iter().zip(&self.names) {
             let reading = read(*tag);
@@ -174,7 +190,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
 });
 
 /// Texts, truths and numbers; a UInt64 beyond Rhai's integers as the nearest floating-point number.
-fn to_dynamic(value: &Value) -> Option<Dynamic> {
+pub(super) fn to_dynamic(value: &Value) -> Option<Dynamic> {
     Some(match value {
         Value::Boolean(value) => Dynamic::from_bool(*value),
         Value::Float(value) => Dynamic::from_float(f64::from(*value)),

@@ -2,11 +2,15 @@
 //! variable of the same width, so that Rhai's positions are positions in the text as written.
 //!
 //! Rhai itself would find unknown functions only when they are called, and its language has statements, closures and calls by
-//! name. An expression needs none of them, so every name is checked here, against a list.
+//! name. An expression needs none of them, so every name is checked here, against a list. Conditions of pipelines know some names
+//! more (`alarm.priority`, `high`, `pass`, …); each becomes a variable or a number in the same manner.
 
 use std::{iter::Peekable, ops::Range, str::CharIndices};
 
-use super::ExpressionError;
+use super::{
+    ExpressionError,
+    condition::{FIELDS, Name, PRIORITIES},
+};
 use crate::tag::TagId;
 
 /// The functions of the expression language, all of them without effects, all known to Rhai's packages or to `expression`.
@@ -50,10 +54,20 @@ pub(super) const FUNCTIONS: [&str; 35] = [
 
 const KEYWORDS: [&str; 7] = ["if", "else", "switch", "_", "in", "true", "false"];
 
-/// An expression that passed: `script` is for Rhai, in which variable `v0` is the tag `inputs[0]`, and so on.
+/// An expression that passed: `script` is for Rhai, in which variable `v0` is the tag `inputs[0]`, `w0` is `names[0]`, and so on.
 pub(super) struct Gated {
     pub script: String,
     pub inputs: Vec<TagId>,
+    pub names: Vec<Name>,
+}
+
+/// Which names an expression may use beside functions and tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// None.
+    Tags,
+    /// Those of an alarm event in its pipeline.
+    Pipeline,
 }
 
 /// The name of the variable for an input: never longer than the shortest `tag("x")`, and no name that passes the gate.
@@ -61,9 +75,14 @@ pub(super) fn variable(index: usize) -> String {
     format!("v{index}")
 }
 
+/// The name of the variable for a name of [`Room::Pipeline`]: never longer than the shortest of them, `pass`.
+pub(super) fn named_variable(index: usize) -> String {
+    format!("w{index}")
+}
+
 /// Checks `source`, which has at most [`super::MAX_SOURCE`] bytes.
-pub(super) fn pass(source: &str, resolve: &dyn Fn(&str) -> Option<TagId>) -> Result<Gated, ExpressionError> {
-    let gate = Gate { source, chars: source.char_indices().peekable(), resolve };
+pub(super) fn pass(source: &str, resolve: &dyn Fn(&str) -> Option<TagId>, room: Room) -> Result<Gated, ExpressionError> {
+    let gate = Gate { source, chars: source.char_indices().peekable(), resolve, room };
     gate.run()
 }
 
@@ -71,12 +90,14 @@ struct Gate<'a> {
     source: &'a str,
     chars: Peekable<CharIndices<'a>>,
     resolve: &'a dyn Fn(&str) -> Option<TagId>,
+    room: Room,
 }
 
 impl Gate<'_> {
     fn run(mut self) -> Result<Gated, ExpressionError> {
         let mut script = String::with_capacity(self.source.len());
         let mut inputs = Vec::new();
+        let mut names = Vec::new();
         while let Some((start, c)) = self.chars.next() {
             match c {
                 'a'..='z' | 'A'..='Z' | '_' => {
@@ -87,7 +108,16 @@ impl Gate<'_> {
                         self.replace(&mut script, start..end, &variable(tag));
                         continue;
                     }
-                    check_name(&name.value, name.span)?;
+                    // What follows a dot is a function, whatever else the word means.
+                    if self.room == Room::Pipeline
+                        && !after_dot(&script)
+                        && let Some(short) = self.pipeline_name(&name, &mut names)?
+                    {
+                        let end = self.offset();
+                        self.replace(&mut script, start..end, &short);
+                        continue;
+                    }
+                    check_name(&name.value, name.span, self.room)?;
                 }
                 '0'..='9' => self.number(),
                 '"' => drop(self.text(start)?),
@@ -98,7 +128,7 @@ impl Gate<'_> {
             }
             script.push_str(&self.source[start..self.offset()]);
         }
-        Ok(Gated { script, inputs })
+        Ok(Gated { script, inputs, names })
     }
 
     /// Where the next character begins.
@@ -187,6 +217,73 @@ impl Gate<'_> {
         Ok(inputs.len() - 1)
     }
 
+    /// What stands for a word of [`Room::Pipeline`]: a number for a priority, else a variable; `None` for any other word.
+    fn pipeline_name(&mut self, word: &Word, names: &mut Vec<Name>) -> Result<Option<String>, ExpressionError> {
+        if let Some(rank) = PRIORITIES.iter().position(|priority| *priority == word.value) {
+            return Ok(Some(rank.to_string()));
+        }
+        let name = match word.value.as_str() {
+            "pass" => Name::Pass,
+            "told" => Name::Told,
+            "reached" => Name::Reached,
+            "alarm" => self.field(&word.span)?,
+            _ => return Ok(None),
+        };
+        let known = names.iter().position(|known| *known == name);
+        let place = known.unwrap_or_else(|| {
+            names.push(name);
+            names.len() - 1
+        });
+        if place >= super::MAX_INPUTS {
+            let message = format!("more than {} fields of an alarm in one expression", super::MAX_INPUTS);
+            return Err(error(message, word.span.clone(), "divide it among several steps"));
+        }
+        Ok(Some(named_variable(place)))
+    }
+
+    /// What follows the word `alarm`.
+    fn field(&mut self, word: &Range<usize>) -> Result<Name, ExpressionError> {
+        let usage = || format!("write alarm.priority; there are {}", FIELDS.join(", "));
+        self.skip_while(char::is_whitespace);
+        let field = match self.chars.next_if(|(_, c)| *c == '.') {
+            Some((dot, _)) => self.word(dot + 1),
+            None => return Err(error("`alarm` needs a field", word.clone(), usage())),
+        };
+        if field.value == "data" {
+            return self.data(&field.span);
+        }
+        Name::of_field(&field.value).ok_or_else(|| {
+            let near = FIELDS.iter().map(|known| (strsim::damerau_levenshtein(&field.value, known), *known)).min();
+            let help = match near {
+                Some((distance, known)) if distance <= (field.value.len() / 3).max(1) => format!("did you mean `{known}`?"),
+                _ => usage(),
+            };
+            error(format!("an alarm has no field `{}`", field.value), field.span, help)
+        })
+    }
+
+    /// What follows `alarm.data`: `.sop` or `["sop"]`.
+    fn data(&mut self, word: &Range<usize>) -> Result<Name, ExpressionError> {
+        let usage = "write alarm.data[\"sop\"] or alarm.data.sop";
+        if let Some((dot, _)) = self.chars.next_if(|(_, c)| *c == '.') {
+            let key = self.word(dot + 1);
+            return if key.value.is_empty() {
+                Err(error("`data` needs a key", word.clone(), usage))
+            } else {
+                Ok(Name::Data(key.value))
+            };
+        }
+        let open = self.chars.next_if(|(_, c)| *c == '[').is_some();
+        let Some((start, _)) = self.chars.next_if(|(_, c)| open && *c == '"') else {
+            return Err(error("`data` needs one fixed key", word.clone(), usage));
+        };
+        let key = self.text(start)?;
+        match self.chars.next_if(|(_, c)| *c == ']') {
+            Some(_) => Ok(Name::Data(key.value)),
+            None => Err(error("`data` needs one fixed key", word.start..key.span.end, usage)),
+        }
+    }
+
     /// Appends `name` and as much space as the text of `span` was longer, line by line.
     fn replace(&self, script: &mut String, span: Range<usize>, name: &str) {
         script.push_str(name);
@@ -203,18 +300,29 @@ fn error(message: impl Into<String>, span: Range<usize>, help: impl Into<String>
     ExpressionError { message: message.into(), span: Some(span), help: help.into(), unknown_tag: None }
 }
 
-fn check_name(name: &str, span: Range<usize>) -> Result<(), ExpressionError> {
+fn check_name(name: &str, span: Range<usize>, room: Room) -> Result<(), ExpressionError> {
     if KEYWORDS.contains(&name) || FUNCTIONS.contains(&name) {
         return Ok(());
     }
-    let words = FUNCTIONS.iter().chain(&KEYWORDS).chain(&["tag"]);
+    let more: &[&str] = if room == Room::Pipeline { &["alarm", "pass", "told", "reached"] } else { &[] };
+    let priorities: &[&str] = if room == Room::Pipeline { &PRIORITIES } else { &[] };
+    let words = FUNCTIONS.iter().chain(&KEYWORDS).chain(&["tag"]).chain(more).chain(priorities);
     let nearest = words.map(|known| (strsim::damerau_levenshtein(name, known), *known)).min();
     let help = match (name, nearest) {
         ("and", _) => "write `&&`".to_owned(),
         ("or", _) => "write `||`".to_owned(),
         ("not", _) => "write `!`".to_owned(),
-        (_, Some((distance, known))) if distance <= (name.len() / 3).max(1) => format!("did you mean `{known}`?"),
+        ("priority" | "value" | "state" | "active" | "acked", _) if room == Room::Pipeline => {
+            format!("did you mean `alarm.{name}`?")
+        }
+        (_, Some((distance @ 1.., known))) if distance <= (name.len() / 3).max(1) => format!("did you mean `{known}`?"),
         _ => "a tag is written tag(\"path\")".to_owned(),
     };
     Err(error(format!("`{name}` is not part of expressions"), span, help))
+}
+
+/// True behind the dot of a call, but not behind those of a range.
+fn after_dot(script: &str) -> bool {
+    let script = script.trim_end();
+    script.ends_with('.') && !script.ends_with("..")
 }

@@ -31,6 +31,8 @@ pub(in crate::engine) fn alarm_def(mode: Mode) -> AlarmDef {
         priority: Priority::High,
         message: String::new(),
         pipeline: None,
+        clear_pipeline: None,
+        ack_pipeline: None,
         ack_mode: AckMode::Manual,
         latching: false,
         shelving: true,

@@ -267,6 +267,7 @@ impl Engine {
         for id in ids {
             let Some(text) = self.outbox.text(id) else {
                 self.resume_write_back(id);
+                self.set_ended(id, None);
                 continue;
             };
             match &text.state {

@@ -140,7 +140,11 @@ impl Engine {
     /// Something of a row is due.
     pub(in crate::engine) fn row_due(&mut self, id: OutboxId) {
         let Some(row) = self.outbox.rows.get(&id) else { return };
-        let Job::Text(text) = &row.job else { return self.write_back_due(id) };
+        let text = match &row.job {
+            Job::Text(text) => text,
+            Job::WriteBack(_) => return self.write_back_due(id),
+            Job::Set(_) => return self.set_ended(id, None),
+        };
         match &text.state {
             TextState::Queued => {
                 self.requeue(id);

@@ -6,8 +6,12 @@
 
 mod notify;
 mod resume;
+mod steps;
 mod walk;
 
+use std::collections::BTreeMap;
+
+pub(super) use self::steps::SetRow;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -47,6 +51,9 @@ pub(super) struct Run {
     /// Texts that are being gathered with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gathered: Vec<BatchKey>,
+    /// How often each step was entered, by its name or position.
+    #[serde(default)]
+    pub passes: BTreeMap<String, u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +64,16 @@ pub(super) enum Stage {
         until: Timestamp,
     },
     Notify(NotifyStage),
+    /// A tag is being written; the device has time for its answer until then.
+    Set {
+        row: OutboxId,
+        until: Timestamp,
+    },
+    /// A script is running, and has time until then.
+    Script {
+        run: u64,
+        until: Timestamp,
+    },
     /// Ended; the reason is in the journal. `cleared` ones go on with the next activation.
     Ended {
         cleared: bool,
@@ -97,6 +114,36 @@ pub(super) struct Told {
 }
 
 impl Run {
+    pub(super) fn new(pipeline: &str, code: String, now: Timestamp) -> Self {
+        Self {
+            pipeline: pipeline.to_owned(),
+            started: now,
+            code,
+            step: 0,
+            step_name: None,
+            stage: Stage::Enter,
+            told: Vec::new(),
+            closed: None,
+            rows: Vec::new(),
+            spared: Vec::new(),
+            reached: false,
+            fallback_told: false,
+            gathered: Vec::new(),
+            passes: BTreeMap::new(),
+        }
+    }
+
+    /// What the present step is known by, across reloads as far as it has a name.
+    pub(super) fn step_key(&self) -> String {
+        self.step_name.clone().unwrap_or_else(|| self.step.to_string())
+    }
+
+    /// Begins anew at the first step.
+    pub(super) fn rewind(&mut self) {
+        (self.step, self.step_name, self.stage) = (0, None, Stage::Enter);
+        self.passes.clear();
+    }
+
     pub(super) fn is_live(&self) -> bool {
         !matches!(self.stage, Stage::Ended { .. })
     }
@@ -104,6 +151,17 @@ impl Run {
     /// The pipeline has walked to its end, somebody should still acknowledge, and nobody is known to know.
     pub(super) fn unreached_at_end(&self) -> bool {
         matches!(self.stage, Stage::Ended { cleared: false }) && self.closed.is_none() && !self.reached
+    }
+
+    /// Everybody who was told, the first first.
+    pub(super) fn told_numbers(&self) -> Vec<&str> {
+        let mut numbers: Vec<&str> = Vec::new();
+        for told in &self.told {
+            if !numbers.contains(&&*told.number) {
+                numbers.push(&told.number);
+            }
+        }
+        numbers
     }
 
     pub(super) fn was_told(&self, number: &str) -> bool {

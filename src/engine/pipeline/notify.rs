@@ -85,12 +85,8 @@ impl Engine {
                 stage.done.push(candidate.key());
                 self.contact(path, index, notify, candidate);
             } else if stage.tried == 0 {
-                self.journal(
-                    index,
-                    JournalKind::NobodyToContact,
-                    None,
-                    &format!("roster {} has nobody to contact", notify.roster),
-                );
+                let words = format!("roster {} has nobody to contact", notify.roster);
+                self.journal(index, JournalKind::NobodyToContact, None, &words);
                 return Progress::Done;
             } else if stage.round + 1 < notify.times {
                 stage.next_round = Some((stage.round_started + notify.repeat).max(now));
@@ -128,7 +124,7 @@ impl Engine {
         }
         let now = self.now;
         let Some(run) = self.runs.get_mut(path) else { return };
-        let step = run.step_name.clone().unwrap_or_else(|| run.step.to_string());
+        let step = run.step_key();
         let spared = run.spared.iter().position(|number| *number == candidate.number).map(|place| run.spared.remove(place));
         let told = spared.and_then(|number| run.told.iter().rev().find(|told| told.number == number)).map(|told| told.at);
         if let Stage::Notify(stage) = &mut run.stage {
@@ -259,7 +255,7 @@ impl Run {
     pub(in crate::engine) fn waiting_mut(&mut self, row: OutboxId) -> Option<&mut Waiting> {
         match &mut self.stage {
             Stage::Notify(stage) => stage.waiting.iter_mut().find(|waiting| waiting.row == Some(row)),
-            Stage::Enter | Stage::Delay { .. } | Stage::Ended { .. } => None,
+            Stage::Enter | Stage::Delay { .. } | Stage::Set { .. } | Stage::Script { .. } | Stage::Ended { .. } => None,
         }
     }
 }

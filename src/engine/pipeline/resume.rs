@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Run, Stage, Waiting};
-use crate::engine::{Engine, outbox::Item, plan::Action};
+use crate::engine::{Engine, outbox::Item, plan::Action, record::JournalKind};
 
 impl Engine {
     /// Every run goes on from its stored place: texts being gathered are gathered again.
@@ -16,6 +16,7 @@ impl Engine {
                 continue;
             };
             self.relocate(&path);
+            self.forget_script(&path, index);
             self.regather(&path, index);
             self.advance(&path);
             self.watch_reach(&path);
@@ -32,10 +33,12 @@ impl Engine {
         let moved = run.step_name.is_some() && same_name.is_none();
         run.step = position;
         let fits = match (&run.stage, pipeline.steps.get(position).map(|step| &step.action)) {
-            (Stage::Delay { .. }, Some(Action::Delay(_))) | (Stage::Notify(_), Some(Action::Notify(_))) | (Stage::Enter, _) => {
-                true
-            }
-            (Stage::Delay { .. } | Stage::Notify(_) | Stage::Ended { .. }, _) => false,
+            (Stage::Delay { .. }, Some(Action::Delay(_)))
+            | (Stage::Notify(_), Some(Action::Notify(_)))
+            | (Stage::Set { .. }, Some(Action::Set(_)))
+            | (Stage::Script { .. }, Some(Action::Script(_)))
+            | (Stage::Enter, _) => true,
+            (Stage::Delay { .. } | Stage::Notify(_) | Stage::Set { .. } | Stage::Script { .. } | Stage::Ended { .. }, _) => false,
         };
         if moved {
             run.spared = run.told.iter().map(|told| told.number.clone()).collect::<BTreeSet<_>>().into_iter().collect();
@@ -43,6 +46,15 @@ impl Engine {
         if moved || !fits {
             run.stage = Stage::Enter;
             run.step_name = pipeline.steps.get(position).and_then(|step| step.name.clone());
+        }
+    }
+
+    /// A script that was running when the program stopped is not run again.
+    fn forget_script(&mut self, path: &str, index: usize) {
+        if let Some(Run { stage: Stage::Script { .. }, .. }) = self.runs.get(path) {
+            let words = "the program stopped while the script ran: it is not run again";
+            self.journal(index, JournalKind::PipelineStep, None, words);
+            self.leave_step(path);
         }
     }
 

@@ -6,7 +6,7 @@ use super::{MAX_STEPS_AT_ONCE, Run, Stage};
 use crate::{
     engine::{
         Engine, KEEP_RUN, Timer,
-        plan::{AckMode, Action, AlarmDef, Mode},
+        plan::{AckMode, Action, AlarmDef, Mode, PipelineDef},
         record::JournalKind,
     },
     tag::Timestamp,
@@ -16,6 +16,8 @@ pub(super) enum Progress {
     /// Nothing to do before then (`None`: before a message's fate is known).
     Wait(Option<Timestamp>),
     Done,
+    /// Goes on at this step.
+    Jump(usize),
 }
 
 impl Engine {
@@ -28,7 +30,7 @@ impl Engine {
                 // A run that ended because the alarm had cleared goes on where it was; one that had walked to its end starts again.
                 if let Stage::Ended { cleared } = run.stage {
                     if !cleared {
-                        (run.step, run.step_name) = (0, None);
+                        run.rewind();
                     }
                     run.stage = Stage::Enter;
                 }
@@ -38,21 +40,7 @@ impl Engine {
         };
         if !joined {
             let code = self.new_code();
-            let run = Run {
-                pipeline: pipeline.clone(),
-                started: self.now,
-                code,
-                step: 0,
-                step_name: None,
-                stage: Stage::Enter,
-                told: Vec::new(),
-                closed: None,
-                rows: Vec::new(),
-                spared: Vec::new(),
-                reached: false,
-                fallback_told: false,
-                gathered: Vec::new(),
-            };
+            let run = Run::new(&pipeline, code, self.now);
             self.runs.insert(Arc::clone(&def.path), run);
             self.journal(index, JournalKind::PipelineStarted, None, &pipeline);
         }
@@ -63,7 +51,7 @@ impl Engine {
     pub(in crate::engine) fn restart_run(&mut self, index: usize) {
         let path = Arc::clone(&self.plan.alarms[index].path);
         if let Some(run) = self.runs.get_mut(&path) {
-            (run.step, run.step_name, run.stage) = (0, None, Stage::Enter);
+            run.rewind();
         }
         self.start_run(index);
     }
@@ -80,6 +68,11 @@ impl Engine {
         self.watch_reach(path);
     }
 
+    /// The position of the alarm that a run is about.
+    pub(in crate::engine) fn index_of(&self, path: &str) -> Option<usize> {
+        self.plan.alarm_index.get(path).copied()
+    }
+
     /// Walks a run on as far as it can go now.
     pub(in crate::engine) fn advance(&mut self, path: &str) {
         for _ in 0..MAX_STEPS_AT_ONCE {
@@ -94,24 +87,50 @@ impl Engine {
             let Some(step) = pipeline.steps.get(run.step) else {
                 return self.end_run(path, "the last step has ended", false);
             };
+            self.enter_step(path, &pipeline);
             let progress = match &step.action {
                 Action::Delay(delay) => self.advance_delay(path, *delay),
                 Action::Notify(notify) => self.advance_notify(path, index, notify),
+                Action::Switch(cases) => self.advance_switch(path, index, &pipeline, cases),
+                Action::Set(set) => self.advance_set(path, index, set),
+                Action::Script(script) => self.advance_script(path, index, script),
+                Action::Jump(target) => self.jump(path, index, &pipeline, *target),
             };
             match progress {
                 Progress::Wait(due) => {
                     self.timers.set(&Timer::Run(path.into()), due);
+                    // What follows may be unable to tell anybody.
+                    self.watch_reach(path);
                     return self.mark_run(path);
                 }
-                Progress::Done => {
-                    let Some(run) = self.runs.get_mut(path) else { return };
-                    run.step += 1;
-                    run.step_name = pipeline.steps.get(run.step).and_then(|step| step.name.clone());
-                    run.stage = Stage::Enter;
-                }
+                Progress::Done => self.leave_step(path),
+                Progress::Jump(target) => self.go_to(path, &pipeline, target),
             }
         }
         self.end_run(path, "more than 100 steps in one instant", false);
+    }
+
+    /// The name of the step where a run is, and one pass more of it when it is new there.
+    fn enter_step(&mut self, path: &str, pipeline: &PipelineDef) {
+        let Some(run) = self.runs.get_mut(path).filter(|run| run.stage == Stage::Enter) else { return };
+        run.step_name = pipeline.steps.get(run.step).and_then(|step| step.name.clone());
+        let passes = run.passes.entry(run.step_key()).or_default();
+        *passes = passes.saturating_add(1);
+    }
+
+    /// The present step has ended: the next one follows.
+    pub(super) fn leave_step(&mut self, path: &str) {
+        let Some(run) = self.runs.get(path) else { return };
+        let Some(pipeline) = self.plan.pipelines.get(&run.pipeline).cloned() else { return };
+        let next = run.step + 1;
+        self.go_to(path, &pipeline, next);
+    }
+
+    fn go_to(&mut self, path: &str, pipeline: &PipelineDef, step: usize) {
+        let Some(run) = self.runs.get_mut(path) else { return };
+        run.step = step;
+        run.step_name = pipeline.steps.get(step).and_then(|step| step.name.clone());
+        run.stage = Stage::Enter;
     }
 
     /// Why a run may not go on: reason, and whether the next activation resumes it.
@@ -131,7 +150,7 @@ impl Engine {
         None
     }
 
-    fn takes_acknowledgement(def: &AlarmDef) -> bool {
+    pub(in crate::engine) fn takes_acknowledgement(def: &AlarmDef) -> bool {
         def.ack_mode != AckMode::Unused && !matches!(def.mode, Mode::AnyChange)
     }
 

@@ -31,6 +31,10 @@ pub struct AlarmDef {
     pub message: String,
     /// Notification when it becomes active.
     pub pipeline: Option<String>,
+    /// Tells those who were told when it clears.
+    pub clear_pipeline: Option<String>,
+    /// Tells those who were told when everything of it is acknowledged.
+    pub ack_pipeline: Option<String>,
     /// Who acknowledges.
     pub ack_mode: AckMode,
     /// Stays until reset by an acknowledgement after it has cleared.

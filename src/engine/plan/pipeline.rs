@@ -1,9 +1,12 @@
 //! Pipelines (SPEC 7.1).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::Role;
-use crate::script::Program;
+use crate::{
+    script::{Condition, Program},
+    tag::{TagId, Value},
+};
 
 /// `[[pipeline]]` (SPEC 7.1).
 #[derive(Debug)]
@@ -14,8 +17,53 @@ pub struct PipelineDef {
     pub end_on_clear: bool,
     /// In order.
     pub steps: Vec<Step>,
-    /// How often a `jump` may enter one step.
+    /// How often one step may be entered; a jump to a step that was entered so often goes on to the next step instead.
     pub max_passes: u32,
+}
+
+impl PipelineDef {
+    /// Its notify steps, in order.
+    pub fn notifies(&self) -> impl Iterator<Item = &Notify> {
+        self.steps.iter().filter_map(|step| match &step.action {
+            Action::Notify(notify) => Some(notify),
+            Action::Delay(_) | Action::Switch(_) | Action::Set(_) | Action::Script(_) | Action::Jump(_) => None,
+        })
+    }
+
+    /// The steps that may follow `step`. A jump back comes to its end by `max_passes`, so what stands behind it may follow too.
+    #[must_use]
+    pub fn next_steps(&self, step: usize) -> Vec<usize> {
+        let mut next = match self.steps.get(step).map(|step| &step.action) {
+            Some(Action::Jump(target)) if *target > step => vec![*target],
+            Some(Action::Jump(target)) => vec![*target, step + 1],
+            Some(Action::Switch(cases)) => cases.iter().map(|case| case.jump).chain([step + 1]).collect(),
+            Some(Action::Notify(_) | Action::Delay(_) | Action::Set(_) | Action::Script(_)) => vec![step + 1],
+            None => Vec::new(),
+        };
+        next.retain(|step| *step < self.steps.len());
+        next
+    }
+
+    /// True for each step that can be reached from `first`, `first` among them.
+    #[must_use]
+    pub fn reachable(&self, first: usize) -> Vec<bool> {
+        let mut reached = vec![false; self.steps.len()];
+        let mut open = vec![first];
+        while let Some(step) = open.pop() {
+            if let Some(seen @ false) = reached.get_mut(step) {
+                *seen = true;
+                open.extend(self.next_steps(step));
+            }
+        }
+        reached
+    }
+
+    /// True when a notify step can still be reached from `step`, or is it.
+    #[must_use]
+    pub fn may_notify_from(&self, step: usize) -> bool {
+        let reachable = self.reachable(step);
+        self.steps.iter().zip(reachable).any(|(step, reachable)| reachable && matches!(step.action, Action::Notify(_)))
+    }
 }
 
 /// One step of a pipeline.
@@ -27,13 +75,48 @@ pub struct Step {
     pub action: Action,
 }
 
-/// What a step does. `switch`, `set`, `script` and `jump` join with the next issue.
+/// What a step does.
 #[derive(Debug)]
 pub enum Action {
     /// Tells people.
     Notify(Notify),
     /// Waits.
     Delay(Duration),
+    /// Goes on at the step of the first case that is true, else at the next step.
+    Switch(Vec<Case>),
+    /// Writes a tag.
+    Set(SetTag),
+    /// Runs a script.
+    Script(ScriptStep),
+    /// Goes on at this step (its position).
+    Jump(usize),
+}
+
+/// One case of a `switch`.
+#[derive(Debug)]
+pub struct Case {
+    /// What must be true.
+    pub when: Condition,
+    /// Position of the step to go on at.
+    pub jump: usize,
+}
+
+/// What a `set` step writes.
+#[derive(Debug)]
+pub struct SetTag {
+    /// Writable.
+    pub tag: TagId,
+    /// Of the tag's type.
+    pub value: Value,
+}
+
+/// What a `script` step runs.
+#[derive(Debug)]
+pub struct ScriptStep {
+    /// The script.
+    pub script: Arc<ScriptDef>,
+    /// How long the pipeline waits for its end, 1 to 30 s.
+    pub timeout: Duration,
 }
 
 /// A notify step (SPEC 7.1).
@@ -41,7 +124,7 @@ pub enum Action {
 pub struct Notify {
     /// Name of the notification profile.
     pub profile: String,
-    /// Name of the roster.
+    /// Name of the roster. Empty only in a `clear_pipeline` or `ack_pipeline`, which tells those who were told.
     pub roster: String,
     /// One after the other or all at once.
     pub order: Order,

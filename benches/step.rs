@@ -23,6 +23,7 @@ fn main() {
 const CONFIG: &str = r#"
 [throttle]
 budget = { enabled = false }
+flood = { enabled = false }
 [[twilio]]
 name = "main"
 account_sid = "AC00000000000000000000000000000001"

@@ -72,7 +72,7 @@ fn fit_cut_and_folded() -> String {
 #[divan::bench]
 fn digest_of_ten_thousand(bencher: divan::Bencher<'_, '_>) {
     let items = vec![DigestItem { name: "HIGH TankLevel/HighHigh", code: "K7M" }; 10];
-    bencher.bench_local(|| digest(black_box(&items), 10, 10_000, 160, Fit::Segment));
+    bencher.bench_local(|| digest("", black_box(&items), 10, 10_000, 160, Fit::Segment));
 }
 
 #[divan::bench]

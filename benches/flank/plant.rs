@@ -46,6 +46,7 @@ webhooks = "127.0.0.1:{webhooks}"
 console = "127.0.0.1:{console}"
 [throttle]
 budget = {{ enabled = false }}
+flood = {{ enabled = false }}
 [store]
 url = "sqlite:annunciator.db"
 {sources}

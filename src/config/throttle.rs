@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use super::{book::Roots, reader::Section};
-use crate::engine::plan::{Budget, Chatter, Throttle};
+use crate::engine::plan::{Budget, Chatter, Flood, Throttle};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// `[throttle]`; what is not there has its default.
 pub(super) fn throttle(roots: &mut Roots<'_>) -> Throttle {
     let mut throttle = Throttle::default();
     let Some(mut section) = roots.section("throttle") else { return throttle };
-    section.not_yet("flood", "possible now are `budget`, `chatter` and `segments_per_day`");
+    if let Some(mut table) = section.section("flood") {
+        throttle.flood = flood(&mut table);
+    }
     if let Some(mut table) = section.section("budget") {
         throttle.budget = budget(&mut table);
     }
@@ -23,6 +26,15 @@ pub(super) fn throttle(roots: &mut Roots<'_>) -> Throttle {
         throttle.segments_per_day = segments;
     }
     throttle
+}
+
+fn flood(table: &mut Section<'_>) -> Option<Flood> {
+    let default = Flood::default();
+    let flood = Flood {
+        alarms: count(table, "alarms", 2..=500).unwrap_or(default.alarms),
+        per: table.duration("per", MINUTE..=DAY).unwrap_or(default.per),
+    };
+    is_enabled(table).then_some(flood)
 }
 
 fn budget(table: &mut Section<'_>) -> Option<Budget> {

@@ -51,19 +51,15 @@ pub struct Digest {
     pub listed: usize,
 }
 
-/// One text for `total` alarms: at most `n` of `items` by name with their codes, as many as fit, then `and 37 more`. At least one
+/// One text for `total` alarms, after a `heading` where it leaves room for at least one of them: at most `n` of `items` by name with their codes, as many as fit, then `and 37 more`. At least one
 /// is listed, its name cut if it must be; codes never are.
 #[must_use]
-pub fn digest(items: &[DigestItem<'_>], n: usize, total: usize, limit: u32, fit: Fit) -> Digest {
+pub fn digest(heading: &str, items: &[DigestItem<'_>], n: usize, total: usize, limit: u32, fit: Fit) -> Digest {
     let room = Room::new(limit, fit);
     let total = total.max(items.len());
-    let most = items.len().min(n.max(1));
-    for listed in (1..=most).rev() {
-        let names: Vec<String> = items[..listed].iter().map(|item| format!("{} #{}", strip(item.name), item.code)).collect();
-        let text = gsm::economize(&digest_text(&names.join(", "), total, total - listed)).into_owned();
-        if room.holds(&text) {
-            return Digest { text, listed };
-        }
+    let whole = |heading| whole_digest(&room, heading, items, n, total);
+    if let Some(digest) = whole(heading).or_else(|| whole("").filter(|_| !heading.is_empty())) {
+        return digest;
     }
     let Some(first) = items.first() else {
         return Digest { text: room.cut(&format!("{total} alarms"), None).text, listed: 0 };
@@ -73,6 +69,17 @@ pub fn digest(items: &[DigestItem<'_>], n: usize, total: usize, limit: u32, fit:
     let tail = format!(" #{}{more}", first.code);
     let folded = gsm::fold(first.name);
     Digest { text: room.longest(&strip(&folded), &format!("{CUT}{tail}")).text, listed: 1 }
+}
+
+/// A digest with whole names, as many as fit; `None` when not even one does.
+fn whole_digest(room: &Room, heading: &str, items: &[DigestItem<'_>], n: usize, total: usize) -> Option<Digest> {
+    let most = items.len().min(n.max(1));
+    (1..=most).rev().find_map(|listed| {
+        let names: Vec<String> = items[..listed].iter().map(|item| format!("{} #{}", strip(item.name), item.code)).collect();
+        let text = format!("{heading}{}", digest_text(&names.join(", "), total, total - listed));
+        let text = gsm::economize(&text).into_owned();
+        room.holds(&text).then_some(Digest { text, listed })
+    })
 }
 
 fn digest_text(names: &str, total: usize, more: usize) -> String {
@@ -215,17 +222,21 @@ mod tests {
     fn digests_name_what_fits() {
         let names: Vec<String> = (0..40).map(|number| format!("HIGH Plant/Line1/Pump{number}/Trip")).collect();
         let items: Vec<DigestItem<'_>> = names.iter().map(|name| DigestItem { name, code: "K7M" }).collect();
-        let text = digest(&items, 3, 40, 160, Fit::Segment);
+        let text = digest("", &items, 3, 40, 160, Fit::Segment);
         let expected = "40 alarms: HIGH Plant/Line1/Pump0/Trip #K7M, HIGH Plant/Line1/Pump1/Trip #K7M, HIGH Plant/Line1/Pump2/Trip #K7M and 37 more";
         assert_eq!((text.text.as_str(), text.listed), (expected, 3));
-        assert_eq!(digest(&items, 10, 10_000, 160, Fit::Segment).listed, 3);
-        assert_eq!(digest(&items[..1], 10, 1, 160, Fit::Segment).text, "HIGH Plant/Line1/Pump0/Trip #K7M");
+        assert_eq!(digest("", &items, 10, 10_000, 160, Fit::Segment).listed, 3);
+        assert_eq!(digest("", &items[..1], 10, 1, 160, Fit::Segment).text, "HIGH Plant/Line1/Pump0/Trip #K7M");
         assert_eq!(
-            digest(&items[..2], 10, 2, 160, Fit::Segment).text,
+            digest("", &items[..2], 10, 2, 160, Fit::Segment).text,
             "2 alarms: HIGH Plant/Line1/Pump0/Trip #K7M, HIGH Plant/Line1/Pump1/Trip #K7M"
         );
-        assert_eq!(digest(&items, 10, 40, 20, Fit::Segment).text, "HIGH P[...] #K7M +39");
-        assert_eq!(digest(&[], 10, 12, 160, Fit::Segment), Digest { text: "12 alarms".into(), listed: 0 });
+        assert_eq!(digest("", &items, 10, 40, 20, Fit::Segment).text, "HIGH P[...] #K7M +39");
+        let flood = digest("Flood: ", &items, 3, 40, 160, Fit::Segment);
+        assert_eq!((flood.text, flood.listed), (format!("Flood: {expected}"), 3));
+        let no_room = digest(&"Flood ".repeat(20), &items, 3, 40, 160, Fit::Segment);
+        assert_eq!(no_room.text, expected, "rather no heading than no name");
+        assert_eq!(digest("", &[], 10, 12, 160, Fit::Segment), Digest { text: "12 alarms".into(), listed: 0 });
     }
 
     const ANY_TEXT: &str = "[a-zA-Z0-9 \\[€°µ“…\\n]{0,300}|\\PC{0,300}|(👨‍👩‍👧‍👦|e\u{301}|🇩🇪|Ж|a ){0,100}";
@@ -259,7 +270,7 @@ mod tests {
         #[test]
         fn every_digest_fits(names in prop::collection::vec(ANY_TEXT, 1..12), n in 0_usize..12, more in 0_usize..100_000, limit in 20_u32..2000, segment: bool) {
             let items: Vec<DigestItem<'_>> = names.iter().map(|name| DigestItem { name, code: "K7M" }).collect();
-            let digest = digest(&items, n, items.len() + more, limit, mode(segment));
+            let digest = digest("", &items, n, items.len() + more, limit, mode(segment));
             prop_assert!(digest.text.chars().count() <= usize::try_from(limit).unwrap());
             prop_assert!(!segment || gsm::segments(&digest.text) == 1);
             prop_assert!((1..=n.max(1)).contains(&digest.listed));

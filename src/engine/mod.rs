@@ -53,7 +53,7 @@ use self::{
     random::Random,
     reach::DaySegments,
     record::{AuditEntry, AuditKind, JournalEntry, JournalKind, NotSent, Record},
-    throttle::{Batch, BatchKey, Budgets, Pace, ThrottleRow},
+    throttle::{Batch, BatchKey, Budgets, Floods, Pace, ThrottleRow},
     timers::Timers,
     values::{Index, SourceState, Values},
     view::{AlarmView, OutboxView},
@@ -94,6 +94,7 @@ pub struct Engine {
     batches: HashMap<BatchKey, Batch>,
     paces: HashMap<(String, String), Pace>,
     budgets: Budgets,
+    floods: Floods,
     counters: Counters,
     user_ids: BTreeMap<String, i64>,
     inbound_seen: BTreeMap<String, Timestamp>,
@@ -131,6 +132,7 @@ enum Timer {
     Sender(String),
     Silence(String),
     Batch(BatchKey),
+    Flood(String),
     Cooldown(String),
     Contact(String),
     Inbound(String),
@@ -253,6 +255,7 @@ impl Engine {
                 Timer::Caller(id) => self.caller_waited(id),
                 Timer::Sender(name) | Timer::Silence(name) => _ = self.dirty.senders.insert(name),
                 Timer::Batch(key) => self.batch_due(&key),
+                Timer::Flood(number) => self.flood_due(&number),
                 Timer::Cooldown(key) => self.cooldown_over(key),
                 Timer::Contact(_) => self.watch_contacts(),
                 Timer::Inbound(sid) => {
@@ -327,6 +330,7 @@ impl Engine {
             _ => None,
         });
         self.apply(index, &changes, Some(by), note);
+        self.answered_in_flood(&by.name);
         let rows = event.and_then(|event| self.start_write_back(index, event, &by.name, by.via));
         let events = event.into_iter().collect();
         self.audit(AuditKind::Acknowledge, &by.name, by.via, path, note.to_owned(), "acknowledged", events, None);

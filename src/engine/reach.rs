@@ -53,6 +53,9 @@ impl Engine {
 
     /// The person who holds this phone knows of everything that it was told.
     pub(super) fn reached(&mut self, number: &str) {
+        if let Some(user) = self.plan.user_by_number(number).map(|user| user.name.clone()) {
+            self.answered_in_flood(&user);
+        }
         let told: Vec<Arc<str>> =
             self.runs.iter().filter(|(_, run)| !run.reached && run.was_told(number)).map(|(path, _)| Arc::clone(path)).collect();
         for path in told {

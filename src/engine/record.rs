@@ -224,6 +224,8 @@ pub enum AuditKind {
     Start,
     Stop,
     WebhookRejected,
+    /// A contact gets digests, or no longer.
+    Flood,
     ScriptFailed,
 }
 

@@ -73,6 +73,7 @@ impl Engine {
             batches: HashMap::new(),
             paces: HashMap::new(),
             budgets: BTreeMap::new(),
+            floods: BTreeMap::new(),
             counters: Counters::default(),
             user_ids: BTreeMap::new(),
             inbound_seen: BTreeMap::new(),
@@ -219,6 +220,7 @@ impl Engine {
         }
         self.sources.retain(|source, _| self.plan.sources.iter().any(|def| def.name == *source));
         self.allocate_user_ids();
+        self.review_floods();
         self.reevaluate();
         for path in self.runs.keys().cloned().collect::<Vec<_>>() {
             self.relocate(&path);

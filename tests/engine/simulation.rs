@@ -337,11 +337,12 @@ fn configuration(random: &mut fastrand::Rng) -> String {
     let mut text = String::new();
     let cooldown = ["0s", "3m"][random.usize(..2)];
     let chatter = random.bool();
-    let (budget, messages) = (random.bool(), random.u8(4..40));
+    let (budget, messages, flood, alarms) = (random.bool(), random.u8(4..40), random.bool(), random.u8(2..12));
     let _ = write!(
         text,
         "[throttle]\nchatter = {{ enabled = {chatter}, activations = 3, per = \"1m\", hold = \"10m\" }}\n\
          budget = {{ enabled = {budget}, messages_per_hour = {messages} }}\n\
+         flood = {{ enabled = {flood}, alarms = {alarms}, per = \"10m\" }}\n\
          [[profile]]\nname = \"text\"\nkind = \"sms\"\ntwilio = \"main\"\nmessage = \"{{{{ alarm.path }}}}\"\ncooldown = \"{cooldown}\"\n"
     );
     for name in 0..3 {

@@ -31,7 +31,7 @@ impl Engine {
         for item in &mut items {
             item.event = self.event_to_tell(&item.alarm).unwrap_or(item.event);
         }
-        let (body, listed, problems) = self.body(&profile, &items, named, &number);
+        let (body, listed, problems) = self.body(&profile, &items, named, &number, self.heading(&number, row));
         if let Some(item) = items.first() {
             self.note_wording(&item.alarm, &profile.name, &problems);
         }
@@ -45,20 +45,27 @@ impl Engine {
     }
 
     /// The body for `items`, how many of them, from the first on, it names, and what was wrong with its wording.
-    fn body(&self, profile: &ProfileDef, items: &[Item], named: usize, number: &str) -> (String, usize, Vec<TemplateError>) {
+    fn body(
+        &self,
+        profile: &ProfileDef,
+        items: &[Item],
+        named: usize,
+        number: &str,
+        heading: &str,
+    ) -> (String, usize, Vec<TemplateError>) {
         let limit = self.knob(&profile.length_limit);
         match items {
             [] => (String::new(), 0, Vec::new()),
             [item] => {
                 let code = self.code_of(&item.alarm);
                 let (sentence, problems) = self.sentence(profile, item, number);
-                (length::fit(&sentence, Some(code), limit, profile.fit), 1, problems)
+                (length::fit(&format!("{heading}{sentence}"), Some(code), limit, profile.fit), 1, problems)
             }
             many => {
                 let names: Vec<String> = many.iter().take(named).map(|item| self.short_line(&item.alarm)).collect();
                 let listed: Vec<DigestItem<'_>> =
                     names.iter().zip(many).map(|(name, item)| DigestItem { name, code: self.code_of(&item.alarm) }).collect();
-                let digest = length::digest(&listed, named, many.len(), limit, profile.fit);
+                let digest = length::digest(heading, &listed, named, many.len(), limit, profile.fit);
                 (digest.text, digest.listed, Vec::new())
             }
         }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ThrottleRow, Wish, among};
+use super::{ThrottleRow, Wait, Wish, among};
 use crate::{
     engine::{
         Engine, Timer,
@@ -51,6 +51,9 @@ pub(in crate::engine) struct Head {
     /// Shared cooldowns that hold it; they begin anew when it goes.
     #[serde(default)]
     keys: Vec<String>,
+    /// A digest of a flood.
+    #[serde(default)]
+    flood: bool,
 }
 
 /// The last texts to one contact through one profile.
@@ -61,6 +64,8 @@ pub(in crate::engine) struct Pace {
     pub gathered: Option<LastText>,
     /// The last one of the critical band.
     pub critical: Option<Timestamp>,
+    /// The last digest of a flood.
+    pub digest: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -71,7 +76,7 @@ pub(in crate::engine) struct LastText {
 
 impl Pace {
     fn last(&self) -> Option<Timestamp> {
-        [self.gathered.map(|text| text.at), self.critical].into_iter().flatten().max()
+        [self.gathered.map(|text| text.at), self.critical, self.digest].into_iter().flatten().max()
     }
 }
 
@@ -106,27 +111,29 @@ impl Engine {
         }
     }
 
-    /// Adds an alarm to those that wait for one text. `held_by` is the shared cooldown that makes it wait.
-    pub(super) fn gather(&mut self, wish: Wish<'_>, due: Timestamp, held_by: Option<String>) {
+    /// Adds an alarm to those that wait for one text.
+    pub(super) fn gather(&mut self, wish: Wish<'_>, wait: Wait) {
+        let Wait { due, held_by, flood } = wait;
         let key = wish.batch();
         let Wish { item, priority, named, user, .. } = wish;
-        let new = Head { user: user.to_owned(), priority, named, due, keys: Vec::new() };
+        let new = Head { user: user.to_owned(), priority, named, due, keys: Vec::new(), flood };
         let batch = self.batches.entry(key.clone()).or_insert_with(|| {
             self.dirty.throttle.insert(ThrottleRow::Batch(key.clone()));
             Batch { head: new, items: Vec::new() }
         });
         let head = &mut batch.head;
-        let before = (head.priority, head.due, head.keys.len());
-        (head.priority, head.due) = (head.priority.max(priority), head.due.min(due));
+        let before = (head.priority, head.due, head.flood, head.keys.len());
+        (head.priority, head.due, head.flood) = (head.priority.max(priority), head.due.min(due), head.flood || flood);
         if let Some(held_by) = held_by.filter(|key| head.keys.len() < MAX_KEYS && !head.keys.contains(key)) {
             head.keys.push(held_by);
         }
-        if before != (head.priority, head.due, head.keys.len()) {
+        if before != (head.priority, head.due, head.flood, head.keys.len()) {
             self.dirty.throttle.insert(ThrottleRow::Batch(key.clone()));
         }
         let is_new = self.runs.get_mut(&item.alarm).is_some_and(|run| run.gather(&key));
         self.dirty.runs.insert(Arc::clone(&item.alarm));
-        match batch.items.iter_mut().find(|known| !is_new && known.alarm == item.alarm) {
+        let known = if is_new { None } else { batch.items.iter_mut().find(|known| known.alarm == item.alarm) };
+        match known {
             Some(known) => *known = item,
             None => batch.items.push(item),
         }
@@ -138,7 +145,7 @@ impl Engine {
     pub(in crate::engine) fn regather_into(&mut self, key: &BatchKey, item: Item, user: &str, priority: Priority) {
         let now = self.now;
         let batch = self.batches.entry(key.clone()).or_insert_with(|| Batch {
-            head: Head { user: user.to_owned(), priority, named: super::DEFAULT_NAMED, due: now, keys: Vec::new() },
+            head: Head { user: user.to_owned(), priority, named: super::DEFAULT_NAMED, due: now, keys: Vec::new(), flood: false },
             items: Vec::new(),
         });
         batch.items.push(item);
@@ -179,9 +186,22 @@ impl Engine {
             return self.give_batch_up(key, NotSent::Budget);
         }
         let Some((head, items)) = self.take_batch(key).filter(|(_, items)| !items.is_empty()) else { return };
-        let last = LastText { at: self.now, priority: head.priority };
-        self.set_pace(&key.number, &key.profile, |pace| pace.gathered = Some(last));
+        let (at, flood) = (self.now, head.flood);
+        self.set_pace(&key.number, &key.profile, |pace| {
+            pace.gathered = Some(LastText { at, priority: head.priority });
+            pace.digest = if flood { Some(at) } else { pace.digest };
+        });
         self.send_batch(&profile, head, &key.number, items);
+    }
+
+    /// A flood is over: what waits for its digest waits no longer.
+    pub(super) fn release_digests(&mut self, number: &str) {
+        let of_flood = self.batches.iter_mut().filter(|(key, batch)| key.number == number && batch.head.flood);
+        for (key, batch) in of_flood {
+            batch.head.due = self.now;
+            self.timers.set(&Timer::Batch(key.clone()), Some(self.now));
+            self.dirty.throttle.insert(ThrottleRow::Batch(key.clone()));
+        }
     }
 
     /// Nobody is told by this text: each alarm goes on to the next contact.
@@ -201,7 +221,7 @@ impl Engine {
     pub(super) fn send_now(&mut self, wish: Wish<'_>) {
         let key = wish.batch();
         let Wish { item, profile, priority, named, user, number } = wish;
-        let alone = Head { user: user.to_owned(), priority, named, due: self.now, keys: Vec::new() };
+        let alone = Head { user: user.to_owned(), priority, named, due: self.now, keys: Vec::new(), flood: false };
         let (mut head, mut items) = self.take_batch(&key).unwrap_or((alone, Vec::new()));
         head.priority = head.priority.max(priority);
         items.retain(|waiting| waiting.alarm != item.alarm);
@@ -210,7 +230,7 @@ impl Engine {
     }
 
     fn send_batch(&mut self, profile: &ProfileDef, head: Head, number: &str, mut items: Vec<Item>) {
-        let Head { user, priority, named, keys, .. } = head;
+        let Head { user, priority, named, keys, flood, .. } = head;
         for key in keys {
             self.start_cooldown(key, profile);
         }
@@ -224,6 +244,9 @@ impl Engine {
         let text = Text::new(&profile.twilio, profile.channel, number, Some(user.clone()), purpose, self.now);
         let row = self.enqueue(Text { audit: profile.audit, ..text });
         self.reserve(&user, profile, number, row, priority == Priority::Critical);
+        if flood {
+            self.announce_flood(number, row);
+        }
         for path in paths {
             self.bind_waiting(&path, number, row);
             self.dirty.paths.insert(path);

@@ -1,13 +1,14 @@
 //! Few, clear messages (SPEC 7.3): what stands between a notify step's wish and a text in the outbox.
 //!
-//! A wish passes, in this order: the cooldown of its key, consolidation with others, the person's budget. Critical alarms pass
-//! all of them at once, except when even the budget's reserve is used up. What is held back is gathered in a [`Batch`]; what is
+//! A wish passes, in this order: the cooldown of its key, the contact's flood, consolidation with others, the person's budget.
+//! Critical alarms pass all of them at once, except when even the budget's reserve is used up. What is held back is gathered in a [`Batch`]; what is
 //! not sent is in the audit log.
 
 mod budget;
 mod compose;
 mod consolidate;
 mod cooldown;
+mod flood;
 mod rows;
 
 use uuid::Uuid;
@@ -17,6 +18,7 @@ pub(in crate::engine) use self::{
     budget::Budgets,
     compose::{About, short_name},
     consolidate::{Batch, BatchKey, Pace},
+    flood::Floods,
     rows::ThrottleRow,
 };
 use super::{
@@ -26,6 +28,7 @@ use super::{
     plan::{Notify, Priority, ProfileDef},
     record::NotSent,
 };
+use crate::tag::Timestamp;
 
 /// Alarms by name in a text of a step that does not consolidate but whose texts are held back together.
 const DEFAULT_NAMED: u32 = 5;
@@ -49,6 +52,15 @@ impl Wish<'_> {
     fn batch(&self) -> BatchKey {
         BatchKey { number: self.number.to_owned(), profile: self.profile.name.clone(), critical: self.is_critical() }
     }
+}
+
+/// What a wish waits for.
+struct Wait {
+    due: Timestamp,
+    /// A cooldown that it shares.
+    held_by: Option<String>,
+    /// The digest of a flood.
+    flood: bool,
 }
 
 impl Engine {
@@ -80,17 +92,20 @@ impl Engine {
                 self.spare_repeat(path, number);
             }
             Cooldown::Shared { until, key } => {
-                let due = self.admit(&wish, Some(until))?.unwrap_or(until);
-                self.gather(wish, due, Some(key));
+                let digest = self.flood(&wish)?;
+                let due = digest.unwrap_or(until);
+                let due = self.admit(&wish, Some(due))?.unwrap_or(due);
+                self.gather(wish, Wait { due, held_by: Some(key), flood: digest.is_some() });
             }
             Cooldown::Free(key) => {
-                let due = rules.map(|rules| self.gathered_until(rules, &wish));
+                let digest = self.flood(&wish)?;
+                let due = digest.or_else(|| rules.map(|rules| self.gathered_until(rules, &wish)));
                 let due = self.admit(&wish, due)?;
                 if let Some(key) = key {
                     self.start_cooldown(key, &profile);
                 }
                 match due {
-                    Some(due) => self.gather(wish, due, None),
+                    Some(due) => self.gather(wish, Wait { due, held_by: None, flood: digest.is_some() }),
                     None => self.send_now(wish),
                 }
             }

@@ -110,7 +110,7 @@ impl Plant {
             "[server]\nendpoint = 'opc.tcp://127.0.0.1:{opcua}/annunciator'\n\
              [http]\nwebhooks = '127.0.0.1:{webhooks}'\nconsole = '127.0.0.1:{console}'\n\
              [store]\nurl = 'sqlite:annunciator.db'\n\
-             [throttle]\nchatter = {{ enabled = false }}\nbudget = {{ enabled = false }}\n\
+             [throttle]\nchatter = {{ enabled = false }}\nbudget = {{ enabled = false }}\nflood = {{ enabled = false }}\n\
              [[source]]\nname = 'plc1'\nkind = 'modbus'\nurl = 'tcp://{plc_addr}'\npoll = '50ms'\ntimeout = '1s'\n\
              [[twilio]]\nname = 'main'\naccount_sid = '{account}'\nauth_token = '${{TEST_TOKEN:-{TOKEN}}}'\nfrom = '{OURS}'\n\
              base_url = '{url}'\nexternal_url = 'http://127.0.0.1:{webhooks}'\nsms_per_second = 100\n\

@@ -36,9 +36,9 @@ pub const MAX_MESSAGE: usize = 6_400;
 
 /// The most operations of a script in the daemon. With [`MAX_TEXT`] this also bounds memory: Rhai does not look at the size of a map
 /// or array when `x[i] = …` changes it, so that each few operations may keep one more text.
-pub const MAX_OPERATIONS: u64 = 200_000;
+pub const MAX_OPERATIONS: u64 = 100_000;
 /// The most operations of `annunciator script`, which has a process of its own.
-pub const MAX_COMMAND_OPERATIONS: u64 = 10_000_000;
+pub const MAX_COMMAND_OPERATIONS: u64 = 1_000_000;
 const MAX_CALL_LEVELS: usize = 32;
 const MAX_EXPRESSION_DEPTH: usize = 48;
 const MAX_TEXT: usize = 16_384;

@@ -256,7 +256,7 @@ impl Bench {
 }
 
 /// Every route with the least that may use it.
-const ROUTES: [(&str, &str, &str); 22] = [
+const ROUTES: [(&str, &str, &str); 23] = [
     ("GET", "/api/v1/tags", "viewer"),
     ("GET", "/api/v1/tags/Tank/Level", "viewer"),
     ("PUT", "/api/v1/tags/Tank/Level", "operator"),
@@ -267,6 +267,7 @@ const ROUTES: [(&str, &str, &str); 22] = [
     ("GET", "/api/v1/journal", "viewer"),
     ("GET", "/api/v1/audit", "viewer"),
     ("GET", "/api/v1/users", "viewer"),
+    ("GET", "/api/v1/users/1", "viewer"),
     ("GET", "/api/v1/statistics", "viewer"),
     ("GET", "/api/v1/messages", "viewer"),
     ("GET", "/api/v1/sources", "viewer"),
@@ -468,6 +469,13 @@ async fn records_come_in_pages_and_numbers_as_they_may_be_seen() {
         *bench.plant.plan.lock().unwrap() = Arc::new(plan);
         let (_, users) = bench.ask("GET", "/api/v1/users", "viewer", None).await;
         assert_eq!(users["users"][0]["phone_number"], expected);
+        for (who, shown) in [("viewer", expected), ("operator", "+12223334444"), ("engineer", "+12223334444")] {
+            let (_, user) = bench.ask("GET", "/api/v1/users/1", who, None).await;
+            assert_eq!((&user["phone_number"], &user["username"]), (&json!(shown), &json!("alice")), "{who}");
+        }
+        for nobody in ["2", "0", "x", "99999999999999999999"] {
+            assert_eq!(bench.ask("GET", &format!("/api/v1/users/{nobody}"), "viewer", None).await.0, 404, "{nobody}");
+        }
         let (_, audit) = bench.ask("GET", "/api/v1/audit", "viewer", None).await;
         assert_eq!(audit["entries"][0]["entry"]["subject"], expected);
         let (_, statistics) = bench.ask("GET", "/api/v1/statistics", "viewer", None).await;

@@ -9,11 +9,13 @@ pub mod hash_password;
 pub mod output;
 mod pki;
 pub mod remote;
+mod replay;
 pub mod report;
 mod run;
 mod script;
 mod send;
 mod simulate;
+mod what_if;
 
 use std::{collections::BTreeMap, io::IsTerminal, path::PathBuf, process::ExitCode};
 
@@ -82,6 +84,8 @@ enum Command {
     Script(script::ScriptArgs),
     Reload(remote::ReloadArgs),
     Report(report::ReportArgs),
+    WhatIf(what_if::WhatIfArgs),
+    Replay(replay::ReplayArgs),
     #[command(subcommand)]
     Pki(pki::PkiCommand),
     #[command(subcommand)]
@@ -171,6 +175,8 @@ async fn execute(common: &Common, command: Command) -> Result<String, Failure> {
             let loaded = common.load()?;
             report::report(&args, &loaded.plan, &loaded.store.url, &common.data).await?
         }
+        Command::WhatIf(args) => what_if::what_if(common.load()?.plan, &args)?,
+        Command::Replay(args) => replay::replay(&common.folders(), &args)?,
         Command::Pki(command) => pki::pki(&common.data, &command)?,
         Command::Simulate(command) => simulate::simulate(command).await?,
         Command::HashPassword(args) => hash_password::hash_password(args)?,

@@ -7,19 +7,41 @@ use super::{
 };
 use crate::{engine::record::JournalKind, tag::Value};
 
+/// Acts that were seen and not expected, in a message.
+const MAX_SHOWN: usize = 10;
+
 impl Player<'_> {
     pub(super) fn expect(&mut self, words: &[&str]) -> Outcome {
         match words {
             ["sms", who, pattern] => self.expect_text(who, pattern),
+            ["call", who, pattern] => {
+                let number = self.number(who);
+                self.claim(|player, act| {
+                    matches!(act, Act::Call { to, words, .. } if (*to == number || number == "*") && player.matches(pattern, words))
+                })?;
+                Ok(())
+            }
+            ["say", who, pattern] => {
+                let number = self.number(who);
+                self.claim(
+                    |player, act| matches!(act, Act::Said { to, words, .. } if *to == number && player.matches(pattern, words)),
+                )?;
+                Ok(())
+            }
+            ["end-call", who, rest @ ..] => {
+                let (number, pattern) = (self.number(who), rest.first().copied().unwrap_or("*"));
+                self.claim(|player, act| matches!(act, Act::EndCall { to, words, .. } if *to == number && player.matches(pattern, words)))?;
+                Ok(())
+            }
+            ["script", file] => {
+                self.claim(|player, act| matches!(act, Act::Script { name, .. } if player.matches(file, name)))?;
+                Ok(())
+            }
             ["write", path, expected] => {
                 let tag = self.rig.tag(path)?;
                 self.claim(|player, act| {
                     matches!(act, Act::Write { tag: written, value } if *written == tag && player.matches(expected, &value.to_string()))
                 })?;
-                Ok(())
-            }
-            ["script", file] => {
-                self.claim(|player, act| matches!(act, Act::Script(name) if player.matches(file, name)))?;
                 Ok(())
             }
             ["state", alarm, expected] => self.compare(self.view(alarm)?.state, expected),
@@ -53,7 +75,8 @@ impl Player<'_> {
             }
             // Whatever was seen until now was expected before.
             ["nothing"] => {
-                let rest: Vec<_> = self.rig.world.acts.iter().filter(|seen| !seen.expected).map(|seen| self.show(seen)).collect();
+                let rest: Vec<_> =
+                    self.rig.world.acts.iter().filter(|seen| seen.surprises()).map(|seen| self.show(seen)).collect();
                 if rest.is_empty() { Ok(()) } else { Err(rest.join("; ")) }
             }
             _ => Err("nothing of that kind can be expected".to_owned()),
@@ -64,7 +87,7 @@ impl Player<'_> {
         let number = self.number(who);
         let found = self.claim(|player, act| match act {
             Act::Text(message) => (message.to == number || number == "*") && player.matches(pattern, &message.body),
-            Act::Write { .. } | Act::Script(_) => false,
+            _ => false,
         })?;
         if let Act::Text(message) = found {
             let codes = message.body.split('#').skip(1);
@@ -87,7 +110,7 @@ impl Player<'_> {
         let place = self.rig.world.acts.iter().position(|seen| !seen.expected && fits(self, &seen.act));
         let Some(place) = place else {
             let rest = self.rig.world.acts.iter().filter(|seen| !seen.expected);
-            let seen: Vec<_> = rest.map(|seen| self.show(seen)).collect();
+            let seen: Vec<_> = rest.rev().take(MAX_SHOWN).map(|seen| self.show(seen)).collect();
             return Err(format!("seen: {}", if seen.is_empty() { "nothing".to_owned() } else { seen.join("; ") }));
         };
         let seen: &mut Seen = &mut self.rig.world.acts[place];

@@ -2,10 +2,12 @@
 //! store, a PLC, people and Twilio around it that are all made up; no clock, no network, no runtime.
 //!
 //! [`script`] reads a file, [`play`](fn@play) goes through it line by line, [`rig`] does what the daemon does with the engine's
-//! effects, [`world`] is what lies outside, [`watch`] checks at each step what must always hold. The language is told in
+//! effects, [`world`] and [`phone`] are what lies outside, [`watch`] checks at each step what must always hold. The language is told in
 //! `docs/scenarios/README.md`.
 
 mod expect;
+pub mod forecast;
+pub mod phone;
 mod play;
 pub mod rig;
 pub mod script;
@@ -52,6 +54,8 @@ pub struct Setup<'l> {
     pub config: Vec<File>,
     /// Files of the tags folder.
     pub tags: Vec<File>,
+    /// Files that the configuration names, before those of the loader.
+    pub files: Vec<File>,
     /// What `[[source]]` may be; the scenario's own `plc` is always known.
     pub drivers: &'l [Driver],
     /// The environment and `*_file` keys.
@@ -69,7 +73,7 @@ impl Setup<'static> {
     #[must_use]
     pub fn on_example_people(config: &str, tags: &str) -> Self {
         let config = vec![people(), file("config", config)];
-        Self { config, tags: vec![file("tags", tags)], drivers: &[], loader: ALONE }
+        Self { config, tags: vec![file("tags", tags)], files: Vec::new(), drivers: &[], loader: ALONE }
     }
 }
 
@@ -80,7 +84,10 @@ impl Setup<'_> {
     /// All problems as `check` prints them.
     pub fn plan(&self, names: &mut Names) -> Result<Plan, String> {
         let drivers: Vec<Driver> = self.drivers.iter().copied().chain([PLC]).collect();
-        let loaded = load(&self.config, &self.tags, &drivers, self.loader, names);
+        let own = |path: &Path| self.files.iter().find(|file| Path::new(&file.name) == path).map(|file| file.text.clone());
+        let read_file = |path: &Path| own(path).map_or_else(|| (self.loader.read_file)(path), Ok);
+        let loader = Loader { env: self.loader.env, read_file: &read_file };
+        let loaded = load(&self.config, &self.tags, &drivers, loader, names);
         loaded.map(|loaded| loaded.plan).map_err(|problems| render(&problems, false))
     }
 }

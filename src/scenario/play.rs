@@ -10,7 +10,7 @@ use super::{
     world::{Act, Seen},
 };
 use crate::{
-    engine::view::AlarmView,
+    engine::{plan::Channel, record::AuditKind, view::AlarmView},
     tag::{TagId, Timestamp, Value},
 };
 
@@ -26,12 +26,16 @@ pub enum What {
     Journal,
     /// A text that Twilio took.
     Text,
+    /// A call, what is said in it, and its end.
+    Call,
+    /// A script of a pipeline.
+    Script,
     /// A message that was not sent, and why.
     NotSent,
     /// A tag that was written.
     Write,
-    /// A script that was started.
-    Script,
+    /// What somebody who asked for something was told.
+    Answer,
 }
 
 /// One thing of the story.
@@ -186,12 +190,13 @@ impl Player<'_> {
     fn wait_for_an_act(&mut self, span: Duration) -> Outcome {
         self.nothing_more(None)?;
         let until = self.rig.now + span;
-        let seen = self.rig.world.acts.len();
-        while self.rig.world.acts.len() == seen && self.rig.advance(until) {
+        let acts = |rig: &Rig| rig.world.acts.iter().filter(|seen| seen.act.counts()).count();
+        let seen = acts(&self.rig);
+        while acts(&self.rig) == seen && self.rig.advance(until) {
             self.tell();
         }
         self.settle();
-        if self.rig.world.acts.len() == seen { Err(format!("nothing happened within {span:?}")) } else { Ok(()) }
+        if acts(&self.rig) == seen { Err(format!("nothing happened within {span:?}")) } else { Ok(()) }
     }
 
     /// Everything that is due now.
@@ -218,7 +223,7 @@ impl Player<'_> {
 
     /// Acts that nobody expected: all of them, or those before `at`.
     fn nothing_more(&self, at: Option<Timestamp>) -> Outcome {
-        let rest = self.rig.world.acts.iter().filter(|seen| !seen.expected && at.is_none_or(|at| seen.at < at));
+        let rest = self.rig.world.acts.iter().filter(|seen| seen.surprises() && at.is_none_or(|at| seen.at < at));
         let rest: Vec<_> = rest.map(|seen| self.show(seen)).collect();
         if rest.is_empty() { Ok(()) } else { Err(format!("nobody expected {}", rest.join("; "))) }
     }
@@ -232,7 +237,7 @@ impl Player<'_> {
         format!("at {} the {}", show_clock(seen.at.since(self.rig.start)), act_words(&self.rig, &seen.act))
     }
 
-    fn moment(&mut self, at: Timestamp, what: What, words: String) {
+    pub(super) fn moment(&mut self, at: Timestamp, what: What, words: String) {
         self.story.push(Moment { at: at.since(self.rig.start), what, words });
     }
 
@@ -254,6 +259,13 @@ impl Player<'_> {
         let known = [("alice", 1), ("bob", 2), ("carol", 3), ("dave", 4)].iter().find(|(name, _)| *name == who);
         let of_example = known.map(|(_, number)| format!("+1222333000{number}"));
         user.map(|contact| contact.number.clone()).or(of_example).unwrap_or_else(|| who.to_owned())
+    }
+
+    /// A user's first number for calls, or the number itself.
+    pub(super) fn call_number(&self, who: &str) -> String {
+        let user = self.rig.plan.users.get(who);
+        let contact = user.and_then(|user| user.contacts.iter().find(|contact| contact.channel == Channel::Voice));
+        contact.map_or_else(|| self.number(who), |contact| contact.number.clone())
     }
 
     pub(super) fn value(&self, tag: TagId, text: &str) -> Result<Value, String> {
@@ -292,7 +304,7 @@ impl Told {
             push(entry.time, What::Journal, format!("{} {kind}{by}{text}", short_path(&entry.alarm)));
         }
         for entry in &watch.audit[self.audit..] {
-            if entry.kind == crate::engine::record::AuditKind::MessageNotSent {
+            if entry.kind == AuditKind::MessageNotSent {
                 push(entry.time, What::NotSent, format!("{}: {}", who(rig, &entry.subject), entry.result));
             }
         }
@@ -300,9 +312,12 @@ impl Told {
             let what = match seen.act {
                 Act::Text(_) => What::Text,
                 Act::Write { .. } => What::Write,
-                Act::Script(_) => What::Script,
+                Act::Call { .. } | Act::Said { .. } | Act::EndCall { .. } => What::Call,
+                Act::Script { .. } => What::Script,
             };
-            push(seen.at, what, act_words(rig, &seen.act));
+            // Its kind stands beside it.
+            let words = act_words(rig, &seen.act);
+            push(seen.at, what, words.split_once(' ').map_or("", |(_, words)| words).to_owned());
         }
         story[from..].sort_by_key(|moment| moment.at);
         *self = Self { journal: watch.journal.len(), audit: watch.audit.len(), acts: rig.world.acts.len() };
@@ -313,10 +328,14 @@ impl Told {
 fn act_words(rig: &Rig, act: &Act) -> String {
     match act {
         Act::Text(message) => format!("text to {}: {:?}", who(rig, &message.to), message.body),
-        Act::Script(name) => format!("script {name}"),
         Act::Write { tag, value } => {
             format!("write of {value} to {}", rig.plan.tag(*tag).map(|def| def.path.to_string()).unwrap_or_default())
         }
+        Act::Call { to, words, .. } => format!("call to {}: {words:?}", who(rig, to)),
+        Act::Said { to, words, .. } => format!("call with {} says {words:?}", who(rig, to)),
+        Act::EndCall { to, words, .. } if words.is_empty() => format!("call to {} is cancelled", who(rig, to)),
+        Act::EndCall { to, words, .. } => format!("call with {} is ended: {words:?}", who(rig, to)),
+        Act::Script { name, alarm } => format!("script {name} for {}", short_path(alarm)),
     }
 }
 

@@ -6,18 +6,19 @@
 use std::{
     collections::{HashMap, VecDeque, btree_map::OccupiedEntry},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
     Setup,
     watch::{Broken, Watch},
-    world::{Act, Device, Scripts, World},
+    world::{Act, Device, Due, World},
 };
 use crate::{
     engine::{
         Engine,
         io::{Actor, Command, Effect, Effects, Input, OutboxId, Outcome, RequestId, Via},
-        plan::{Origin, Plan, Role},
+        plan::{Origin, Plan, Role, TagDef},
         record::StateRow,
     },
     tag::{DataType, Names, Sample, StatusCode, TagId, Timestamp, Value},
@@ -65,6 +66,8 @@ pub struct Rig {
     pub steps: VecDeque<String>,
     /// The first rule that was broken.
     pub broken: Option<Broken>,
+    /// The system's clock was set back by so much; seen at the next start, as the daemon's clock is steady while it runs.
+    set_back: Duration,
     entropy: u64,
 }
 
@@ -76,7 +79,13 @@ impl Rig {
     pub fn new(setup: &Setup<'_>, start: Timestamp, entropy: u64) -> Result<Self, String> {
         let mut names = Names::default();
         let plan = Arc::new(setup.plan(&mut names)?);
-        Ok(Self {
+        Ok(Self::with_plan(plan, names, start, entropy))
+    }
+
+    /// The same with a plan that was read before.
+    #[must_use]
+    pub fn with_plan(plan: Arc<Plan>, names: Names, start: Timestamp, entropy: u64) -> Self {
+        Self {
             engine: None,
             plan,
             names,
@@ -91,8 +100,9 @@ impl Rig {
             meddle_rows: None,
             steps: VecDeque::new(),
             broken: None,
+            set_back: Duration::ZERO,
             entropy,
-        })
+        }
     }
 
     /// The program, while it runs.
@@ -114,8 +124,24 @@ impl Rig {
         }
     }
 
+    /// The system's clock is set forward, which a running program follows, or back, which it sees at its next start. What is under
+    /// way outside takes as long as before.
+    pub fn jump(&mut self, forward: bool, span: Duration) {
+        if !forward {
+            self.set_back += span;
+            return;
+        }
+        self.now = self.now + span;
+        let pending = std::mem::take(&mut self.world.pending);
+        self.world.pending = pending.into_iter().map(|((at, number), due)| ((at + span, number), due)).collect();
+    }
+
     /// Starts the program on what is committed; sources connect at once.
     pub fn start_program(&mut self) {
+        let back = std::mem::take(&mut self.set_back);
+        self.now = self.now - back;
+        let pending = std::mem::take(&mut self.world.pending);
+        self.world.pending = pending.into_iter().map(|((at, number), due)| ((at - back, number), due)).collect();
         let store = self.watch.store.iter();
         let mut rows: Vec<StateRow> =
             store.map(|((kind, key), value)| StateRow { kind: *kind, key: key.clone(), value: value.clone() }).collect();
@@ -134,10 +160,15 @@ impl Rig {
         self.connect_all();
     }
 
-    /// Kills the program: answers that were under way never arrive.
+    /// Kills the program: answers that were under way never arrive; what Twilio tells, it tells again.
     pub fn stop_program(&mut self) {
         self.engine = None;
-        self.world.pending.retain(|_, input| matches!(input, Input::Inbound { .. } | Input::Status { .. }));
+        let stays = |due: &Due| match due {
+            Due::Input(input) => matches!(input, Input::Inbound { .. } | Input::Status { .. } | Input::Call { .. }),
+            Due::Phone { .. } => true,
+        };
+        self.world.pending.retain(|_, due| stays(due));
+        self.world.ask_again(self.now);
     }
 
     /// Another configuration; a running program reloads.
@@ -187,7 +218,10 @@ impl Rig {
 
     fn samples_of(&self, wanted: impl Fn(&Origin) -> bool) -> Vec<Sample> {
         let watched = Engine::watched(&self.plan);
-        let tags = self.plan.tags.iter().filter(|def| wanted(&def.origin) && watched.contains(&def.id));
+        let known = |def: &TagDef| {
+            !self.world.unknown || matches!(def.origin, Origin::Memory { .. }) || self.world.device.contains_key(&def.id)
+        };
+        let tags = self.plan.tags.iter().filter(|def| wanted(&def.origin) && watched.contains(&def.id) && known(def));
         tags.map(|def| self.sample(def.id, self.device_value(def.id))).collect()
     }
 
@@ -214,6 +248,11 @@ impl Rig {
         if self.runs() && self.is_connected(tag) && Engine::watched(&self.plan).contains(&tag) {
             self.input(Input::Samples(vec![self.sample(tag, value)]));
         }
+    }
+
+    /// A sample without a value.
+    pub fn set_quality(&mut self, tag: TagId, status: StatusCode) {
+        self.input(Input::Samples(vec![Sample { tag, value: Value::Null, status, source_time: self.now }]));
     }
 
     fn is_connected(&self, tag: TagId) -> bool {
@@ -252,7 +291,13 @@ impl Rig {
     /// One input and what follows from it; nothing while the program does not run.
     pub fn input(&mut self, input: Input) {
         let Some(engine) = &mut self.engine else { return };
-        let again = matches!(input, Input::Inbound { .. } | Input::Status { .. }).then(|| input.clone());
+        // (A question of a call is asked again as long as it has no answer.)
+        let told = match &input {
+            Input::Inbound { .. } | Input::Status { .. } => true,
+            Input::Call { request, .. } => *request == RequestId::NOBODY,
+            _ => false,
+        };
+        let again = told.then(|| input.clone());
         let step = if let Input::Plan(_) = input { "Plan".to_owned() } else { format!("{input:?}") };
         let mut out = Vec::new();
         engine.handle(self.now, input, &mut out);
@@ -313,22 +358,19 @@ impl Rig {
 
     fn effect(&mut self, effect: Effect) -> Result<(), Broken> {
         match effect {
-            Effect::EndCall { .. } => return Err(format!("the rig knows no calls: {effect:?}")),
-            Effect::Script { run, script, .. } => {
-                self.world.saw(self.now, Act::Script(script.name.clone()));
-                let result = match &self.world.scripts {
-                    Scripts::Work => Ok(()),
-                    Scripts::Fail(reason) => Err(reason.clone()),
-                    Scripts::Hang => return Ok(()),
-                };
-                self.world.after(self.now, Input::ScriptResult { run, result });
-            }
+            Effect::EndCall { sid, last_words, .. } => self.world.end_call(self.now, &sid, &last_words),
+            Effect::Script { run, script, alarm } => self.world.run_script(self.now, run, &script.name, alarm),
             Effect::Record(record) => return Err(format!("a record stands behind an effect: {record:?}")),
             Effect::Publish(sample) => _ = self.shown.insert(sample.tag, sample.value),
-            Effect::Answer { request, outcome } => _ = self.answers.insert(request, outcome),
+            Effect::Answer { request, outcome } => {
+                if !self.world.answered(self.now, request, &outcome) {
+                    self.answers.insert(request, outcome);
+                }
+            }
             Effect::Send(message) => {
-                let before = self.world.messages.iter().filter(|sent| sent.row == message.row);
-                let before: Vec<&str> = before.map(|sent| sent.sid.as_str()).collect();
+                let texts = self.world.messages.iter().filter(|sent| sent.row == message.row).map(|sent| sent.sid.as_str());
+                let calls = self.world.calls.iter().filter(|call| call.row == Some(message.row)).map(|call| call.sid.as_str());
+                let before: Vec<&str> = texts.chain(calls).collect();
                 let engine = self.engine.as_ref().ok_or("nothing runs")?;
                 self.watch.sending(engine, &message, &before)?;
                 self.world.send(self.now, message);
@@ -404,7 +446,11 @@ impl Rig {
         let Some(next) = self.next_event().filter(|next| *next <= until) else { return false };
         self.now = self.now.max(next);
         let due = self.world.pending.first_entry().filter(|entry| entry.key().0 <= self.now).map(OccupiedEntry::remove);
-        self.input(due.unwrap_or(Input::Tick));
+        match due {
+            Some(Due::Input(input)) => self.input(input),
+            Some(Due::Phone { sid, number, turn }) => self.world.happens(self.now, &sid, number, turn),
+            None => self.input(Input::Tick),
+        }
         true
     }
 

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::{Setup, file, people};
-use crate::tag::Timestamp;
+use crate::{config::File, tag::Timestamp};
 
 /// Headings, each alone in its line.
 const PARTS: [Part; 4] = [Part::Config, Part::Tags, Part::Plant, Part::Scenario];
+/// The heading of a file that the configuration names.
+const FILE: &str = "file ";
 
 /// A longer file is refused.
 const MAX_LINES: usize = 100_000;
@@ -20,12 +22,14 @@ enum Part {
     Tags,
     Plant,
     Scenario,
+    /// A file that the configuration names.
+    File,
 }
 
 impl Part {
     const fn heading(self) -> &'static str {
         match self {
-            Self::Head => "",
+            Self::Head | Self::File => "",
             Self::Config => "config",
             Self::Tags => "tags",
             Self::Plant => "plant",
@@ -42,7 +46,7 @@ pub type Line = (usize, String);
 pub struct Script {
     /// What it shows: the comments before the first part.
     pub about: String,
-    /// It runs against the example plant, whatever else is configured.
+    /// It says that it runs against the example plant.
     pub example: bool,
     /// The present time at its start, 2026-01-05 08:00 UTC when it does not say.
     pub start: Option<Timestamp>,
@@ -50,6 +54,8 @@ pub struct Script {
     pub config: Option<String>,
     /// TOML.
     pub tags: Option<String>,
+    /// Files that the configuration names, such as scripts.
+    pub files: Vec<File>,
     /// Values at the start.
     pub plant: Vec<Line>,
     /// What happens and is expected.
@@ -83,12 +89,23 @@ impl Script {
                 part = heading;
                 continue;
             }
+            if let Some(name) = line.strip_prefix(FILE).filter(|_| part != Part::Scenario) {
+                part = Part::File;
+                script.files.push(file(name.trim(), ""));
+                continue;
+            }
             match part {
                 Part::Head => script.head(line).map_err(|words| Wrong { line: number, words })?,
                 Part::Config => config.push(number, line),
                 Part::Tags => tags.push(number, line),
                 Part::Plant => script.plant.push((number, line.to_owned())),
                 Part::Scenario => script.scenario.push((number, line.to_owned())),
+                Part::File => {
+                    if let Some(file) = script.files.last_mut() {
+                        file.text.push_str(line);
+                        file.text.push('\n');
+                    }
+                }
             }
         }
         (script.config, script.tags) = (config.text(), tags.text());
@@ -114,11 +131,17 @@ impl Script {
         Ok(())
     }
 
-    /// The configuration that it runs against: `given` unless it brings its own.
+    /// It runs against what is configured; else against the example plant, with the parts that it brings of its own.
+    #[must_use]
+    pub fn takes_given(&self) -> bool {
+        !self.example && self.config.is_none() && self.tags.is_none()
+    }
+
+    /// The configuration that it runs against.
     #[must_use]
     pub fn setup<'l>(&self, given: &Setup<'l>) -> Setup<'l> {
         let mut setup = given.clone();
-        if self.example {
+        if !self.takes_given() {
             let example = Setup::example();
             (setup.config, setup.tags) = (example.config, example.tags);
         }
@@ -128,6 +151,7 @@ impl Script {
         if let Some(tags) = &self.tags {
             setup.tags = vec![file("tags", tags)];
         }
+        setup.files.extend(self.files.iter().cloned());
         setup
     }
 }

@@ -2,17 +2,18 @@
 
 use super::{
     long_path,
-    play::{Outcome, Player},
-    script::clock,
+    phone::Phone,
+    play::{Outcome, Player, What},
+    script::{clock, duration},
     world::{Device, Mood, Scripts},
 };
 use crate::{
     engine::{
-        io::{Command, DeliveryState, Input},
+        io::{Command, DeliveryState},
         plan::Cover,
         record::JournalKind,
     },
-    tag::{Sample, StatusCode, Value},
+    tag::StatusCode,
 };
 
 impl Player<'_> {
@@ -25,8 +26,7 @@ impl Player<'_> {
             }
             ("quality", [path, status]) => {
                 let (tag, status) = (self.rig.tag(path)?, status_code(status)?);
-                let sample = Sample { tag, value: Value::Null, status, source_time: self.rig.now };
-                self.rig.input(Input::Samples(vec![sample]));
+                self.rig.set_quality(tag, status);
             }
             ("source", [name, state @ ("up" | "down")]) => self.rig.set_source(name, *state == "up"),
             ("device", [path, rest @ ..]) => {
@@ -61,6 +61,31 @@ impl Player<'_> {
             ("uncover", [number, rest @ ..]) => {
                 let number = number.parse().map_err(|_| "which override?")?;
                 self.command(rest, Command::RemoveOverride { number });
+            }
+            ("phone", [who, rest @ ..]) => {
+                let phone = self.phone(rest)?;
+                let number = self.call_number(who);
+                self.rig.world.phones.insert(number, phone);
+            }
+            ("keys", [who, keys]) => {
+                let (number, keys) = (self.call_number(who), self.fill(keys));
+                self.rig.world.press(self.rig.now, &number, &keys)?;
+            }
+            ("hang-up", [who]) => {
+                let number = self.call_number(who);
+                self.rig.world.hang_up(self.rig.now, &number)?;
+            }
+            ("dial", [who]) => {
+                let number = self.call_number(who);
+                self.rig.world.dial(self.rig.now, &number);
+            }
+            ("call", [who, message]) => {
+                let number = self.call_number(who);
+                self.command(&[], Command::PlaceCall { twilio: None, number, message: (*message).to_owned() });
+            }
+            ("clock", [way @ ("forward" | "back"), span]) => {
+                let span = duration(span)?;
+                self.rig.jump(*way == "forward", span);
             }
             ("stop", []) => self.rig.stop_program(),
             ("start", []) => self.rig.start_program(),
@@ -107,8 +132,31 @@ impl Player<'_> {
         let user = if let ["by", user] = rest { user } else { "bob" };
         let request = self.rig.command(user, command);
         self.settle();
-        let refused = self.rig.answers.remove(&request).filter(|outcome| !outcome.status.is_good());
-        self.refused = refused.map(|outcome| outcome.message);
+        let Some(outcome) = self.rig.answers.remove(&request) else { return };
+        let refused = !outcome.status.is_good();
+        let words = format!("{}{}", if refused { "refused: " } else { "" }, outcome.message);
+        self.moment(self.rig.now, What::Answer, words);
+        self.refused = refused.then_some(outcome.message);
+    }
+
+    /// What a phone does.
+    fn phone(&self, words: &[&str]) -> Result<Phone, String> {
+        let keys = |keys: &str| self.fill(keys).split_whitespace().map(str::to_owned).collect();
+        Ok(match words {
+            ["rings"] => Phone::Rings,
+            ["busy"] => Phone::Busy,
+            ["fails"] => Phone::Fails,
+            ["voicemail"] => Phone::Voicemail,
+            ["answers"] => Phone::Answers(Vec::new()),
+            ["answers", pressed] => Phone::Answers(keys(pressed)),
+            ["hangs-up"] => Phone::HangsUp(Vec::new()),
+            ["hangs-up", pressed] => Phone::HangsUp(keys(pressed)),
+            _ => {
+                return Err(
+                    "a phone `rings`, is `busy`, `fails`, `voicemail`, `answers \"KEYS\"` or `hangs-up \"KEYS\"`".to_owned()
+                );
+            }
+        })
     }
 
     fn status(&mut self, who: &str, word: &str, code: Option<&str>) -> Outcome {

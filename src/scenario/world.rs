@@ -1,4 +1,4 @@
-//! What lies outside of the program: Twilio with its list of texts, the PLC, and answers that are under way.
+//! What lies outside of the program: Twilio with its lists of texts and calls, the PLC, scripts, and answers that are under way.
 //!
 //! It obeys: how it answers is set by the scenario or the simulation. What it saw is kept in [`World::acts`].
 
@@ -8,8 +8,12 @@ use std::{
     time::Duration,
 };
 
+use super::phone::{Call, Phone, Turn};
 use crate::{
-    engine::io::{Accepted, DeliveryState, InboundText, Input, Lookup, OutboxId, Outgoing, RequestId, SendFailure},
+    engine::{
+        io::{Accepted, DeliveryState, InboundText, Input, Lookup, OutboxId, Outgoing, RequestId, SendFailure},
+        plan::Channel,
+    },
     tag::{StatusCode, TagId, Timestamp, Value},
 };
 
@@ -88,8 +92,59 @@ pub enum Act {
         /// With what.
         value: Value,
     },
-    /// A script was started: its file.
-    Script(String),
+    /// Twilio took a call.
+    Call {
+        /// `CA…`.
+        sid: String,
+        /// The outbox row that it was placed from.
+        row: OutboxId,
+        /// E.164.
+        to: String,
+        /// What it says, in one line.
+        words: String,
+    },
+    /// A sentence was spoken in a call. A scenario need not expect it.
+    Said {
+        /// `CA…`.
+        sid: String,
+        /// The other side's number.
+        to: String,
+        /// What was said.
+        words: String,
+    },
+    /// The program ended a call.
+    EndCall {
+        /// `CA…`.
+        sid: String,
+        /// The other side's number.
+        to: String,
+        /// Its last words; none when it only rang.
+        words: String,
+    },
+    /// A script of a pipeline ran.
+    Script {
+        /// Its file.
+        name: String,
+        /// The alarm that it ran for.
+        alarm: Arc<str>,
+    },
+}
+
+/// Something that is under way.
+#[derive(Clone, Debug)]
+pub(super) enum Due {
+    /// To the program.
+    Input(Input),
+    /// Within Twilio: a call goes on, unless something overtook it.
+    Phone { sid: String, number: u64, turn: Turn },
+}
+
+impl Act {
+    /// A scenario must expect it; else it may.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        !matches!(self, Self::Said { .. })
+    }
 }
 
 /// An act, its time, and whether a scenario expected it.
@@ -101,6 +156,14 @@ pub struct Seen {
     pub act: Act,
     /// An `expect` line has claimed it.
     pub expected: bool,
+}
+
+impl Seen {
+    /// It counts, and no line has expected it.
+    #[must_use]
+    pub fn surprises(&self) -> bool {
+        !self.expected && self.act.counts()
+    }
 }
 
 /// Twilio, devices and what they have seen.
@@ -116,6 +179,8 @@ pub struct World {
     pub messages: Vec<Message>,
     /// Requests to send, whatever became of them.
     pub attempts: usize,
+    /// Tags that nobody has set have no value, instead of zero.
+    pub unknown: bool,
     /// What the PLC holds.
     pub device: HashMap<TagId, Value>,
     /// How tags of the PLC take writes; those not named work.
@@ -128,8 +193,14 @@ pub struct World {
     pub latency: Duration,
     /// What was seen, oldest first.
     pub acts: Vec<Seen>,
-    /// Inputs that are under way.
-    pub(super) pending: BTreeMap<(Timestamp, u64), Input>,
+    /// Calls, oldest first.
+    pub calls: Vec<Call>,
+    /// What phones do when they are called, by number.
+    pub phones: HashMap<String, Phone>,
+    /// Doubles and mixes up the status callbacks of calls.
+    pub callbacks: Option<fastrand::Rng>,
+    /// What is under way.
+    pub(super) pending: BTreeMap<(Timestamp, u64), Due>,
     /// Numbers given so far.
     pub(super) next: u64,
 }
@@ -138,7 +209,7 @@ impl World {
     /// An input that arrives after the present latency.
     pub(super) fn after(&mut self, now: Timestamp, input: Input) {
         self.next += 1;
-        self.pending.insert((now + self.latency, self.next), input);
+        self.pending.insert((now + self.latency, self.next), Due::Input(input));
     }
 
     pub(super) fn saw(&mut self, at: Timestamp, act: Act) {
@@ -193,6 +264,9 @@ impl World {
     }
 
     fn take(&mut self, now: Timestamp, message: Outgoing) -> Accepted {
+        if message.channel == Channel::Voice {
+            return Accepted { sid: self.place(now, message), segments: 0, status: DeliveryState::Queued };
+        }
         let sid = format!("SM{}", self.messages.len() + 1);
         let message = Message { sid: sid.clone(), row: message.row, to: message.to, body: message.body, created: now };
         self.messages.push(message.clone());
@@ -201,14 +275,28 @@ impl World {
     }
 
     pub(super) fn look_up(&mut self, now: Timestamp, lookup: &Lookup) {
+        let accepted = |sid: &String| Accepted { sid: sid.clone(), segments: 1, status: DeliveryState::Sent };
+        let fits_call = |call: &&Call| call.row.is_some() && call.number == lookup.message.to && call.created >= lookup.since;
         let fits = |message: &&Message| {
             message.to == lookup.message.to && message.body == lookup.message.body && message.created >= lookup.since
         };
-        let found = self.messages.iter().filter(fits);
-        let found =
-            found.map(|message| Accepted { sid: message.sid.clone(), segments: 1, status: DeliveryState::Sent }).collect();
+        let found: Vec<Accepted> = match lookup.message.channel {
+            Channel::Sms => self.messages.iter().filter(fits).map(|message| accepted(&message.sid)).collect(),
+            Channel::Voice => self.calls.iter().filter(fits_call).map(|call| accepted(&call.sid)).collect(),
+        };
         let result = if self.list_fails { Err("the list cannot be read".to_owned()) } else { Ok(found) };
         self.after(now, Input::LookupResult { row: lookup.message.row, result });
+    }
+
+    /// A script runs, and ends as it is told to.
+    pub(super) fn run_script(&mut self, now: Timestamp, run: u64, name: &str, alarm: Arc<str>) {
+        self.saw(now, Act::Script { name: name.to_owned(), alarm });
+        let result = match self.scripts.clone() {
+            Scripts::Work => Ok(()),
+            Scripts::Fail(reason) => Err(reason),
+            Scripts::Hang => return,
+        };
+        self.after(now, Input::ScriptResult { run, result });
     }
 
     pub(super) fn read(&mut self, now: Timestamp, row: OutboxId, tag: TagId, result: Result<Value, StatusCode>) {

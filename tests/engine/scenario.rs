@@ -30,6 +30,7 @@ fn scenarios_go_as_written() {
 fn run(text: &str, aloud: bool) -> Result<(), Wrong> {
     let script = Script::parse(text)?;
     assert!(!script.about.is_empty(), "a scenario begins with a sentence that says what it shows");
+    assert!(!script.takes_given(), "a scenario of the documentation says `example`, or brings `config` or `tags`");
     let played = play(&script, &Setup::example());
     for moment in played.story.iter().filter(|_| aloud) {
         println!("{} {:?} {}", show_clock(moment.at), moment.what, moment.words);

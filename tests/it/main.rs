@@ -10,6 +10,7 @@ mod program;
 mod scripts;
 mod shipped;
 mod simulator;
+mod stories;
 mod support;
 mod twilio;
 mod twilio_calls;

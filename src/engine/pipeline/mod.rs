@@ -164,6 +164,11 @@ impl Run {
         numbers
     }
 
+    /// Where it is, for people: `step 2`, or `fallback` once it has walked to its end.
+    fn place(&self) -> String {
+        if self.is_live() { format!("step {}", self.step + 1) } else { "fallback".to_owned() }
+    }
+
     pub(super) fn was_told(&self, number: &str) -> bool {
         self.told.iter().any(|told| told.number == number)
     }

@@ -115,7 +115,8 @@ impl Engine {
     /// Asks for a text to one contact, or says in the audit log why there is none.
     pub(in crate::engine) fn contact(&mut self, path: &str, index: usize, notify: &Notify, candidate: &Candidate) {
         let events: Vec<Uuid> = self.alarms[index].alarm.newest().map(|event| event.id).into_iter().collect();
-        let text = format!("{path} by {}", notify.profile);
+        let place = self.runs.get(path).map(Run::place).unwrap_or_default();
+        let text = format!("{path} by {}, {place}", notify.profile);
         if let Some(holder) = &candidate.covers {
             self.not_sent(NotSent::Covered, holder, "", format!("{text}; {} stands in", candidate.user), events.clone());
         }

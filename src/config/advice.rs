@@ -21,6 +21,7 @@ pub(super) fn give(plan: &Plan, book: &Book, tag_place: &dyn Fn(TagId) -> Option
     advice.alarms_that_vanish(plan, tag_place);
     advice.alarms_without_pipeline(plan, tag_place);
     advice.people(plan);
+    advice.calls(plan);
 }
 
 struct Advice<'a> {
@@ -86,6 +87,30 @@ impl Advice<'_> {
         }
     }
 
+    /// What keeps calls from being placed, or from reaching anybody.
+    fn calls(&mut self, plan: &Plan) {
+        for profile in plan.profiles.values().filter(|profile| profile.channel == Channel::Voice) {
+            let Some(twilio) = plan.twilio.get(&profile.twilio) else { continue };
+            let place = self.place(Kind::Profile, &profile.name);
+            let second = self.place(Kind::Twilio, &twilio.name).map(|place| (place, "over this account".to_owned()));
+            if twilio.from.as_ref().is_none_or(|from| !from.starts_with('+')) {
+                let message =
+                    format!("profile `{}` cannot call: twilio profile `{}` has no phone number", profile.name, twilio.name);
+                let help =
+                    "give it a `from` with + and digits; a Messaging Service, a short code or a name cannot call".to_owned();
+                self.problems.push(Problem { severity: Severity::Error, place, message, help, second });
+            } else if twilio.external_url.is_none() {
+                let message = format!("calls of profile `{}` reach nobody: Twilio cannot call back", profile.name);
+                let help = if twilio.voice_without_url {
+                    "they speak the alarm twice and take no PIN, so the next contact follows when one has ended; set `external_url`"
+                } else {
+                    "voice_without_url = false: none is placed; set `external_url`"
+                };
+                self.warn(place, message, help, second);
+            }
+        }
+    }
+
     /// What keeps the users of a notify step from being told or from answering; each user once a profile.
     fn roster<'p>(&mut self, plan: &'p Plan, notify: &'p Notify, seen: &mut BTreeSet<(&'p str, &'p str)>) {
         let Some(profile) = plan.profiles.get(&notify.profile) else { return };
@@ -123,11 +148,18 @@ impl Advice<'_> {
                 self.warn(place.clone(), message, "add `phone` or `contacts`", roster.clone());
             }
             if user.pin.is_none() {
-                let message = format!("user `{}` has no PIN: they get texts and can acknowledge nothing by them", user.name);
+                let what = match profile.channel {
+                    Channel::Sms => "they get texts and can acknowledge nothing by them",
+                    Channel::Voice => "calls tell them nothing and go on to the next",
+                };
+                let message = format!("user `{}` has no PIN: {what}", user.name);
                 self.warn(place, message, "add `pin_file` or `pin`", roster);
             } else if user.role < crate::engine::plan::Role::Operator {
-                let message =
-                    format!("user `{}` has role {}: they get texts and may not acknowledge", user.name, user.role.name());
+                let what = match profile.channel {
+                    Channel::Sms => "get texts",
+                    Channel::Voice => "hear alarms",
+                };
+                let message = format!("user `{}` has role {}: they {what} and may not acknowledge", user.name, user.role.name());
                 self.warn(place, message, "add roles = [\"operator\"]", roster);
             }
         }

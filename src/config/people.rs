@@ -131,9 +131,33 @@ fn user(name: &str, section: &mut Section<'_>, book: &Book, rules: &PeopleRules,
         schedule: schedule.filter(|text| book.refers(Kind::Schedule, section, text)).map(|text| text.value),
         time_zone: time_zone(section),
         consent: words(section, "consent"),
-        language: section.non_empty("language"),
-        voice: section.non_empty("voice"),
+        language: section.string("language").and_then(|text| language(section, text)),
+        voice: section.string("voice").and_then(|text| voice_name(section, text)),
     }
+}
+
+/// A language as Twilio's `Say` takes it: `en-US`, `de-DE`, `cmn-CN` (BCP 47).
+pub(super) fn language(section: &Section<'_>, text: Spanned<String>) -> Option<String> {
+    let mut parts = text.split('-');
+    let letters = |part: &str, count: std::ops::RangeInclusive<usize>| {
+        count.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    if parts.next().is_some_and(|part| letters(part, 2..=3)) && parts.all(|part| letters(part, 2..=8)) {
+        return Some(text.value);
+    }
+    section.error(text.span, format!("`{}` is not a language", text.value), "such as \"en-US\" or \"de-DE\"");
+    None
+}
+
+/// A voice as Twilio's `Say` takes it: `Polly.Joanna`, `Google.de-DE-Neural2-B`.
+pub(super) fn voice_name(section: &Section<'_>, text: Spanned<String>) -> Option<String> {
+    let good =
+        !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if good {
+        return Some(text.value);
+    }
+    section.error(text.span, format!("`{}` is not a voice", text.value), "such as \"Polly.Joanna\"");
+    None
 }
 
 fn contacts(name: &str, section: &mut Section<'_>, rules: &PeopleRules, taken: &mut Taken) -> Vec<Contact> {

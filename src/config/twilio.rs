@@ -52,7 +52,7 @@ fn account(name: &str, section: &mut Section<'_>, rules: &PeopleRules) -> Option
     let calls_per_second = section.float_in("calls_per_second", 0.01..=1000.0).unwrap_or(1.0);
     let base_url = url(section, "base_url").unwrap_or_else(|| "https://api.twilio.com".to_owned());
     let validity_period = section.duration("validity_period", seconds(1)..=seconds(36_000)).unwrap_or(seconds(600));
-    section.not_yet("voice_without_url", "calls are not available yet");
+    let voice_without_url = section.boolean("voice_without_url").unwrap_or(true);
     if external_url.is_none() && !section.has("external_url") {
         let message = format!("twilio profile `{name}` has no `external_url`: outbound-only mode");
         let help = format!(
@@ -77,7 +77,7 @@ fn account(name: &str, section: &mut Section<'_>, rules: &PeopleRules) -> Option
         base_url,
         validity_period,
         poll,
-        voice_without_url: true,
+        voice_without_url,
     })
 }
 
@@ -179,15 +179,11 @@ fn profile(name: &str, section: &mut Section<'_>, book: &Book) -> Option<Profile
     if !section.has("kind") {
         section.missing("kind");
     }
-    let voice = section.one_of("kind", &[("sms", false), ("voice", true)]);
-    if voice == Some(true) {
-        let help = "use kind = \"sms\"; voice profiles come with a later version";
-        section.error(section.key_span("kind"), "voice is not available yet", help);
-    }
-    if voice != Some(false) {
+    let Some(channel) = section.one_of("kind", &[("sms", Channel::Sms), ("voice", Channel::Voice)]) else {
         section.ignore_rest();
         return None;
-    }
+    };
+    let voice = voice(channel, section);
     let parameters = parameters::parameters(section, book, For::Alarm);
     let message = section.string("message");
     if let Some(text) = &message {
@@ -211,8 +207,8 @@ fn profile(name: &str, section: &mut Section<'_>, book: &Book) -> Option<Profile
     }
     Some(ProfileDef {
         name: name.to_owned(),
-        channel: Channel::Sms,
-        voice: Voice::default(),
+        channel,
+        voice,
         twilio: book.required_reference(Kind::Twilio, section, "twilio").unwrap_or_default(),
         description: section.string("description").map(|text| text.value).unwrap_or_default(),
         message: message.map(|text| text.value),
@@ -225,6 +221,38 @@ fn profile(name: &str, section: &mut Section<'_>, book: &Book) -> Option<Profile
         audit: section.boolean("audit").unwrap_or(true),
         parameters,
     })
+}
+
+/// How calls are placed and spoken; each kind refuses the other's keys.
+fn voice(channel: Channel, section: &mut Section<'_>) -> Voice {
+    const OF_CALLS: [&str; 5] = ["language", "voice", "script", "ring_timeout", "machine_detection"];
+    const OF_TEXTS: [&str; 2] = ["length_limit", "fit"];
+    let mut voice = Voice::default();
+    if channel == Channel::Sms {
+        for key in OF_CALLS {
+            section.refuse(key, format!("`{key}` is for calls"), "it belongs to a profile with kind = \"voice\"");
+        }
+        return voice;
+    }
+    for key in OF_TEXTS {
+        section.refuse(
+            key,
+            format!("`{key}` is for texts"),
+            "a call speaks everything; it belongs to a profile with kind = \"sms\"",
+        );
+    }
+    section.not_yet("script", "leave it out: calls are handled in the usual way");
+    if let Some(language) = section.string("language").and_then(|text| super::people::language(section, text)) {
+        voice.language = language;
+    }
+    voice.voice = section.string("voice").and_then(|text| super::people::voice_name(section, text));
+    if let Some(ring) = section.duration("ring_timeout", seconds(5)..=seconds(600)) {
+        voice.ring_timeout = ring;
+    }
+    if let Some(detect) = section.boolean("machine_detection") {
+        voice.machine_detection = detect;
+    }
+    voice
 }
 
 fn is_number(data_type: DataType) -> bool {

@@ -39,9 +39,13 @@ pub(super) struct Count {
 
 impl Engine {
     pub(super) fn count(&mut self, name: &str) {
+        self.count_by(name, 1);
+    }
+
+    fn count_by(&mut self, name: &str, by: u32) {
         let now = self.now;
         let count = self.counters.values.entry(name.to_owned()).or_default();
-        count.value += 1;
+        count.value += i64::from(by);
         count.changed = now;
         self.dirty.counters.insert(name.to_owned());
     }
@@ -52,13 +56,35 @@ impl Engine {
             Direction::Sent => "MessagesSent",
             Direction::Received => "MessagesReceived",
         };
+        self.count_for(column, user, 1);
+    }
+
+    /// One call more, for a user or for others.
+    pub(super) fn count_call(&mut self, direction: Direction, user: Option<&str>) {
+        let column = match direction {
+            Direction::Sent => "CallsSent",
+            Direction::Received => "CallsReceived",
+        };
+        self.count_for(column, user, 1);
+    }
+
+    /// The minutes of one finished call.
+    pub(super) fn count_call_minutes(&mut self, direction: Direction, user: Option<&str>, minutes: u32) {
+        let column = match direction {
+            Direction::Sent => "CallMinutesSent",
+            Direction::Received => "CallMinutesReceived",
+        };
+        self.count_for(column, user, minutes);
+    }
+
+    fn count_for(&mut self, column: &str, user: Option<&str>, by: u32) {
         match user {
             Some(user) => {
-                self.count(&format!("Twilio/{column}"));
-                self.count(&format!("Twilio/Users/{user}/{column}"));
+                self.count_by(&format!("Twilio/{column}"), by);
+                self.count_by(&format!("Twilio/Users/{user}/{column}"), by);
                 self.dirty.statistics = true;
             }
-            None => self.count(&format!("Twilio/{column}Other")),
+            None => self.count_by(&format!("Twilio/{column}Other"), by),
         }
     }
 

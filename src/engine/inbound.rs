@@ -104,8 +104,8 @@ impl Engine {
             let list = self.list(&text.from, received, user.pin.is_some());
             return self.answer_person(to, plain(list));
         };
-        if let Err(words) = self.check_pin(user, &text.from, pin.expose()) {
-            return self.answer_person(to, plain(words));
+        if let Err(refused) = self.check_pin(user, &text.from, pin.expose(), Via::Text) {
+            return self.answer_person(to, plain(refused.words()));
         }
         if user.role < Role::Operator {
             return self.answer_person(to, plain(answer::not_allowed()));
@@ -119,15 +119,20 @@ impl Engine {
         self.answer_person(to, answer);
     }
 
-    /// Checks a PIN; a number with too many failures is locked for a while (SPEC 9).
-    fn check_pin(&mut self, user: &UserDef, number: &str, given: &str) -> Result<(), String> {
+    /// Until when a number is locked for wrong PINs.
+    pub(super) fn locked_until(&self, number: &str) -> Option<Timestamp> {
+        self.contacts.get(number).map(|contact| contact.locked_until).filter(|until| *until > self.now)
+    }
+
+    /// Checks a PIN; a number with too many failures, by text and keypad together, is locked for a while (SPEC 9).
+    pub(super) fn check_pin(&mut self, user: &UserDef, number: &str, given: &str, via: Via) -> Result<(), PinRefused> {
         let now = self.now;
-        let until = |until: Timestamp| answer::locked(&people::clock_text(until, now, user.time_zone.as_deref()));
-        let contact = self.contacts.entry(number.to_owned()).or_default();
-        if contact.locked_until > now {
-            return Err(until(contact.locked_until));
+        let locked = |until: Timestamp| PinRefused::Locked(people::clock_text(until, now, user.time_zone.as_deref()));
+        if let Some(until) = self.locked_until(number) {
+            return Err(locked(until));
         }
-        let Some(pin) = &user.pin else { return Err(answer::no_pin()) };
+        let Some(pin) = &user.pin else { return Err(PinRefused::NoPin) };
+        let contact = self.contacts.entry(number.to_owned()).or_default();
         self.dirty.contacts.insert(number.to_owned());
         if reply::same_pin(given, pin.expose()) {
             contact.pin_failures.clear();
@@ -137,20 +142,20 @@ impl Engine {
         contact.pin_failures.retain(|failure| now.since(*failure) < PIN_WINDOW);
         contact.pin_failures.push(now);
         let failures = contact.pin_failures.len();
-        let locked = failures >= PIN_TRIES;
-        if locked {
+        let too_many = failures >= PIN_TRIES;
+        if too_many {
             contact.locked_until = now + PIN_LOCK;
             contact.pin_failures.clear();
         }
-        self.audit(AuditKind::PinRefused, &user.name, Via::Text, number, String::new(), "wrong PIN", Vec::new(), None);
-        if !locked {
-            return Err(answer::wrong_pin(u32::try_from(PIN_TRIES - failures).unwrap_or(0)));
+        self.audit(AuditKind::PinRefused, &user.name, via, number, String::new(), "wrong PIN", Vec::new(), None);
+        if !too_many {
+            return Err(PinRefused::Wrong { left: u32::try_from(PIN_TRIES - failures).unwrap_or(0) });
         }
-        self.audit(AuditKind::PinLocked, &user.name, Via::Text, number, String::new(), "five wrong PINs", Vec::new(), None);
+        self.audit(AuditKind::PinLocked, &user.name, via, number, String::new(), "five wrong PINs", Vec::new(), None);
         self.timers.set(&Timer::Contact(number.to_owned()), Some(now + PIN_LOCK));
         self.watch_contacts();
         self.skip_contact(number);
-        Err(until(now + PIN_LOCK))
+        Err(locked(now + PIN_LOCK))
     }
 
     /// Runs that wait for an answer of this number go on at once.
@@ -331,6 +336,29 @@ impl Engine {
         let locked = locked.map(|(number, _)| format!("{} is locked for wrong PINs", people::mask_number(number)));
         self.set_system("System/Gateway/Alarms/OptedOut", opted_out);
         self.set_system("System/Gateway/Alarms/PinLocked", locked);
+    }
+}
+
+/// Why a PIN was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PinRefused {
+    NoPin,
+    Wrong {
+        /// Tries before the number is locked.
+        left: u32,
+    },
+    /// Until then, for people.
+    Locked(String),
+}
+
+impl PinRefused {
+    /// The answer to a text.
+    fn words(&self) -> String {
+        match self {
+            Self::NoPin => answer::no_pin(),
+            Self::Wrong { left } => answer::wrong_pin(*left),
+            Self::Locked(until) => answer::locked(until),
+        }
     }
 }
 

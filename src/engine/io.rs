@@ -1,6 +1,6 @@
 //! What enters the engine and what leaves it.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -241,7 +241,7 @@ pub struct InboundText {
 }
 
 /// What Twilio tells of one call, by webhook or by polling (Twilio, "Voice webhooks" and "Call resource").
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CallEvent {
     /// Name of the Twilio profile.
     pub twilio: String,
@@ -269,6 +269,25 @@ pub struct CallEvent {
     pub duration: Option<u32>,
     /// Twilio's error code, when it failed.
     pub error_code: Option<u32>,
+}
+
+/// Keys may be a PIN: they are not shown.
+impl fmt::Debug for CallEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallEvent")
+            .field("action", &self.action)
+            .field("row", &self.row)
+            .field("sid", &self.sid)
+            .field("from", &self.from)
+            .field("to", &self.to)
+            .field("turn", &self.turn)
+            .field("keys", &self.digits.as_ref().map(String::len))
+            .field("answered_by", &self.answered_by)
+            .field("status", &self.status)
+            .field("duration", &self.duration)
+            .field("error_code", &self.error_code)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The voice webhooks (SPEC 8).

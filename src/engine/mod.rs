@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod answer;
+mod call;
 mod counters;
 pub mod detect;
 pub mod gsm;
@@ -41,6 +42,7 @@ use uuid::Uuid;
 pub use self::counters::COLUMNS;
 use self::{
     alarm::{AckRefused, AckScope, Alarm, Change, ShelveRefused},
+    call::Session,
     counters::Counters,
     detect::Detector,
     inbound::ContactState,
@@ -48,7 +50,7 @@ use self::{
     outbox::Outbox,
     people::Rota,
     pipeline::Run,
-    plan::{Cover, Plan, Role},
+    plan::{Channel, Cover, Plan, Role},
     publish::Shown,
     random::Random,
     reach::DaySegments,
@@ -98,6 +100,8 @@ pub struct Engine {
     counters: Counters,
     user_ids: BTreeMap<String, i64>,
     inbound_seen: BTreeMap<String, Timestamp>,
+    /// Calls by SID.
+    calls: BTreeMap<String, Session>,
     twilio_failed: BTreeMap<String, String>,
     /// Alarms whose pipeline has ended without anybody knowing of them.
     unreached: BTreeSet<Arc<str>>,
@@ -136,6 +140,7 @@ enum Timer {
     Cooldown(String),
     Contact(String),
     Inbound(String),
+    Call(String),
     Source(Arc<str>),
     Code(String),
     Reach(Arc<str>),
@@ -164,6 +169,7 @@ struct Dirty {
     counters: BTreeSet<String>,
     inbound: BTreeSet<String>,
     overrides: BTreeSet<u64>,
+    calls: BTreeSet<String>,
     statistics: bool,
     engine: bool,
 }
@@ -191,9 +197,7 @@ impl Engine {
                 self.delivery(row, &sid, status, error_code);
                 self.answer(request, Outcome::good(""));
             }
-            Input::Call { request, .. } => {
-                self.answer(request, Outcome::refused(StatusCode::BAD_NOT_SUPPORTED, "calls are not handled yet"));
-            }
+            Input::Call { request, call } => self.call(request, &call),
             Input::ReadResult { row, result } => self.read_result(row, result),
             Input::WriteResult { row, status, read_back } => self.write_result(row, status, read_back),
             Input::Plan(plan) => self.change_plan(plan),
@@ -235,7 +239,7 @@ impl Engine {
     /// The outbox as others may see it, oldest first.
     #[must_use]
     pub fn outbox_views(&self) -> Vec<OutboxView> {
-        self.outbox.rows.iter().map(|(id, row)| publish::outbox_view(*id, row)).collect()
+        self.outbox.rows.iter().map(|(id, row)| self.outbox_view(*id, row)).collect()
     }
 
     /// Who is on duty.
@@ -262,6 +266,7 @@ impl Engine {
                     self.inbound_seen.remove(&sid);
                     self.dirty.inbound.insert(sid);
                 }
+                Timer::Call(sid) => self.forget_call(&sid),
                 Timer::Source(source) => self.watch_tags(&source),
                 Timer::Code(code) => {
                     self.codes.remove(&code);
@@ -299,10 +304,14 @@ impl Engine {
             Command::Shelve { alarm, minutes, note } => self.shelve(&alarm, minutes, by, &note),
             Command::ShelveOneShot { alarm, note } => self.shelve_one_shot(&alarm, by, &note),
             Command::OutOfService { alarm, out, note } => self.set_out_of_service(&alarm, out, by, &note),
-            Command::PlaceCall { .. } => Err(Outcome::refused(StatusCode::BAD_NOT_SUPPORTED, "calls are not handled yet")),
             Command::SetOverride(cover) => return self.answer_words(request, |engine| engine.set_override(cover, by)),
             Command::RemoveOverride { number } => return self.answer_words(request, |engine| engine.remove_override(number, by)),
-            Command::SendText { twilio, number, body } => return self.send_manual(request, &by.name, twilio, &number, body),
+            Command::SendText { twilio, number, body } => {
+                return self.send_manual(request, &by.name, Channel::Sms, twilio, &number, body);
+            }
+            Command::PlaceCall { twilio, number, message } => {
+                return self.send_manual(request, &by.name, Channel::Voice, twilio, &number, message);
+            }
         };
         let outcome = outcome.map_or_else(|refused| refused, |()| Outcome::good("done"));
         self.answer(request, outcome);

@@ -1,4 +1,4 @@
-//! The outbox: texts until Twilio has taken them and told their fate, each attempt committed before it is made.
+//! The outbox: texts and calls until Twilio has taken them and told their fate, each attempt committed before it is made.
 //!
 //! Retry policy lives here and nowhere else. A sender (a Twilio profile) sends at its own rate; answers and critical alarms go
 //! first, then priority, then age (`queue`). An attempt whose fate is unknown is looked up in Twilio's list before it is repeated
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    io::{DeliveryState, OutboxId, Outgoing, RequestId},
+    io::{DeliveryState, OutboxId, RequestId},
     pipeline::SetRow,
     plan::{Channel, Priority},
     writeback::WriteBackRow,
@@ -187,6 +187,8 @@ pub(super) struct Outbox {
     senders: HashMap<String, Sender>,
     /// Texts whose fate is open, by age.
     open: BTreeSet<OutboxId>,
+    /// The calls among them.
+    open_calls: BTreeSet<OutboxId>,
     sids: HashMap<String, OutboxId>,
     /// Callers who wait for the fate of their own text.
     callers: HashMap<OutboxId, RequestId>,
@@ -194,16 +196,60 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 pub(super) struct Sender {
-    queue: BTreeSet<(u8, OutboxId)>,
-    in_flight: BTreeSet<OutboxId>,
-    /// When all attempts so far would have been made at an even pace; it may run ahead by one second's worth.
-    paced: Timestamp,
+    texts: Lane,
+    calls: Lane,
     last_accepted: Timestamp,
     /// Twilio refuses the account; its words.
     refused: Option<String>,
 }
 
+/// What waits and what is under way, at a pace of its own.
+#[derive(Debug, Default)]
+struct Lane {
+    queue: BTreeSet<(u8, OutboxId)>,
+    in_flight: BTreeSet<OutboxId>,
+    /// When all attempts so far would have been made at an even pace; it may run ahead by one second's worth.
+    paced: Timestamp,
+}
+
+impl Sender {
+    const fn lane(&mut self, channel: Channel) -> &mut Lane {
+        match channel {
+            Channel::Sms => &mut self.texts,
+            Channel::Voice => &mut self.calls,
+        }
+    }
+}
+
 impl Outbox {
+    pub(super) fn knows_sid(&self, sid: &str) -> bool {
+        self.sids.contains_key(sid)
+    }
+
+    /// Calls that Twilio has not taken yet, by age.
+    pub(super) fn open_calls(&self) -> impl Iterator<Item = (OutboxId, &Text)> {
+        self.open_calls.iter().filter_map(|id| Some((*id, self.text(*id)?)))
+    }
+
+    /// A call that waits or goes on is about this event too.
+    pub(super) fn add_item(&mut self, id: OutboxId, item: Item, priority: Priority) {
+        let Some(text) = self.text_mut(id) else { return };
+        let (before, twilio, channel) = (text.rank(), text.twilio.clone(), text.channel);
+        let Purpose::Alarm { priority: present, items, .. } = &mut text.purpose else { return };
+        *present = priority.max(*present);
+        items.retain(|old| old.alarm != item.alarm);
+        items.push(item);
+        let after = text.rank();
+        let lane = self.lane(&twilio, channel);
+        if lane.queue.remove(&(before, id)) {
+            lane.queue.insert((after, id));
+        }
+    }
+
+    fn lane(&mut self, twilio: &str, channel: Channel) -> &mut Lane {
+        self.senders.entry(twilio.to_owned()).or_default().lane(channel)
+    }
+
     /// Answers that wait for this write-back.
     pub(super) fn held_answers(&self, write_back: OutboxId) -> Vec<OutboxId> {
         let waits = |id: &&OutboxId| {
@@ -258,10 +304,6 @@ impl Text {
             Purpose::Alarm { priority: Priority::Diagnostic, .. } => 4,
         }
     }
-}
-
-fn outgoing(row: OutboxId, text: &Text) -> Outgoing {
-    Outgoing { row, twilio: text.twilio.clone(), channel: text.channel, to: text.to.clone(), body: text.body.clone(), call: None }
 }
 
 pub(super) fn status_word(status: DeliveryState) -> &'static str {

@@ -5,12 +5,12 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 use super::{
-    Engine, Slot, Timer,
+    Engine, Slot, Timer, call,
     io::OutboxId,
     outbox::{Job, Purpose, Row, TextState, status_word},
     people,
     pipeline::Stage,
-    plan::{AlarmDef, AlarmNode},
+    plan::{AlarmDef, AlarmNode, Channel},
     view::{AlarmView, OutboxView},
     writeback::Phase,
 };
@@ -252,7 +252,16 @@ impl Shown {
     }
 }
 
-pub(super) fn outbox_view(id: OutboxId, row: &Row) -> OutboxView {
+impl Engine {
+    /// A row as others may see it; a call that Twilio has taken fares as its session says.
+    pub(super) fn outbox_view(&self, id: OutboxId, row: &Row) -> OutboxView {
+        let view = outbox_view(id, row);
+        let session = view.sid.as_ref().and_then(|sid| self.calls.get(sid));
+        session.map_or_else(|| view.clone(), |session| OutboxView { state: call::status_word(session.status), ..view.clone() })
+    }
+}
+
+fn outbox_view(id: OutboxId, row: &Row) -> OutboxView {
     match &row.job {
         Job::Text(text) => {
             let (state, sid) = match &text.state {
@@ -266,7 +275,11 @@ pub(super) fn outbox_view(id: OutboxId, row: &Row) -> OutboxView {
             OutboxView {
                 row: id.0,
                 created: row.created,
-                kind: if matches!(text.purpose, Purpose::Answer(_)) { "answer" } else { "text" },
+                kind: match (&text.purpose, text.channel) {
+                    (_, Channel::Voice) => "call",
+                    (Purpose::Answer(_), Channel::Sms) => "answer",
+                    (_, Channel::Sms) => "text",
+                },
                 to: people::mask_number(&text.to),
                 state,
                 attempts: text.attempts,

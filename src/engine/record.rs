@@ -207,6 +207,10 @@ pub enum AuditKind {
     MessageFailed,
     MessageStatus,
     MessageReceived,
+    CallSent,
+    CallFailed,
+    CallEnded,
+    CallReceived,
     Answer,
     Acknowledge,
     Shelve,
@@ -262,11 +266,13 @@ pub enum NotSent {
     Removed,
     /// The number has had its ten answers of the hour.
     Answers,
+    /// The Twilio profile can place no calls.
+    CannotCall,
 }
 
 impl NotSent {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Cooldown,
         Self::Budget,
         Self::Consolidated,
@@ -282,6 +288,7 @@ impl NotSent {
         Self::NotAllowed,
         Self::Removed,
         Self::Answers,
+        Self::CannotCall,
     ];
 
     /// The words of the audit log.
@@ -303,6 +310,7 @@ impl NotSent {
             Self::NotAllowed => "not among [people] allow_numbers",
             Self::Removed => "no longer configured",
             Self::Answers => "more than 10 answers an hour",
+            Self::CannotCall => "no external_url, and voice_without_url = false",
         }
     }
 }

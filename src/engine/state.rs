@@ -40,6 +40,7 @@ impl Engine {
         engine.seat_alarms(alarms, first_start);
         engine.allocate_user_ids();
         engine.resume_outbox();
+        engine.resume_calls();
         engine.resume_runs();
         for twilio in engine.plan.twilio.keys().cloned().collect::<Vec<_>>() {
             engine.dirty.senders.insert(twilio);
@@ -77,6 +78,7 @@ impl Engine {
             counters: Counters::default(),
             user_ids: BTreeMap::new(),
             inbound_seen: BTreeMap::new(),
+            calls: BTreeMap::new(),
             twilio_failed: BTreeMap::new(),
             unreached: BTreeSet::new(),
             day_segments: super::reach::DaySegments::default(),
@@ -123,7 +125,8 @@ impl Engine {
             }),
             StateKind::Throttle => self.restore_throttle(&key, value),
             // Memory tags are the daemon's: their values come back as samples.
-            StateKind::Retained | StateKind::Call | StateKind::Traits => Ok(()),
+            StateKind::Call => put(value).map(|session| _ = self.calls.insert(key.clone(), session)),
+            StateKind::Retained | StateKind::Traits => Ok(()),
         };
         if let Err(reason) = read {
             problems.push(format!("stored {} {key:?} cannot be read: {reason}", kind.table()));
@@ -183,6 +186,7 @@ impl Engine {
         for row in rows {
             if !self.still_needed(row) {
                 self.cancel(row, NotSent::Removed);
+                self.dismiss_call(row);
             }
         }
         self.unconfirmed.remove(path);
@@ -276,6 +280,10 @@ impl Engine {
         }
         for code in dirty.codes {
             let record = set(StateKind::Code, &code, self.codes.get(&code));
+            self.records.push(record);
+        }
+        for sid in dirty.calls {
+            let record = set(StateKind::Call, &sid, self.calls.get(&sid));
             self.records.push(record);
         }
         for sid in dirty.inbound {

@@ -54,11 +54,12 @@ pub struct OutboxView {
     pub row: u64,
     /// When it was committed.
     pub created: Timestamp,
-    /// `text`, `answer`, `write`.
+    /// `text`, `answer`, `call`, `write`.
     pub kind: &'static str,
     /// Number (masked) or tag.
     pub to: String,
-    /// `queued`, `sending`, `ambiguous`, `accepted`, `sent`, `delivered`, `undelivered`, `failed`, `cancelled`.
+    /// `queued`, `sending`, `ambiguous`, `accepted`, `sent`, `delivered`, `undelivered`, `failed`, `cancelled`; of a call
+    /// that Twilio has taken its own word, such as `ringing`.
     pub state: &'static str,
     /// Attempts so far.
     pub attempts: u32,

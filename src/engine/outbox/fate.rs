@@ -7,6 +7,7 @@ use crate::{
     engine::{
         Engine, Timer,
         io::{Accepted, DeliveryState, OutboxId, Outcome, SendFailure, Via},
+        plan::Channel,
         record::{AuditKind, Direction, LedgerEntry, Record},
     },
     tag::{StatusCode, Timestamp},
@@ -108,10 +109,8 @@ impl Engine {
     }
 
     pub(super) fn leave_flight(&mut self, id: OutboxId) {
-        let Some(twilio) = self.outbox.text(id).map(|text| text.twilio.clone()) else { return };
-        if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
-            sender.in_flight.remove(&id);
-        }
+        let Some((twilio, channel)) = self.outbox.text(id).map(|text| (text.twilio.clone(), text.channel)) else { return };
+        self.outbox.lane(&twilio, channel).in_flight.remove(&id);
         self.dirty.senders.insert(twilio);
     }
 
@@ -133,9 +132,10 @@ impl Engine {
         self.audit_unnamed(id);
         if let Some(request) = self.outbox.callers.remove(&id) {
             self.timers.set(&Timer::Caller(id), None);
-            self.answer(request, Outcome { sid: Some(sid), ..Outcome::good("accepted by Twilio") });
+            self.answer(request, Outcome { sid: Some(sid.clone()), ..Outcome::good("accepted by Twilio") });
         }
         self.ended(id);
+        self.call_begins(id, &sid);
         self.text_accepted(id);
         if matches!(status, DeliveryState::Undelivered | DeliveryState::Failed) {
             self.text_failed(id);
@@ -150,7 +150,8 @@ impl Engine {
         let Some(text) = self.outbox.text_mut(id) else { return };
         text.state = TextState::Failed { at: now };
         text.detail.clone_from(&sentence);
-        self.count("Twilio/MessagesFailed");
+        let failed = if text.channel == Channel::Voice { "Twilio/CallsFailed" } else { "Twilio/MessagesFailed" };
+        self.count(failed);
         self.unspend(id);
         self.audit_text(id, AuditKind::MessageFailed, &sentence);
         if let Some(request) = self.outbox.callers.remove(&id) {
@@ -166,6 +167,15 @@ impl Engine {
         self.requeue(id);
     }
 
+    /// A call has ended; its row is remembered for reports that come late.
+    pub(in crate::engine) fn end_call_row(&mut self, id: OutboxId, end: DeliveryState, detail: &str) {
+        let Some(text) = self.outbox.text_mut(id) else { return };
+        let TextState::Accepted { status, .. } = &mut text.state else { return };
+        *status = end;
+        detail.clone_into(&mut text.detail);
+        self.ended(id);
+    }
+
     /// A report on a text; one that is late, repeated or out of order never moves it back.
     pub(in crate::engine) fn delivery(
         &mut self,
@@ -175,7 +185,8 @@ impl Engine {
         error_code: Option<u32>,
     ) {
         let known = self.outbox.sids.get(sid).copied();
-        let Some(id) = known.or(row).filter(|id| self.outbox.text(*id).is_some()) else { return };
+        let is_text = |id: &OutboxId| self.outbox.text(*id).is_some_and(|text| text.channel == Channel::Sms);
+        let Some(id) = known.or(row).filter(is_text) else { return };
         if known.is_none() {
             self.proven(id, sid);
         }
@@ -208,19 +219,18 @@ impl Engine {
     }
 
     /// A report names a SID that we do not know: it overtook the answer, or an attempt of unknown fate was sent after all.
-    pub(super) fn proven(&mut self, id: OutboxId, sid: &str) {
+    pub(in crate::engine) fn proven(&mut self, id: OutboxId, sid: &str) {
         let Some(text) = self.outbox.text_mut(id).filter(|text| text.attempts > 0) else { return };
         if matches!(text.state, TextState::Accepted { .. }) {
             text.duplicates.push(sid.to_owned());
             self.outbox.sids.insert(sid.to_owned(), id);
             self.count_sent(id, sid, 1);
             self.audit_text(id, AuditKind::MessageSent, "a duplicate: an attempt of unknown fate was sent after all");
+            self.call_begins(id, sid);
             return self.ended(id);
         }
-        let (rank, twilio) = (text.rank(), text.twilio.clone());
-        if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
-            sender.queue.remove(&(rank, id));
-        }
+        let (rank, twilio, channel) = (text.rank(), text.twilio.clone(), text.channel);
+        self.outbox.lane(&twilio, channel).queue.remove(&(rank, id));
         self.leave_flight(id);
         self.accepted(id, Accepted { sid: sid.to_owned(), segments: 1, status: DeliveryState::Queued });
     }
@@ -229,8 +239,13 @@ impl Engine {
     fn count_sent(&mut self, id: OutboxId, sid: &str, segments: u32) {
         let Some(text) = self.outbox.text(id) else { return };
         let (channel, user, number, body) = (text.channel, text.user.clone(), text.to.clone(), text.body.clone());
-        self.count_message(Direction::Sent, user.as_deref());
-        self.spend(segments, &body);
+        match channel {
+            Channel::Sms => {
+                self.count_message(Direction::Sent, user.as_deref());
+                self.spend(segments, &body);
+            }
+            Channel::Voice => self.count_call(Direction::Sent, user.as_deref()),
+        }
         self.effects_record(Record::Ledger(LedgerEntry {
             time: self.now,
             sid: sid.to_owned(),
@@ -246,8 +261,12 @@ impl Engine {
 
     pub(in crate::engine) fn audit_text(&mut self, id: OutboxId, kind: AuditKind, result: &str) {
         let Some(text) = self.outbox.text(id) else { return };
-        let kind =
-            if kind == AuditKind::MessageSent && matches!(text.purpose, Purpose::Answer(_)) { AuditKind::Answer } else { kind };
+        let kind = match (kind, text.channel) {
+            (AuditKind::MessageSent, Channel::Voice) => AuditKind::CallSent,
+            (AuditKind::MessageFailed, Channel::Voice) => AuditKind::CallFailed,
+            (AuditKind::MessageSent, Channel::Sms) if matches!(text.purpose, Purpose::Answer(_)) => AuditKind::Answer,
+            (kind, _) => kind,
+        };
         let events = match &text.purpose {
             Purpose::Alarm { items, .. } => items.iter().filter(|item| item.named).map(|item| item.event).collect(),
             Purpose::Answer(_) | Purpose::Manual => Vec::new(),

@@ -2,19 +2,31 @@
 
 use std::time::Duration;
 
-use super::{AMBIGUOUS_DEADLINE, Job, LOOKUPS, LateAnswer, Purpose, Row, Text, TextState, outgoing};
+use super::{AMBIGUOUS_DEADLINE, Job, LOOKUPS, LateAnswer, Purpose, Row, Text, TextState};
 use crate::{
     engine::{
         Engine, Timer,
+        call::{MAX_MESSAGE, cannot_call},
+        gsm::MAX_CHARACTERS,
         io::{Effect, Lookup, OutboxId, Outcome, RequestId},
         people,
         plan::Channel,
         record::{AuditKind, NotSent},
     },
-    tag::StatusCode,
+    tag::{StatusCode, Timestamp},
 };
 
-/// Attempts of one sender that are under way at once.
+/// What a lane's turn came to.
+enum Turn {
+    /// Its first was sent or cancelled.
+    Taken,
+    /// Nothing waits, or too much is under way.
+    Nothing,
+    /// Its pace lets the next one go then.
+    Wait(Timestamp),
+}
+
+/// Attempts of one sender, of texts or of calls, that are under way at once.
 const MAX_IN_FLIGHT: usize = 4;
 /// How long a text that no alarm needs (an answer, a manual one) is tried.
 const PLAIN_DEADLINE: Duration = Duration::from_secs(600);
@@ -42,32 +54,39 @@ impl Engine {
         id
     }
 
-    /// A person's or program's own text: the answer follows when Twilio has taken or refused it.
+    /// A person's or program's own text or call: the answer follows when Twilio has taken or refused it.
     pub(in crate::engine) fn send_manual(
         &mut self,
         request: RequestId,
         by: &str,
+        channel: Channel,
         twilio: Option<String>,
         number: &str,
         body: String,
     ) {
-        let Some(twilio) =
-            twilio.or_else(|| self.plan.twilio.keys().next().cloned()).filter(|name| self.plan.twilio.contains_key(name))
+        let refuse = |engine: &mut Self, status, reason: &str| engine.answer(request, Outcome::refused(status, reason));
+        let Some(def) =
+            twilio.or_else(|| self.plan.twilio.keys().next().cloned()).and_then(|name| self.plan.twilio.get(&name)).cloned()
         else {
-            let outcome = Outcome::refused(StatusCode::BAD_CONFIGURATION_ERROR, "send: there is no such [[twilio]] profile");
-            return self.answer(request, outcome);
+            return refuse(self, StatusCode::BAD_CONFIGURATION_ERROR, "send: there is no such [[twilio]] profile");
         };
+        let (longest, too_long) = match channel {
+            Channel::Sms => (MAX_CHARACTERS, "a text has 1 to 1,600 characters (21617)"),
+            Channel::Voice => (MAX_MESSAGE, "a spoken message has 1 to 1,000 characters"),
+        };
+        if let Some(reason) = cannot_call(&def).filter(|_| channel == Channel::Voice) {
+            return refuse(self, StatusCode::BAD_CONFIGURATION_ERROR, reason);
+        }
         let to = match self.admit_number(number) {
             Ok(number) => number,
-            Err(reason) => return self.answer(request, Outcome::refused(StatusCode::BAD_INVALID_ARGUMENT, reason)),
+            Err(reason) => return refuse(self, StatusCode::BAD_INVALID_ARGUMENT, &reason),
         };
-        if body.trim().is_empty() || body.chars().count() > crate::engine::gsm::MAX_CHARACTERS {
-            let reason = "a text has 1 to 1,600 characters (21617)";
-            return self.answer(request, Outcome::refused(StatusCode::BAD_INVALID_ARGUMENT, reason));
+        if body.trim().is_empty() || body.chars().count() > longest {
+            return refuse(self, StatusCode::BAD_INVALID_ARGUMENT, too_long);
         }
         let user = self.plan.user_by_number(&to).map(|user| user.name.clone());
         let detail = format!("asked for by {by}");
-        let text = Text::new(&twilio, Channel::Sms, &to, user, Purpose::Manual, self.now);
+        let text = Text::new(&def.name, channel, &to, user, Purpose::Manual, self.now);
         let id = self.enqueue(Text { body, detail, ..text });
         self.outbox.callers.insert(id, request);
         self.timers.set(&Timer::Caller(id), Some(self.now + MANUAL_WAIT));
@@ -82,7 +101,7 @@ impl Engine {
 
     pub(in crate::engine) fn caller_waited(&mut self, id: OutboxId) {
         if let Some(request) = self.outbox.callers.remove(&id) {
-            let reason = "Twilio has not answered within 10 s; the text stays in the outbox";
+            let reason = "Twilio has not answered within 10 s; the message stays in the outbox";
             self.answer(request, Outcome::refused(StatusCode::BAD_TIMEOUT, reason));
         }
     }
@@ -97,15 +116,16 @@ impl Engine {
             text.not_before,
             matches!(&text.purpose, Purpose::Answer(answer) if !answer.waits_for.is_empty()),
         );
+        let channel = text.channel;
         let due = match &text.state {
             TextState::Queued if held && not_before <= self.now => {
                 self.stop_waiting(id);
-                self.outbox.senders.entry(twilio.clone()).or_default().queue.insert((rank, id));
+                self.outbox.lane(&twilio, channel).queue.insert((rank, id));
                 None
             }
             TextState::Queued if not_before > self.now => Some(not_before),
             TextState::Queued => {
-                self.outbox.senders.entry(twilio.clone()).or_default().queue.insert((rank, id));
+                self.outbox.lane(&twilio, channel).queue.insert((rank, id));
                 None
             }
             TextState::Sending(_) => None,
@@ -120,6 +140,11 @@ impl Engine {
             self.outbox.open.insert(id);
         } else {
             self.outbox.open.remove(&id);
+        }
+        if is_open && channel == Channel::Voice {
+            self.outbox.open_calls.insert(id);
+        } else {
+            self.outbox.open_calls.remove(&id);
         }
         self.timers.set(&Timer::Row(id), due);
         self.dirty.senders.insert(twilio);
@@ -150,7 +175,7 @@ impl Engine {
                 self.requeue(id);
             }
             TextState::Ambiguous { since, .. } => {
-                let lookup = Lookup { message: outgoing(id, text), since: *since };
+                let lookup = Lookup { message: self.outgoing(id, text), since: *since };
                 self.effects.push(Effect::Lookup(lookup));
             }
             TextState::Sending(_) => {}
@@ -182,40 +207,62 @@ impl Engine {
     /// Lets every sender that may send do so.
     pub(in crate::engine) fn pump(&mut self) {
         while let Some(name) = self.dirty.senders.pop_first() {
-            while self.pump_one(&name) {}
+            self.pump_lanes(&name);
             self.watch_sender(&name);
         }
     }
 
-    /// Sends the first text of a sender's queue; false when it must wait.
-    fn pump_one(&mut self, name: &str) -> bool {
-        let rate = self.plan.twilio.get(name).map_or(1.0, |twilio| twilio.sms_per_second);
-        let Some(sender) = self.outbox.senders.get_mut(name) else { return false };
-        let Some(&(rank, id)) = sender.queue.first() else { return false };
-        if sender.in_flight.len() >= MAX_IN_FLIGHT {
-            return false;
+    /// Texts and calls have a pace each.
+    fn pump_lanes(&mut self, name: &str) {
+        let mut next = None;
+        for channel in [Channel::Sms, Channel::Voice] {
+            let free = loop {
+                match self.pump_one(name, channel) {
+                    Turn::Taken => {}
+                    Turn::Nothing => break None,
+                    Turn::Wait(free) => break Some(free),
+                }
+            };
+            next = [next, free].into_iter().flatten().min();
+        }
+        if next.is_some() {
+            self.timers.set(&Timer::Sender(name.to_owned()), next);
+        }
+    }
+
+    /// Sends the first of a lane, if its pace allows.
+    fn pump_one(&mut self, name: &str, channel: Channel) -> Turn {
+        let rate = self.plan.twilio.get(name).map_or(1.0, |twilio| match channel {
+            Channel::Sms => twilio.sms_per_second,
+            Channel::Voice => twilio.calls_per_second,
+        });
+        let Some(lane) = self.outbox.senders.get_mut(name).map(|sender| sender.lane(channel)) else { return Turn::Nothing };
+        let Some(&(rank, id)) = lane.queue.first() else { return Turn::Nothing };
+        if lane.in_flight.len() >= MAX_IN_FLIGHT {
+            return Turn::Nothing;
         }
         let interval = Duration::from_secs_f64(1.0 / rate.max(0.01));
-        let free = sender.paced - Duration::from_secs(1).saturating_sub(interval);
+        let free = lane.paced - Duration::from_secs(1).saturating_sub(interval);
         if free > self.now {
-            self.timers.set(&Timer::Sender(name.to_owned()), Some(free));
-            return false;
+            return Turn::Wait(free);
         }
-        sender.queue.remove(&(rank, id));
+        lane.queue.remove(&(rank, id));
         if !self.prepare(id) {
-            return true;
+            return Turn::Taken;
         }
         let now = self.now;
-        let sender = self.outbox.senders.entry(name.to_owned()).or_default();
-        sender.in_flight.insert(id);
-        sender.paced = sender.paced.max(now) + interval;
-        let Some(text) = self.outbox.text_mut(id) else { return true };
+        let lane = self.outbox.lane(name, channel);
+        lane.in_flight.insert(id);
+        lane.paced = lane.paced.max(now) + interval;
+        let Some(text) = self.outbox.text_mut(id) else { return Turn::Taken };
         text.state = TextState::Sending(now);
         text.attempts += 1;
-        let effect = Effect::Send(outgoing(id, text));
-        self.effects.push(effect);
+        if let Some(text) = self.outbox.text(id) {
+            let effect = Effect::Send(self.outgoing(id, text));
+            self.effects.push(effect);
+        }
         self.dirty.rows.insert(id);
-        true
+        Turn::Taken
     }
 
     /// The last look at a text before an attempt: is it still needed, and what does it say now. False when it was cancelled.
@@ -271,7 +318,8 @@ impl Engine {
         if !self.plan.people.allows(&text.to) {
             return Some(NotSent::NotAllowed);
         }
-        self.contacts.get(&text.to).is_some_and(|contact| contact.opted_out).then_some(NotSent::OptedOut)
+        let opted_out = self.contacts.get(&text.to).is_some_and(|contact| contact.opted_out);
+        (opted_out && text.channel == Channel::Sms).then_some(NotSent::OptedOut)
     }
 
     /// Ends a text that nobody needs any more.
@@ -283,10 +331,8 @@ impl Engine {
         }
         text.state = TextState::Cancelled { at: now };
         reason.words().clone_into(&mut text.detail);
-        let (rank, twilio) = (text.rank(), text.twilio.clone());
-        if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
-            sender.queue.remove(&(rank, id));
-        }
+        let (rank, twilio, channel) = (text.rank(), text.twilio.clone(), text.channel);
+        self.outbox.lane(&twilio, channel).queue.remove(&(rank, id));
         self.ended(id);
         self.audit_text(id, AuditKind::MessageNotSent, reason.words());
     }

@@ -54,6 +54,9 @@ pub(super) struct Run {
     /// How often each step was entered, by its name or position.
     #[serde(default)]
     pub passes: BTreeMap<String, u32>,
+    /// Numbers that were called: whoever calls back is asked about it.
+    #[serde(default)]
+    pub called: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,8 +104,12 @@ pub(super) struct Waiting {
     /// `None` while the text is being gathered with others.
     pub row: Option<OutboxId>,
     pub since: Timestamp,
+    /// Twilio accepted the text; a call was given a PIN.
     pub accepted: Option<Timestamp>,
     pub failed: bool,
+    /// A call that Twilio has taken lasts at most until then.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
 }
 
 /// Twilio accepted a text to `number` that names the event.
@@ -130,6 +137,7 @@ impl Run {
             fallback_told: false,
             gathered: Vec::new(),
             passes: BTreeMap::new(),
+            called: Vec::new(),
         }
     }
 
@@ -183,7 +191,18 @@ impl Run {
         self.rows.push(row);
     }
 
-    fn note_told(&mut self, number: &str, event: Uuid, at: Timestamp) {
+    pub(super) fn note_called(&mut self, number: &str) {
+        if !self.called.iter().any(|called| called == number) && self.called.len() < MAX_TOLD {
+            self.called.push(number.to_owned());
+        }
+    }
+
+    /// This number was told of it, or called for it.
+    pub(super) fn concerns(&self, number: &str) -> bool {
+        self.was_told(number) || self.called.iter().any(|called| called == number)
+    }
+
+    pub(super) fn note_told(&mut self, number: &str, event: Uuid, at: Timestamp) {
         if self.told.len() >= MAX_TOLD {
             self.told.remove(0);
         }

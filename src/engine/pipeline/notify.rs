@@ -6,9 +6,10 @@ use super::{NotifyStage, Run, Stage, Waiting, walk::Progress};
 use crate::{
     engine::{
         Engine,
+        call::cannot_call,
         io::OutboxId,
         outbox::{Item, Purpose},
-        plan::{Notify, Order, Priority},
+        plan::{Channel, Notify, Order, Priority},
         record::{JournalKind, NotSent},
     },
     tag::Timestamp,
@@ -136,6 +137,7 @@ impl Engine {
                 since: now,
                 accepted: told,
                 failed: false,
+                until: None,
             });
         }
         if told.is_some() {
@@ -180,6 +182,10 @@ impl Engine {
         if !self.plan.people.allows(&candidate.number) {
             return plain(NotSent::NotAllowed);
         }
+        if profile.channel == Channel::Voice {
+            let twilio = self.plan.twilio.get(&profile.twilio)?;
+            return cannot_call(twilio).and_then(|_| plain(NotSent::CannotCall));
+        }
         let contact = self.contacts.get(&candidate.number)?;
         if contact.opted_out { plain(NotSent::OptedOut) } else { None }
     }
@@ -187,6 +193,10 @@ impl Engine {
     /// The contact of `row` was reached by Twilio: runs go on waiting for an answer.
     pub(in crate::engine) fn text_accepted(&mut self, row: OutboxId) {
         let now = self.now;
+        // A call tells by what it says, see `call`.
+        if self.outbox.text(row).is_some_and(|text| text.channel == Channel::Voice) {
+            return;
+        }
         let Some((number, items)) = self.alarm_items(row) else { return };
         for item in items {
             let Some(run) = self.runs.get_mut(&item.alarm).filter(|run| run.code == item.code) else { continue };
@@ -212,7 +222,7 @@ impl Engine {
         }
     }
 
-    fn alarm_items(&self, row: OutboxId) -> Option<(String, Vec<Item>)> {
+    pub(in crate::engine) fn alarm_items(&self, row: OutboxId) -> Option<(String, Vec<Item>)> {
         let text = self.outbox.text(row)?;
         match &text.purpose {
             Purpose::Alarm { items, .. } => Some((text.to.clone(), items.clone())),
@@ -265,10 +275,14 @@ impl Run {
 #[allow(clippy::option_option)]
 fn must_wait(waiting: Option<&Waiting>, notify: &Notify, last: bool, now: Timestamp) -> Option<Option<Timestamp>> {
     let waiting = waiting.filter(|waiting| !waiting.failed)?;
+    let talk = waiting.until.filter(|until| *until > now);
     match (waiting.accepted, waiting.row) {
-        // The step ends when the last contact was told; waiting before the next step is a delay step's job.
-        (Some(_), _) if last => None,
+        // The step ends when the last contact was told, and the call with them is over; waiting before the next step is a delay
+        // step's job.
+        (Some(_), _) if last => talk.map(Some),
         (Some(accepted), _) => (now < accepted + notify.wait).then_some(Some(accepted + notify.wait)),
+        // While a call rings or asks for the PIN, it is open whether it reaches anybody.
+        (None, Some(_)) if waiting.until.is_some() => talk.map(Some),
         (None, Some(_)) => (now < waiting.since + notify.wait).then_some(Some(waiting.since + notify.wait)),
         (None, None) => Some(None),
     }

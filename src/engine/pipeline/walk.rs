@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{MAX_STEPS_AT_ONCE, Run, Stage};
+use super::{MAX_STEPS_AT_ONCE, NotifyStage, Run, Stage};
 use crate::{
     engine::{
         Engine, KEEP_RUN, Timer,
@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// Why a run may not go on: reason, and whether the next activation resumes it.
-    pub(super) fn end_condition(&self, index: usize, run: &Run) -> Option<(&'static str, bool)> {
+    pub(in crate::engine) fn end_condition(&self, index: usize, run: &Run) -> Option<(&'static str, bool)> {
         let (def, alarm) = (&self.plan.alarms[index], &self.alarms[index].alarm);
         let end_on_clear = self.plan.pipelines.get(&run.pipeline).is_none_or(|pipeline| pipeline.end_on_clear);
         if alarm.is_silent() {
@@ -165,6 +165,25 @@ impl Engine {
                 if delay.is_zero() { Progress::Done } else { Progress::Wait(Some(now + delay)) }
             }
         }
+    }
+
+    /// A person hands the alarm on: to the next notify step, past any delay before it; without one, to the next contact. False when
+    /// there is nobody else.
+    pub(in crate::engine) fn pass_on(&mut self, path: &str, number: &str) -> bool {
+        let Some(run) = self.runs.get(path).filter(|run| run.is_live()) else { return false };
+        let pipeline = self.plan.pipelines.get(&run.pipeline).cloned();
+        let steps = pipeline.iter().flat_map(|pipeline| pipeline.steps.iter().enumerate());
+        let next = steps.skip(run.step + 1).find(|(_, step)| matches!(step.action, Action::Notify(_)));
+        let next = next.map(|(place, step)| (place, step.name.clone()));
+        let Some(run) = self.runs.get_mut(path) else { return false };
+        let to_next_step = next.is_some();
+        match next {
+            Some((place, name)) => (run.step, run.step_name, run.stage) = (place, name, Stage::Enter),
+            None => _ = run.give_up_on(number),
+        }
+        self.advance(path);
+        let other = |stage: &NotifyStage| stage.waiting.last().is_some_and(|waiting| waiting.number != number);
+        to_next_step || self.runs.get(path).is_some_and(|run| matches!(&run.stage, Stage::Notify(stage) if other(stage)))
     }
 
     pub(in crate::engine) fn mark_run(&mut self, path: &str) {

@@ -11,7 +11,7 @@ use crate::{
         io::OutboxId,
         length::{self, DigestItem},
         outbox::{Item, Job, Purpose, Row},
-        plan::{Knob, Parameter, ProfileDef},
+        plan::{Channel, Knob, Parameter, ProfileDef},
         template::{self, TemplateError},
     },
     tag::{TagId, Timestamp, Value},
@@ -31,7 +31,10 @@ impl Engine {
         for item in &mut items {
             item.event = self.event_to_tell(&item.alarm).unwrap_or(item.event);
         }
-        let (body, listed, problems) = self.body(&profile, &items, named, &number, self.heading(&number, row));
+        let (body, listed, problems) = match profile.channel {
+            Channel::Sms => self.body(&profile, &items, named, &number, self.heading(&number, row)),
+            Channel::Voice => (self.call_line(&items), items.len(), Vec::new()),
+        };
         if let Some(item) = items.first() {
             self.note_wording(&item.alarm, &profile.name, &problems);
         }
@@ -58,7 +61,7 @@ impl Engine {
             [] => (String::new(), 0, Vec::new()),
             [item] => {
                 let code = self.code_of(&item.alarm);
-                let (sentence, problems) = self.sentence(profile, item, number);
+                let (sentence, problems) = self.sentence(profile, &item.alarm, number);
                 (length::fit(&format!("{heading}{sentence}"), Some(code), limit, profile.fit), 1, problems)
             }
             many => {
@@ -72,8 +75,8 @@ impl Engine {
     }
 
     /// The profile's own words, else the alarm's, else the Twilio profile's; and what is wrong with them.
-    fn sentence(&self, profile: &ProfileDef, item: &Item, number: &str) -> (String, Vec<TemplateError>) {
-        let Some(index) = self.plan.alarm_index.get(&item.alarm).copied() else { return Default::default() };
+    pub(in crate::engine) fn sentence(&self, profile: &ProfileDef, alarm: &str, number: &str) -> (String, Vec<TemplateError>) {
+        let Some(index) = self.plan.alarm_index.get(alarm).copied() else { return Default::default() };
         let default = self.plan.twilio.get(&profile.twilio).map_or("", |twilio| twilio.default_message.as_str());
         let own = &self.plan.alarms[index].message;
         let source = profile.message.as_deref().unwrap_or(if own.is_empty() { default } else { own });
@@ -82,7 +85,7 @@ impl Engine {
         self.with_context(index, event, Some(number), &profile.parameters, render)
     }
 
-    fn short_line(&self, path: &str) -> String {
+    pub(in crate::engine) fn short_line(&self, path: &str) -> String {
         let priority = self.plan.alarm(path).map_or("", |def| def.priority.name());
         format!("{} {}", priority.to_uppercase(), short_name(path))
     }

@@ -234,6 +234,10 @@ impl Engine {
         for key in keys {
             self.start_cooldown(key, profile);
         }
+        items.retain(|item| !self.join_call(profile, number, item));
+        if items.is_empty() {
+            return;
+        }
         // The most urgent ones are named; the sort is stable, so older ones come first among equals.
         items.sort_by_cached_key(|item| std::cmp::Reverse(self.plan.alarm(&item.alarm).map(|def| def.priority)));
         for item in items.iter_mut().take(named.max(1) as usize) {

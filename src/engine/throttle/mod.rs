@@ -25,7 +25,7 @@ use super::{
     Engine,
     io::OutboxId,
     outbox::{Item, Purpose, TextState},
-    plan::{Notify, Priority, ProfileDef},
+    plan::{Channel, Notify, Priority, ProfileDef},
     record::NotSent,
 };
 use crate::tag::Timestamp;
@@ -78,7 +78,7 @@ impl Engine {
         let priority = self.plan.alarms[index].priority;
         let profile = self.plan.profiles.get(&notify.profile).cloned().ok_or(NotSent::Removed)?;
         let event = self.event_to_tell(path).ok_or(NotSent::Superseded)?;
-        if let Some(row) = self.pending_text(path, event, number) {
+        if let Some(row) = self.pending_text(path, event, number, profile.channel) {
             self.bind_waiting(path, number, row);
             return Ok(());
         }
@@ -91,6 +91,8 @@ impl Engine {
                 self.not_sent(NotSent::Cooldown, user, number, format!("{path} by {}", profile.name), vec![event]);
                 self.spare_repeat(path, number);
             }
+            // One call at a time: it takes further events along.
+            Cooldown::Shared { .. } | Cooldown::Free(_) if self.join_call(&profile, number, &wish.item) => {}
             Cooldown::Shared { until, key } => {
                 let digest = self.flood(&wish)?;
                 let due = digest.unwrap_or(until);
@@ -123,12 +125,15 @@ impl Engine {
 
     /// A text to `number` that will name this event or is on its way with it, such as one of an earlier round while Twilio is
     /// away. One that waits is written anew at its next attempt, of the newest event.
-    fn pending_text(&self, path: &str, event: Uuid, number: &str) -> Option<OutboxId> {
+    fn pending_text(&self, path: &str, event: Uuid, number: &str, channel: Channel) -> Option<OutboxId> {
         let run = self.runs.get(path)?;
         let names_it = |row: &OutboxId| {
             let Some(text) = self.outbox.text(*row).filter(|text| text.to == number && text.state.is_open()) else {
                 return false;
             };
+            if text.channel != channel {
+                return false;
+            }
             let waits = matches!(text.state, TextState::Queued);
             let Purpose::Alarm { items, .. } = &text.purpose else { return false };
             items.iter().any(|item| (waits || item.event == event) && item.code == run.code && &*item.alarm == path)
@@ -136,7 +141,7 @@ impl Engine {
         run.rows.iter().rev().copied().find(names_it)
     }
 
-    fn bind_waiting(&mut self, path: &str, number: &str, row: OutboxId) {
+    pub(super) fn bind_waiting(&mut self, path: &str, number: &str, row: OutboxId) {
         let now = self.now;
         let Some(run) = self.runs.get_mut(path) else { return };
         run.note_row(row);
@@ -158,7 +163,13 @@ impl Engine {
     /// are looked at once, at the end of the step.
     pub(super) fn doubt_texts(&mut self, path: &str) {
         let rows = self.runs.get(path).into_iter().flat_map(|run| &run.rows);
-        let waiting = |row: &&OutboxId| self.outbox.text(**row).is_some_and(|text| matches!(text.state, TextState::Queued));
+        let waiting = |row: &&OutboxId| {
+            self.outbox.text(**row).is_some_and(|text| match &text.state {
+                TextState::Queued => true,
+                TextState::Accepted { status, .. } => text.channel == Channel::Voice && !status.is_final(),
+                _ => false,
+            })
+        };
         self.dirty.doubtful.extend(rows.filter(waiting));
     }
 
@@ -167,6 +178,7 @@ impl Engine {
         for row in std::mem::take(&mut self.dirty.doubtful) {
             if !self.still_needed(row) {
                 self.cancel(row, NotSent::Superseded);
+                self.dismiss_call(row);
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     engine::record::{AuditEntry, AuditKind, JournalEntry, JournalKind},
     simulate::{
         modbus_plc::{Event as PlantEvent, Plc, Running as RunningPlc, Trip},
-        twilio::{Event as PhoneEvent, Options, Running as RunningTwilio, Simulator},
+        twilio::{CallLine, Event as PhoneEvent, Options, Running as RunningTwilio, Simulator, Voice, VoiceMode, VoiceUrls},
     },
     store::{AuditQuery, JournalQuery, Store},
     tag::Timestamp,
@@ -45,13 +45,14 @@ const ONCE: Duration = Duration::from_secs(60);
 /// Of the shipped configuration.
 const ALICE: &str = "+12223334444";
 const ALICE_PIN: &str = "4711";
+const BOB: &str = "+12223335555";
 /// Shown when they rise, by their names under `System/Gateway/Twilio/`.
-const COUNTERS: [&str; 2] = ["MessagesSent", "MessagesReceived"];
+const COUNTERS: [&str; 4] = ["MessagesSent", "MessagesReceived", "CallsSent", "CallsReceived"];
 
 /// The daemon on a built-in plant: PLC, phones and Twilio are simulated on this machine, no account needed
 #[derive(clap::Args)]
 #[command(
-    after_help = "Uses the shipped config/ and tags/, and a store of its own that is removed at the end.\n\nWhile it runs you can type:\n  a text       Alice sends it, such as her PIN 4711, or ?\n  trip         the plant trips again\n  plc off, plc on\n  quit\n\nExamples:\n  annunciator demo\n  annunciator demo --once          ends by itself after one alarm was acknowledged"
+    after_help = "Uses the shipped config/ and tags/, and a store of its own that is removed at the end.\n\nWhile it runs you can type:\n  a text       Alice sends it, such as her PIN 4711, or ?\n  call         Alice calls the plant and is asked for her PIN\n  answer       she takes a call that rings; hang up ends it\n  keys 4711    she presses keys in a call: her PIN, then 1 to acknowledge\n  trip         the plant trips again\n  plc off, plc on\n  quit\n\nExamples:\n  annunciator demo\n  annunciator demo --once          ends by itself after one alarm was acknowledged"
 )]
 pub(super) struct DemoArgs {
     /// Ends by itself after the first alarm was acknowledged, exit status 1 when that takes longer than a minute
@@ -74,7 +75,11 @@ async fn with_data(mut folders: Folders, data: PathBuf, args: &DemoArgs) -> Resu
     let loopback = ([127, 0, 0, 1], 0).into();
     let simulator = |error: io::Error| format!("failed to start a simulator: {error}");
     let plc = Plc::start(loopback).await.map_err(simulator)?;
-    let twilio = Simulator::start(loopback, Options::default()).await.map_err(simulator)?;
+    let options = Options { call_second: Duration::from_secs(1), ..Options::default() };
+    let twilio = Simulator::start(loopback, options).await.map_err(simulator)?;
+    for (number, mode) in [(ALICE, VoiceMode::Hand), (BOB, VoiceMode::NoAnswer)] {
+        twilio.set_voice(number, Voice { mode, ..Voice::default() })?;
+    }
     folders.data = data;
     folders.env = BTreeMap::from([
         ("PLC_URL".to_owned(), format!("tcp://{}", plc.addr)),
@@ -93,7 +98,9 @@ async fn with_data(mut folders: Folders, data: PathBuf, args: &DemoArgs) -> Resu
         // Without a message the daemon did not start, and says why itself.
         let Some((endpoints, watch)) = running.recv().await else { return true };
         introduce(&endpoints, &plc, &twilio);
-        twilio.set_inbound_url(endpoints.webhooks.map(|address| format!("http://{address}/main/system/twilio-sms/inbound/main")));
+        let hook = |path: &str| endpoints.webhooks.map(|address| format!("http://{address}/main/system/{path}/main"));
+        twilio.set_inbound_url(hook("twilio-sms/inbound"));
+        twilio.set_voice_urls(VoiceUrls { voice: hook("twilio-voice/inbound"), status: hook("twilio-voice/status") });
         let done = Story::new(plc, twilio, watch, args.once).tell().await;
         stop.cancel();
         done
@@ -114,7 +121,7 @@ fn introduce(endpoints: &Endpoints, plc: &RunningPlc, twilio: &RunningTwilio) {
     println!("  webhooks        {}", address(endpoints.webhooks));
     println!("  simulated PLC   modbus tcp {}", plc.addr);
     println!("  simulated Twilio {}", twilio.url());
-    println!("Type a text as Alice (her PIN is 4711), or: trip, plc off, plc on, quit\n");
+    println!("Type a text as Alice (her PIN is 4711), or: call, answer, keys 4711, hang up, trip, plc off, plc on, quit\n");
 }
 
 /// The demo while it runs.
@@ -124,7 +131,7 @@ struct Story {
     twilio: RunningTwilio,
     store: Arc<Store>,
     watch: Watch,
-    counters: [i128; 2],
+    counters: [i128; COUNTERS.len()],
     once: bool,
     began: Instant,
     start: Timestamp,
@@ -147,6 +154,10 @@ enum Typed {
     PlcOff,
     PlcOn,
     Quit,
+    Call,
+    Answer,
+    HangUp,
+    Keys(String),
     Text(String),
 }
 
@@ -159,7 +170,7 @@ impl Story {
             twilio,
             store: watch.store(),
             watch,
-            counters: [0; 2],
+            counters: [0; COUNTERS.len()],
             once,
             began: now,
             start: clock::now(),
@@ -197,10 +208,10 @@ impl Story {
                     Typed::Trip => self.trip_at = Some(Instant::now()),
                     Typed::PlcOff => self.stop_plc().await,
                     Typed::PlcOn => plant = self.start_plc().await.or(plant),
-                    Typed::Text(text) => {
+                    by_alice => {
                         self.typed = true;
                         self.answer_at = None;
-                        self.text(&text).await;
+                        self.use_phone(by_alice).await;
                     }
                 },
                 asked = signals.next() => if matches!(asked, Asked::Stop) { break },
@@ -224,6 +235,20 @@ impl Story {
         if self.answer_at.is_some_and(|at| at <= now) {
             self.answer_at = None;
             self.text(ALICE_PIN).await;
+        }
+    }
+
+    async fn use_phone(&mut self, typed: Typed) {
+        let done = match typed {
+            Typed::Call => self.twilio.call(ALICE, None).map(|_| ()),
+            Typed::Answer => self.twilio.answer(ALICE),
+            Typed::HangUp => self.twilio.hang_up(ALICE),
+            Typed::Keys(keys) => self.twilio.press(ALICE, &keys),
+            Typed::Text(text) => return self.text(&text).await,
+            Typed::Trip | Typed::PlcOff | Typed::PlcOn | Typed::Quit => return,
+        };
+        if let Err(error) = done {
+            self.now("phone", &format!("failed to {error}"));
         }
     }
 
@@ -275,7 +300,20 @@ impl Story {
             PhoneEvent::Status { to, status, .. } if status == "delivered" => {
                 self.now("Twilio", &format!("delivered to {}", holder(to)));
             }
-            PhoneEvent::Status { .. } | PhoneEvent::Call { .. } | PhoneEvent::InCall { .. } | PhoneEvent::Webhook { .. } => {}
+            PhoneEvent::Call { from, status, .. } if from == ALICE => {
+                self.now("phone", &format!("Alice's call to the plant: {status}"));
+            }
+            PhoneEvent::Call { to, status, .. } => {
+                let hint = if to == ALICE && status == "ringing" { " (type: answer)" } else { "" };
+                self.now("phone", &format!("a call to {}: {status}{hint}", holder(to)));
+            }
+            PhoneEvent::InCall { phone, line, .. } => match line {
+                CallLine::Said { text } => self.now("phone", &format!("{} hears: {text}", holder(phone))),
+                CallLine::Pressed { keys } if keys.contains(ALICE_PIN) => self.now("phone", "Alice keys in her PIN"),
+                CallLine::Pressed { keys } => self.now("phone", &format!("{} presses {keys}", holder(phone))),
+                CallLine::Error { message, .. } => self.now("Twilio", message),
+            },
+            PhoneEvent::Status { .. } | PhoneEvent::Webhook { .. } => {}
         }
     }
 
@@ -333,6 +371,9 @@ impl Story {
             AuditKind::MessageSent | AuditKind::Answer => format!("text to {} {}", entry.user, entry.result),
             AuditKind::MessageNotSent => format!("no text to {}: {}", entry.user, entry.result),
             AuditKind::MessageFailed => format!("text to {} failed: {}", entry.user, entry.result),
+            AuditKind::CallSent => format!("call to {} {}", entry.user, entry.result),
+            AuditKind::CallFailed => format!("call to {} failed: {}", entry.user, entry.result),
+            AuditKind::CallEnded => format!("call with {} ended: {}", entry.user, entry.result),
             AuditKind::PinRefused | AuditKind::PinLocked => format!("{}: {}", entry.user, entry.result),
             _ => return,
         };
@@ -370,7 +411,11 @@ fn plant_words(event: PlantEvent) -> String {
 }
 
 fn holder(number: &str) -> &str {
-    if number == ALICE { "Alice" } else { number }
+    match number {
+        ALICE => "Alice",
+        BOB => "Bob",
+        other => other,
+    }
 }
 
 async fn next(events: &mut Option<broadcast::Receiver<PlantEvent>>) -> Option<PlantEvent> {
@@ -395,7 +440,13 @@ fn keyboard() -> mpsc::Receiver<Typed> {
                 "plc off" => Typed::PlcOff,
                 "plc on" => Typed::PlcOn,
                 "quit" | "q" => Typed::Quit,
-                text => Typed::Text(text.to_owned()),
+                "call" => Typed::Call,
+                "answer" | "answer alice" => Typed::Answer,
+                "hang up" => Typed::HangUp,
+                text => match text.strip_prefix("keys ") {
+                    Some(keys) => Typed::Keys(keys.trim().to_owned()),
+                    None => Typed::Text(text.to_owned()),
+                },
             };
             if sender.blocking_send(wanted).is_err() {
                 return;

@@ -11,6 +11,7 @@ use crate::{
         io::{CallDocument, OutboxId, Outgoing, PlaceCall, SendFailure, Verb},
         people,
         plan::{Channel, Plan, TwilioDef, Voice},
+        speech::{Tongue, spoken},
     },
     notify::{Notifier, twilio::Twilio},
 };
@@ -81,7 +82,8 @@ pub(super) async fn call(plan: &Plan, args: &CallArgs) -> Result<String, Failure
     let mut profiles = plan.profiles.values();
     let profile = profiles.find(|profile| profile.channel == Channel::Voice && profile.twilio == twilio.name);
     let voice = profile.map_or_else(Voice::default, |profile| profile.voice.clone());
-    let say = || Verb::Say(args.message.clone());
+    let words = spoken(&args.message, Tongue::of(&voice.language), &[]);
+    let say = || Verb::Say(words.clone());
     let document = CallDocument {
         id: "0".to_owned(),
         turn: 0,

@@ -39,7 +39,6 @@ use std::{
 
 use uuid::Uuid;
 
-pub use self::counters::COLUMNS;
 use self::{
     alarm::{AckRefused, AckScope, Alarm, Change, ShelveRefused},
     call::Session,
@@ -60,6 +59,7 @@ use self::{
     values::{Index, SourceState, Values},
     view::{AlarmView, OutboxView},
 };
+pub use self::{call::speech, counters::COLUMNS};
 use crate::tag::{Sample, StatusCode, TagId, Timestamp};
 
 /// Owner of all alarm and notification state.

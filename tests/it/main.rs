@@ -6,6 +6,7 @@ mod modbus;
 mod opcua_attacks;
 mod opcua_client;
 mod opcua_server;
+mod phone;
 mod program;
 mod scripts;
 mod shipped;

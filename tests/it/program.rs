@@ -189,6 +189,22 @@ fn the_demo_ends_with_an_acknowledged_alarm() {
 }
 
 #[test]
+fn the_demo_takes_a_call() {
+    let mut demo = Child::start(&mut demo());
+    demo.line("Alice gets: CRITICAL", BOUND);
+    demo.say("call");
+    demo.line("Alice hears: This is Annunciator. Please enter your PIN", BOUND);
+    demo.say("keys 4711");
+    no_pin(&demo.line("Alice keys in her PIN", BOUND));
+    demo.line("Alice hears: Critical", BOUND);
+    demo.say("keys 1");
+    demo.line("acknowledged by alice", BOUND);
+    demo.line("Alice hears: The controller took it", BOUND);
+    demo.say("quit");
+    assert_eq!(demo.exit_code(BOUND), Some(0));
+}
+
+#[test]
 fn the_demo_tells_that_the_plc_is_lost() {
     let mut demo = Child::start(&mut demo());
     demo.line("OPC UA server", BOUND);

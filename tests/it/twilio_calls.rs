@@ -8,7 +8,7 @@ use std::{
 
 use annunciator::{
     notify::signature::{Payload, verify},
-    simulate::twilio::{CallLine, CallRecord, Fault, FaultKind, Options, Running, Voice, VoiceMode},
+    simulate::twilio::{CallLine, CallRecord, Fault, FaultKind, Options, Reports, Running, Voice, VoiceMode},
 };
 use axum::{
     Router,
@@ -368,4 +368,105 @@ async fn the_official_library_orders_reads_lists_and_changes_calls() {
     for (name, status, code) in rows {
         assert_eq!(next(name), json!({ "name": name, "status": status, "code": code }));
     }
+}
+
+const CALLED: &[(&str, &str)] = &[
+    ("/inbound", "<Response><Gather action=\"/keyed\" timeout=\"30\"><Say>Your PIN?</Say></Gather></Response>"),
+    ("/keyed", "<Response><Say>Thank you</Say><Hangup/></Response>"),
+    ("/no", "<Response><Reject/></Response>"),
+];
+
+#[tokio::test]
+async fn a_phone_in_somebodys_hand_calls_answers_presses_and_hangs_up() {
+    let answerer = Answerer::start(CALLED).await;
+    let simulator = simulator(Options { call_second: Duration::from_millis(100), ..quick() }).await;
+    let url = format!("{}/simulator", simulator.url());
+    let act = async |path: &str, body: String| {
+        let answer = http().post(format!("{url}/phones/{PERSON}/{path}")).body(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let urls = async |voice: &str| {
+        let body = json!({ "voice": format!("{}{voice}", answerer.url), "status": format!("{}/status/in", answerer.url) });
+        let answer = http().put(format!("{url}/voice-urls")).json(&body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 204);
+    };
+    for path in ["answer", "hang-up", "call"] {
+        assert_eq!(act(path, String::new()).await.0, 400, "{path}: there is no call, nor anybody to call");
+    }
+    simulator.set_voice(PERSON, voice(VoiceMode::Hand, &[], None)).unwrap();
+
+    // It calls the account, and presses keys while the question is asked.
+    urls("/inbound").await;
+    let (code, made) = act("call", String::new()).await;
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let sid = made["sid"].as_str().unwrap_or_else(|| panic!("{code} {made}"));
+    let asked = || Some(find(&simulator, sid)).filter(|call| !call.transcript.is_empty());
+    wait_for("the question", asked).await;
+    assert_eq!(act("keys", "47x".into()).await.0, 400);
+    assert_eq!(act("keys", "47".into()).await.0, 204);
+    assert_eq!(act("keys", "11#".into()).await.0, 204);
+    let call = status(&simulator, sid, "completed").await;
+    assert_eq!(lines(&call), ["Your PIN?", "> 4711#", "Thank you"]);
+    assert_eq!((call.from.as_str(), call.to.as_str()), (PERSON, OURS));
+    let names = ["Digits", "CallStatus", "Direction", "From"];
+    assert_eq!(answerer.values("/inbound", &names), [format!("- ringing inbound {PERSON}")]);
+    assert_eq!(answerer.values("/keyed", &names), [format!("4711 in-progress inbound {PERSON}")]);
+    let ended = || Some(answerer.values("/status/in", &["CallStatus", "Duration"])).filter(|told| !told.is_empty());
+    assert_eq!(wait_for("the report", ended).await, ["completed 1"]);
+
+    urls("/no").await;
+    let sid = simulator.call(PERSON, None).unwrap();
+    assert!(status(&simulator, &sid, "busy").await.transcript.is_empty());
+
+    // It is called: it rings until it is taken, or not.
+    let twiml = ("Twiml", "<Response><Pause length=\"100\"/></Response>");
+    for (acts, expected) in [(&["hang-up"][..], "busy"), (&["answer", "hang-up"], "completed")] {
+        let (_, made) = order(&simulator, &[twiml]).await;
+        let sid = made["sid"].as_str().unwrap().to_owned();
+        status(&simulator, &sid, "ringing").await;
+        for path in acts {
+            assert_eq!(act(path, String::new()).await.0, 204);
+            if *path == "answer" {
+                status(&simulator, &sid, "in-progress").await;
+            }
+        }
+        status(&simulator, &sid, expected).await;
+    }
+}
+
+#[tokio::test]
+async fn reports_may_be_lost_and_people_hang_up() {
+    let answerer = Answerer::start(CALLED).await;
+    let simulator = simulator(quick()).await;
+    let path = |row: usize| format!("/status/{row}");
+    for (row, (reports, expected)) in [
+        (Reports::InOrder, vec!["in-progress", "completed"]),
+        (Reports::Repeated, vec!["in-progress", "in-progress", "completed", "completed", "in-progress", "completed"]),
+        (Reports::Reversed, vec!["completed", "in-progress"]),
+        (Reports::Lost, vec![]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let hangs_up = Voice { hangs_up: true, reports, ..voice(VoiceMode::Answer, &["1"], None) };
+        simulator.set_voice(PERSON, hangs_up).unwrap();
+        let url = format!("{}/inbound", answerer.url);
+        let callback = format!("{}{}", answerer.url, path(row));
+        let events = [("StatusCallbackEvent", "answered"), ("StatusCallbackEvent", "completed")];
+        let twiml = "<Response><Gather numDigits=\"1\" action=\"/nowhere\"><Say>First</Say></Gather></Response>";
+        let more = if row == 0 { ("Url", url.as_str()) } else { ("Twiml", twiml) };
+        let form = [vec![more, ("StatusCallback", callback.as_str())], events.to_vec()].concat();
+        let (_, made) = order(&simulator, &form).await;
+        let call = status(&simulator, made["sid"].as_str().unwrap(), "completed").await;
+        if row == 0 {
+            assert_eq!(lines(&call), ["Your PIN?", "> 1", "Thank you"]);
+        }
+        let told = || Some(answerer.values(&path(row), &["CallStatus"])).filter(|told| told.len() >= expected.len());
+        assert_eq!(wait_for("reports", told).await, expected, "{reports:?}");
+    }
+    let twice = "<Response><Gather numDigits=\"1\" timeout=\"99\"><Say>PIN?</Say></Gather><Say>Still there?</Say></Response>";
+    simulator.set_voice(PERSON, Voice { hangs_up: true, ..Voice::default() }).unwrap();
+    let (_, made) = order(&simulator, &[("Twiml", twice)]).await;
+    let call = status(&simulator, made["sid"].as_str().unwrap(), "completed").await;
+    assert_eq!(lines(&call), ["PIN?"], "hung up where a key was wanted");
 }

@@ -15,7 +15,7 @@ use annunciator::{
     serve::passwords::hash_password,
     simulate::{
         modbus_plc::{self, Plc},
-        twilio::{Options, Running, Simulator},
+        twilio::{Options, Running, Simulator, VoiceUrls},
     },
 };
 use serde_json::Value;
@@ -62,6 +62,11 @@ pub struct Plant {
 impl Plant {
     /// Simulators, and a configuration for them with these tags; `more` is added to the configuration.
     pub async fn new(tags: &str, more: &str) -> Self {
+        Self::with(tags, more, Options::default()).await
+    }
+
+    /// The same with a Twilio of other pace.
+    pub async fn with(tags: &str, more: &str, twilio: Options) -> Self {
         let loopback = (Ipv4Addr::LOCALHOST, 0).into();
         let plc = Plc::start(loopback).await.unwrap();
         let webhooks = free_port();
@@ -69,7 +74,11 @@ impl Plant {
             auth_token: TOKEN.into(),
             numbers: vec![OURS.into()],
             inbound_url: Some(format!("http://127.0.0.1:{webhooks}/main/system/twilio-sms/inbound/main#rc=3&rp=5xx,ct,rt")),
-            ..Options::default()
+            voice_urls: VoiceUrls {
+                voice: Some(format!("http://127.0.0.1:{webhooks}/main/system/twilio-voice/inbound/main#rc=3&rp=5xx,ct,rt")),
+                status: Some(format!("http://127.0.0.1:{webhooks}/main/system/twilio-voice/status/main#rc=3&rp=5xx,ct,rt")),
+            },
+            ..twilio
         };
         let twilio = Simulator::start(loopback, options).await.unwrap();
         let plant = Self {
@@ -225,6 +234,15 @@ impl Api {
         let text = answer.text().await.ok()?;
         no_secrets(&text);
         serde_json::from_str(&text).ok()
+    }
+}
+
+impl Api {
+    /// `POST /api/v1/<path>` as bob; status and answer.
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.http.post(self.url(&format!("/api/v1/{path}"))).basic_auth("bob", Some(PASSWORD));
+        let answer = request.json(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 }
 

@@ -369,7 +369,8 @@ impl Life<'_> {
             if let Some(event) = ended {
                 self.shared.tell(event);
             }
-            return None;
+            // Whoever lets the call live notices that it is over.
+            std::future::pending::<()>().await;
         }
         let pressed = if self.voice.digits.is_empty() { String::new() } else { self.voice.digits.remove(0) };
         let mut taken = Keys::default();

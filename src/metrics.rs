@@ -48,6 +48,7 @@ pub struct Metrics {
     pub opcua_connections: Gauge,
     /// OPC UA sessions.
     pub opcua_sessions: Gauge,
+    heartbeats: Family<Outcome, Counter>,
     /// OPC UA subscriptions.
     pub opcua_subscriptions: Gauge,
     /// How long a commit took, in seconds.
@@ -97,6 +98,11 @@ struct Reason {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Source {
     source: Arc<str>,
 }
@@ -125,6 +131,7 @@ impl Metrics {
             codes_seen: Mutex::default(),
             webhook_rejects: plain(to, "webhook_rejects", "Webhooks that were refused, by reason", Family::default()),
             sources: plain(to, "source_connected", "Sources: 1 when connected", Family::default()),
+            heartbeats: plain(to, "heartbeats", "Signs of life: sent, or what failed", Family::default()),
             opcua_connections: plain(to, "opcua_connections", "Open OPC UA connections", Gauge::default()),
             opcua_sessions: plain(to, "opcua_sessions", "OPC UA sessions", Gauge::default()),
             opcua_subscriptions: plain(to, "opcua_subscriptions", "OPC UA subscriptions", Gauge::default()),
@@ -172,6 +179,11 @@ impl Metrics {
     /// A webhook was refused.
     pub fn count_reject(&self, reason: &'static str) {
         self.webhook_rejects.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A heartbeat: `sent`, or what failed.
+    pub fn count_heartbeat(&self, result: &'static str) {
+        self.heartbeats.get_or_create(&Outcome { result }).inc();
     }
 
     /// A commit has ended.

@@ -74,6 +74,18 @@ pub struct AckArgs {
     pub connect: Connect,
 }
 
+/// Starts a drill: people are told by the pipeline of [drill], and somebody must acknowledge in time
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  annunciator drill")]
+pub struct DrillArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connect: Connect,
+}
+
 /// Silences an alarm for a limited time
 #[derive(clap::Args, Clone, Debug)]
 #[command(
@@ -204,6 +216,14 @@ pub async fn shelve(args: &ShelveArgs, default_url: Option<&str>, who: Credentia
         body["minutes"] = if args.end { 0.0 } else { args.minutes }.into();
     }
     command(&args.connect, default_url, who, "alarms/shelve", &body, args.output).await
+}
+
+/// The program's answer to `drill`.
+///
+/// # Errors
+/// What went wrong and what to do about it.
+pub async fn drill(args: &DrillArgs, default_url: Option<&str>, who: Credentials) -> Result<String, String> {
+    command(&args.connect, default_url, who, "drill", &json!({}), args.output).await
 }
 
 /// The program's answer to `users`.

@@ -12,7 +12,7 @@ use super::{
     rota,
     settings::{self, HttpSettings, ServerSettings, StoreSettings},
     system::{self, Own},
-    tags, throttle, twilio,
+    tags, throttle, twilio, watching,
 };
 use crate::{
     engine::plan::Plan,
@@ -129,6 +129,8 @@ fn read(
     plan.tags = bodies.tags;
     plan.alarms = bodies.alarms;
     plan.sources = tags::sources(devices, &mut own);
+    plan.drill = watching::drill(&mut config, book);
+    plan.heartbeat = watching::heartbeat(&mut config, book);
     system::declare(&mut own, &plan);
     plan.alarms.extend(system::alarms(&mut own, &plan));
     plan.tags.append(&mut own.tags);
@@ -170,7 +172,7 @@ fn note_cycles(bodies: &tags::Bodies, book: &Book, problems: &RefCell<Problems>)
 
 /// The likeliest reasons for an unknown table: the wrong folder, or a feature that is still to come.
 fn tell_what_is_elsewhere(config: &mut Roots<'_>, tag_files: &mut Roots<'_>) {
-    const LATER: [&str; 4] = ["event", "drill", "heartbeat", "retention"];
+    const LATER: [&str; 2] = ["event", "retention"];
     for root in &mut config.0 {
         if root.has("tag") {
             root.error(

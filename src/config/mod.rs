@@ -24,6 +24,7 @@ mod tags;
 mod text;
 mod throttle;
 mod twilio;
+mod watching;
 
 pub use load::{File, Loaded, load, load_http};
 pub use problems::Problems;

@@ -74,7 +74,7 @@ pub(super) fn rotations(named: Vec<Named<'_>>, book: &Book) -> BTreeMap<String, 
             day
         });
         let first = section.required_string("start").and_then(|text| date(&section, &text));
-        let hand_over = section.required_string("hand_over").and_then(|text| time(&section, &text));
+        let hand_over = time_of(&mut section, "hand_over");
         if !section.has("time_zone") {
             section.missing("time_zone");
         }
@@ -215,15 +215,24 @@ pub(super) fn schedules(named: Vec<Named<'_>>, book: &Book) -> BTreeMap<String, 
     schedules
 }
 
+/// Takes `key` as days of the week; absent is an error.
+pub(super) fn days_of(section: &mut Section<'_>, key: &str) -> Option<Vec<Weekday>> {
+    let text = section.required_string(key)?;
+    let days = days(&text);
+    if days.is_none() {
+        let help = "write days such as \"mon-fri\", \"sat,sun\" or \"daily\"";
+        section.error(text.span, format!("`{}` names no days", text.value), help);
+    }
+    days
+}
+
+/// Takes `key` as a time of day; absent is an error.
+pub(super) fn time_of(section: &mut Section<'_>, key: &str) -> Option<Time> {
+    section.required_string(key).and_then(|text| time(section, &text))
+}
+
 fn shift(section: &mut Section<'_>) -> Option<Shift> {
-    let days = section.required_string("days").and_then(|text| {
-        let days = days(&text);
-        if days.is_none() {
-            let help = "write days such as \"mon-fri\", \"sat,sun\" or \"daily\"";
-            section.error(text.span, format!("`{}` names no days", text.value), help);
-        }
-        days
-    });
+    let days = days_of(section, "days");
     let from = section.required_string("from");
     let to = section.required_string("to");
     let from = from.and_then(|text| time(section, &text));

@@ -13,7 +13,7 @@ use crate::{
 const PREFIX: &str = "System/Gateway/";
 
 /// Every tag below `System/Gateway/` that does not depend on the configuration.
-const FIXED: [(&str, DataType, &str); 31] = [
+const FIXED: [(&str, DataType, &str); 33] = [
     ("Version", DataType::String, "version of the program"),
     ("StartTime", DataType::DateTime, "when the program started"),
     ("Role", DataType::String, "active or standby"),
@@ -37,6 +37,8 @@ const FIXED: [(&str, DataType, &str); 31] = [
     ("Twilio/OldestUnsentSeconds", DataType::Double, "how long the oldest of them has waited, in seconds"),
     ("Twilio/LastError", DataType::String, "the last answer of Twilio that was an error, and what to do about it"),
     ("Twilio/UserStatistics", DataType::UserStatistics, "one row a user"),
+    ("Drill/LastPassed", DataType::DateTime, "when somebody last answered a drill in time"),
+    ("Drill/LastResult", DataType::String, "how the last drill ended"),
     ("Alarming/ActiveUnacked", DataType::Int32, "alarms"),
     ("Alarming/ActiveAcked", DataType::Int32, "alarms"),
     ("Alarming/ClearUnacked", DataType::Int32, "alarms"),
@@ -48,13 +50,14 @@ const FIXED: [(&str, DataType, &str); 31] = [
 ];
 
 /// The system alarms that do not belong to a source: name, the tag that they stand beside, message.
-const ALARMS: [(&str, &str, &str); 7] = [
+const ALARMS: [(&str, &str, &str); 8] = [
     ("TwilioFailed", "Twilio/LastError", "Texts are not going out: Twilio does not accept them or cannot be reached"),
     ("NobodyReached", "Alarming/ActiveUnacked", "Nobody acknowledged an alarm: everybody on its pipeline was told"),
     ("AckNotConfirmed", "Alarming/ActiveAcked", "An acknowledgement did not reach the PLC"),
     ("StoreFailed", "Twilio/OutboxDepth", "The store cannot be written: check the disk"),
     ("SmsBudget", "Twilio/MessagesSent", "The day's budget of text segments is used up"),
     ("OptedOut", "Twilio/MessagesReceived", "Somebody on duty has opted out of texts (STOP); they must text START"),
+    ("DrillFailed", "Drill/LastPassed", "Nobody answered the drill"),
     ("PinLocked", "Twilio/MessagesReceivedOther", "A number is locked for wrong PINs"),
 ];
 
@@ -183,14 +186,23 @@ pub(super) fn alarms(own: &mut Own<'_>, plan: &Plan) -> Vec<Arc<AlarmDef>> {
         let Some(tag) = own.system.get(tag) else { continue };
         alarms.extend(alarm(own, &format!("Alarms/{name}"), tag, message.to_owned(), pipeline));
     }
-    alarms
+    alarms.extend(drill(own, plan));
+    alarms.into_iter().map(Arc::new).collect()
 }
 
-fn alarm(own: &mut Own<'_>, name: &str, tag: TagId, message: String, pipeline: Option<&str>) -> Option<Arc<AlarmDef>> {
+/// The alarm that a drill raises. It ends with the drill, whether somebody acknowledged it or not.
+fn drill(own: &mut Own<'_>, plan: &Plan) -> Option<AlarmDef> {
+    let tag = own.system.get("Drill/LastResult")?;
+    let pipeline = plan.drill.as_ref().map(|drill| drill.pipeline.as_str());
+    let def = alarm(own, "Alarms/Drill", tag, "This is a drill".to_owned(), pipeline)?;
+    Some(AlarmDef { ack_mode: AckMode::Auto, shelving: false, ..def })
+}
+
+fn alarm(own: &mut Own<'_>, name: &str, tag: TagId, message: String, pipeline: Option<&str>) -> Option<AlarmDef> {
     let path = format!("{PREFIX}{name}");
     // Nothing but the program can have paths below `System`, so their ids cannot have been given apart.
     let nodes = own.alarm_nodes(&path, None)?;
-    Some(Arc::new(AlarmDef {
+    Some(AlarmDef {
         name: name.rsplit('/').next().unwrap_or(name).into(),
         path: path.into(),
         tag,
@@ -212,5 +224,5 @@ fn alarm(own: &mut Own<'_>, name: &str, tag: TagId, message: String, pipeline: O
         ack_from: None,
         re_alarm_after: None,
         nodes,
-    }))
+    })
 }

@@ -34,7 +34,8 @@ impl Shared {
         outcome.await.unwrap_or_else(|_| Outcome::refused(StatusCode::BAD_OUT_OF_SERVICE, "the program is stopping"))
     }
 
-    async fn durable(&self, make: impl FnOnce(crate::engine::io::RequestId) -> Input) -> Result<(), ()> {
+    /// Has the engine take an input; resolves once what follows from it is committed.
+    pub(super) async fn durable(&self, make: impl FnOnce(crate::engine::io::RequestId) -> Input) -> Result<(), ()> {
         let request = self.requests.number();
         let (sender, committed) = oneshot::channel();
         self.inbox.push(Message::Durable(make(request), sender));

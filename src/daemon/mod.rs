@@ -2,6 +2,7 @@
 
 mod core;
 mod gateway;
+mod heartbeat;
 mod inbox;
 mod messages;
 mod scripts;
@@ -193,6 +194,7 @@ pub async fn run(
     shared.audit_own(AuditKind::Start, env!("CARGO_PKG_VERSION")).await;
     shared.sources.apply(&shared, &plan).await;
     let poller = tokio::spawn(messages::poll(Arc::clone(&shared), servers_stop.child_token()));
+    let heart = tokio::spawn(heartbeat::beat(Arc::clone(&shared), servers_stop.child_token()));
     shared.ready.store(true, Ordering::Release);
     started(&endpoints, &Watch(Arc::clone(&shared)));
     loop {
@@ -209,6 +211,7 @@ pub async fn run(
     }
     // In order: no new values, then the engine drains, then nobody is served any more (SPEC 2).
     shared.ready.store(false, Ordering::Release);
+    heart.abort();
     shared.sources.stop().await;
     let drained = async {
         shared.audit_own(AuditKind::Stop, "").await;

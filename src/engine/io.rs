@@ -109,6 +109,8 @@ pub enum Input {
         /// True when it cannot be written.
         failed: bool,
     },
+    /// Somebody wants to know whether the engine goes on and the store takes what it says: its state is written.
+    Heartbeat,
     /// Only time has passed.
     Tick,
 }
@@ -196,6 +198,8 @@ pub enum Command {
         /// For the journal.
         note: String,
     },
+    /// Starts a drill (SPEC 14).
+    StartDrill,
     /// Makes an override: somebody stands in for somebody (SPEC 7.2). The answer's message says its number.
     SetOverride(Cover),
     /// Removes an override that was made in operation.

@@ -8,6 +8,7 @@ pub mod answer;
 mod call;
 mod counters;
 pub mod detect;
+mod drill;
 pub mod gsm;
 mod inbound;
 pub mod io;
@@ -44,6 +45,7 @@ use self::{
     call::Session,
     counters::Counters,
     detect::Detector,
+    drill::{DRILL, Drills},
     inbound::ContactState,
     io::{Actor, Command, Effect, Effects, Input, OutboxId, Outcome, RequestId, Via},
     outbox::Outbox,
@@ -90,6 +92,7 @@ pub struct Engine {
     overrides: BTreeMap<u64, Cover>,
     /// The number that the next of them gets.
     next_override: u64,
+    drills: Drills,
     cooldowns: BTreeMap<String, Timestamp>,
     /// Codes and when they may be given again.
     codes: BTreeMap<String, Timestamp>,
@@ -145,6 +148,7 @@ enum Timer {
     Code(String),
     Reach(Arc<str>),
     Override(u64),
+    Drill,
     /// Every second while texts wait, else every minute.
     Housekeeping,
 }
@@ -206,6 +210,7 @@ impl Engine {
                 self.set_system("System/Gateway/Alarms/StoreFailed", text);
             }
             Input::ScriptResult { run, result } => self.script_result(run, result),
+            Input::Heartbeat => self.dirty.engine = true,
             Input::Tick => {}
         }
         self.finish(out);
@@ -273,6 +278,7 @@ impl Engine {
                     self.dirty.codes.insert(code);
                 }
                 Timer::Reach(path) => self.reach_due(&path),
+                Timer::Drill => self.drill_due(),
                 Timer::Override(number) => self.override_over(number),
                 Timer::Housekeeping => self.housekeeping(),
             }
@@ -304,6 +310,7 @@ impl Engine {
             Command::Shelve { alarm, minutes, note } => self.shelve(&alarm, minutes, by, &note),
             Command::ShelveOneShot { alarm, note } => self.shelve_one_shot(&alarm, by, &note),
             Command::OutOfService { alarm, out, note } => self.set_out_of_service(&alarm, out, by, &note),
+            Command::StartDrill => return self.answer_words(request, |engine| engine.start_drill(by)),
             Command::SetOverride(cover) => return self.answer_words(request, |engine| engine.set_override(cover, by)),
             Command::RemoveOverride { number } => return self.answer_words(request, |engine| engine.remove_override(number, by)),
             Command::SendText { twilio, number, body } => {
@@ -410,7 +417,10 @@ impl Engine {
             }
             match change {
                 Change::Raised { notify, .. } => {
-                    self.alarming.raised(self.now);
+                    // A drill is none of the plant's alarms.
+                    if &*def.path != DRILL {
+                        self.alarming.raised(self.now);
+                    }
                     self.give_up_write_backs(&def.path, "a newer event has begun");
                     if self.unconfirmed.remove(&def.path) {
                         self.show_unconfirmed();
@@ -427,6 +437,9 @@ impl Engine {
         }
         self.settle_run(index);
         self.set_alarm_timer(index);
+        if let Some(by) = by.filter(|_| changes.iter().any(|change| matches!(change, Change::Acknowledged { .. }))) {
+            self.drill_acknowledged(&def.path, by);
+        }
     }
 
     /// After any change of an alarm: its run ends when it must, and is closed when nothing of it is open.

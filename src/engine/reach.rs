@@ -8,7 +8,9 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Engine, Timer, gsm,
+    Engine, Timer,
+    drill::DRILL,
+    gsm,
     plan::{Notify, Order},
     throttle::short_name,
 };
@@ -29,7 +31,8 @@ impl Engine {
     /// A pipeline has walked to its end: somebody must be reached within `unanswered_after` of its last message, at once when there
     /// was none.
     pub(super) fn watch_reach(&mut self, path: &str) {
-        let Some(run) = self.runs.get(path).filter(|run| run.unreached_at_end()) else {
+        // Of a drill that nobody answers DrillFailed tells.
+        let Some(run) = self.runs.get(path).filter(|run| run.unreached_at_end() && path != DRILL) else {
             self.timers.set(&Timer::Reach(path.into()), None);
             return self.forget_unreached(path);
         };

@@ -224,6 +224,7 @@ pub enum AuditKind {
     Login,
     LoginRefused,
     Override,
+    Drill,
     Reload,
     Start,
     Stop,

@@ -69,6 +69,7 @@ impl Engine {
             contacts: BTreeMap::new(),
             overrides: BTreeMap::new(),
             next_override: 1,
+            drills: super::drill::Drills::default(),
             cooldowns: BTreeMap::new(),
             codes: BTreeMap::new(),
             batches: HashMap::new(),
@@ -137,6 +138,7 @@ impl Engine {
         self.random = put(value["random"].clone())?;
         self.outbox.next = self.outbox.next.max(value["next_row"].as_u64().unwrap_or(0));
         self.next_override = self.next_override.max(value["next_override"].as_u64().unwrap_or(1));
+        self.drills = put(value["drills"].clone()).unwrap_or_default();
         self.counters.dataset_version =
             value["dataset_version"].as_u64().and_then(|version| u32::try_from(version).ok()).unwrap_or(0);
         self.unconfirmed = put(value["unconfirmed"].clone()).unwrap_or_default();
@@ -243,6 +245,7 @@ impl Engine {
         self.shown_depth = usize::MAX;
         self.show_unconfirmed();
         self.watch_contacts();
+        self.resume_drill();
         self.alarming.raised_again();
     }
 
@@ -299,6 +302,7 @@ impl Engine {
                 "random": self.random,
                 "next_row": self.outbox.next,
                 "next_override": self.next_override,
+                "drills": self.drills,
                 "dataset_version": self.counters.dataset_version,
                 "unconfirmed": self.unconfirmed,
                 "day_segments": self.day_segments,

@@ -58,6 +58,7 @@ impl Player<'_> {
                 let cover = Cover { user: (*user).to_owned(), covers: (*covers).to_owned(), from, until, note: String::new() };
                 self.command(rest, Command::SetOverride(cover));
             }
+            ("drill", rest) => self.command(rest, Command::StartDrill),
             ("uncover", [number, rest @ ..]) => {
                 let number = number.parse().map_err(|_| "which override?")?;
                 self.command(rest, Command::RemoveOverride { number });

@@ -59,6 +59,7 @@ pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>) -> Router {
         .route("/statistics", get(records::statistics))
         .route("/messages", get(records::messages))
         .route("/sources", get(records::sources))
+        .route("/drill", post(people::drill))
         .route("/on-call", get(people::on_call))
         .route("/overrides", get(people::overrides).post(people::set_override))
         .route("/overrides/{number}", delete(people::remove_override))

@@ -1,6 +1,7 @@
 //! The program with real peers on loopback: one binary for all of them.
 
 mod calls;
+mod heartbeat;
 mod kills;
 mod modbus;
 mod opcua_attacks;

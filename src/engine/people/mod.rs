@@ -15,6 +15,7 @@ mod rotation;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod weekly;
 mod zone;
 
 pub use self::{
@@ -22,5 +23,6 @@ pub use self::{
     rota::{Period, Place, Rota},
     rotation::turn,
     schedule::{Duty, Hours, OffDuty},
+    weekly::next_weekly,
     zone::{clock_text, date_text, end, first_zone, start, zone},
 };

@@ -9,6 +9,7 @@ mod people;
 mod pipeline;
 mod tags;
 mod throttle;
+mod watching;
 
 use std::{
     any::Any,
@@ -19,7 +20,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{alarms::*, notify::*, people::*, pipeline::*, tags::*, throttle::*};
+pub use self::{alarms::*, notify::*, people::*, pipeline::*, tags::*, throttle::*, watching::*};
 use crate::tag::TagId;
 
 /// Settings that only a driver understands: made by its `settings` function, handed back to it.
@@ -66,6 +67,10 @@ pub struct Plan {
     pub throttle: Throttle,
     /// `[people]`.
     pub people: PeopleRules,
+    /// `[drill]`.
+    pub drill: Option<DrillDef>,
+    /// `[heartbeat]`.
+    pub heartbeat: Option<HeartbeatDef>,
     /// Ids of the program's own tags.
     pub system: SystemTags,
 }

@@ -1,4 +1,4 @@
-//! Who is on duty, and overrides: made and removed by operators, in force at once.
+//! Who is on duty; overrides, made and removed by operators and in force at once; drills.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -85,6 +85,19 @@ pub async fn remove_override(
     let unknown = |_| Problem::new(StatusCode::NOT_FOUND, format!("there is no override {number}"));
     let number = number.parse().map_err(unknown)?;
     answer(api.gateway.command(by, Command::RemoveOverride { number }).await)
+}
+
+/// Nothing to say; a body all the same, so that no link and no form starts a drill.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillBody {}
+
+pub async fn drill(
+    State(api): State<Api>,
+    Operator(by): Operator,
+    Body(DrillBody {}): Body<DrillBody>,
+) -> Result<Json<Done>, Problem> {
+    answer(api.gateway.command(by, Command::StartDrill).await)
 }
 
 #[derive(Deserialize)]

@@ -271,6 +271,7 @@ const ROUTES: [(&str, &str, &str); 23] = [
     ("GET", "/api/v1/statistics", "viewer"),
     ("GET", "/api/v1/messages", "viewer"),
     ("GET", "/api/v1/sources", "viewer"),
+    ("POST", "/api/v1/drill", "operator"),
     ("GET", "/api/v1/on-call", "viewer"),
     ("GET", "/api/v1/overrides", "viewer"),
     ("POST", "/api/v1/overrides", "operator"),
@@ -516,9 +517,11 @@ async fn who_is_on_call_and_who_covers_whom() {
     assert_eq!(bench.ask("POST", "/api/v1/overrides", "operator", Some(body)).await.0, 200);
     assert_eq!(bench.ask("POST", "/api/v1/overrides", "operator", Some(json!({"user": "alice"}))).await.0, 422);
     assert_eq!(bench.ask("DELETE", "/api/v1/overrides/7", "operator", None).await.0, 200);
+    assert_eq!(bench.ask("POST", "/api/v1/drill", "operator", Some(json!({}))).await.0, 200);
+    assert_eq!(bench.ask("POST", "/api/v1/drill", "operator", Some(json!({"x": 1}))).await.0, 422);
     assert_eq!(bench.ask("DELETE", "/api/v1/overrides/seven", "operator", None).await.0, 404);
     let asked: Vec<_> = bench.plant.asked.lock().unwrap().iter().map(|(_, command)| command.clone()).collect();
-    assert_eq!(asked, [Command::SetOverride(cover("bob", 100)), Command::RemoveOverride { number: 7 }]);
+    assert_eq!(asked, [Command::SetOverride(cover("bob", 100)), Command::RemoveOverride { number: 7 }, Command::StartDrill]);
 }
 
 #[tokio::test]

@@ -293,6 +293,13 @@ impl Daemon {
         self.api.get(path).await.unwrap_or_else(|| panic!("no answer to {path}: {}", self.log()))
     }
 
+    /// `POST /api/v1/<path>` as bob.
+    pub async fn post(&self, path: &str, body: &Value) -> Value {
+        let url = self.api.url(&format!("/api/v1/{path}"));
+        let answer = self.api.http.post(url).basic_auth("bob", Some(PASSWORD)).json(body).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+
     /// The value of a tag.
     pub async fn tag(&self, path: &str) -> Value {
         self.get(&format!("tags/{path}")).await["value"].clone()

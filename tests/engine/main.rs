@@ -2,5 +2,7 @@
 
 mod burst;
 mod config;
+mod flood;
+mod reasons;
 mod scenario;
 mod simulation;

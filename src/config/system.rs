@@ -13,7 +13,7 @@ use crate::{
 const PREFIX: &str = "System/Gateway/";
 
 /// Every tag below `System/Gateway/` that does not depend on the configuration.
-const FIXED: [(&str, DataType, &str); 33] = [
+const FIXED: [(&str, DataType, &str); 36] = [
     ("Version", DataType::String, "version of the program"),
     ("StartTime", DataType::DateTime, "when the program started"),
     ("Role", DataType::String, "active or standby"),
@@ -32,6 +32,9 @@ const FIXED: [(&str, DataType, &str); 33] = [
     ("Twilio/CallsFailed", DataType::Int32, "calls that reached nobody"),
     ("Twilio/MessagesSentOther", DataType::Int32, "texts to numbers of no user"),
     ("Twilio/CallsSentOther", DataType::Int32, "calls to numbers of no user"),
+    ("Twilio/CallsReceivedOther", DataType::Int32, "calls from numbers of no user"),
+    ("Twilio/CallMinutesSentOther", DataType::Int32, "minutes of calls to numbers of no user"),
+    ("Twilio/CallMinutesReceivedOther", DataType::Int32, "minutes of calls from numbers of no user"),
     ("Twilio/MessagesReceivedOther", DataType::Int32, "texts from numbers of no user"),
     ("Twilio/OutboxDepth", DataType::Int32, "messages and writes that wait"),
     ("Twilio/OldestUnsentSeconds", DataType::Double, "how long the oldest of them has waited, in seconds"),

@@ -13,6 +13,7 @@ use crate::{
         plan::{Channel, Fit, Knob, Parameter, PeopleRules, ProfileDef, Secret, TwilioDef, Voice},
         template::{self, For},
     },
+    script::program::Use,
     tag::DataType,
 };
 
@@ -183,7 +184,7 @@ fn profile(name: &str, section: &mut Section<'_>, book: &Book) -> Option<Profile
         section.ignore_rest();
         return None;
     };
-    let voice = voice(channel, section);
+    let voice = voice(channel, section, book);
     let parameters = parameters::parameters(section, book, For::Alarm);
     let message = section.string("message");
     if let Some(text) = &message {
@@ -224,8 +225,8 @@ fn profile(name: &str, section: &mut Section<'_>, book: &Book) -> Option<Profile
 }
 
 /// How calls are placed and spoken; each kind refuses the other's keys.
-fn voice(channel: Channel, section: &mut Section<'_>) -> Voice {
-    const OF_CALLS: [&str; 5] = ["language", "voice", "script", "ring_timeout", "machine_detection"];
+fn voice(channel: Channel, section: &mut Section<'_>, book: &Book) -> Voice {
+    const OF_CALLS: [&str; 6] = ["language", "voice", "script", "role", "ring_timeout", "machine_detection"];
     const OF_TEXTS: [&str; 2] = ["length_limit", "fit"];
     let mut voice = Voice::default();
     if channel == Channel::Sms {
@@ -241,7 +242,7 @@ fn voice(channel: Channel, section: &mut Section<'_>) -> Voice {
             "a call speaks everything; it belongs to a profile with kind = \"sms\"",
         );
     }
-    section.not_yet("script", "leave it out: calls are handled in the usual way");
+    voice.script = super::script::script(section, "script", book, Use::Voice);
     if let Some(language) = section.string("language").and_then(|text| super::people::language(section, text)) {
         voice.language = language;
     }

@@ -12,6 +12,7 @@ use crate::{
     engine::{
         Engine,
         io::{OutboxId, Outgoing},
+        plan::Channel,
         record::{AuditEntry, Direction, JournalEntry, JournalKind, LedgerEntry, Record, StateKind},
     },
     tag::TagId,
@@ -63,7 +64,15 @@ impl Watch {
             }
             Record::Audit(entry) => self.audit.push(entry),
             Record::Ledger(entry) => match self.ledger.entry((entry.sid.clone(), entry.direction == Direction::Sent)) {
-                Entry::Occupied(_) => return Err(format!("the SID {} is counted twice", entry.sid)),
+                // A finished call gets its minutes, once; else a SID is counted once.
+                Entry::Occupied(mut place) => {
+                    let same = LedgerEntry { minutes: entry.minutes, ..place.get().clone() } == entry;
+                    let ends = entry.channel == Channel::Voice && place.get().minutes == 0 && entry.minutes > 0;
+                    if !(same && ends) {
+                        return Err(format!("the SID {} is counted twice", entry.sid));
+                    }
+                    place.insert(entry);
+                }
                 Entry::Vacant(place) => _ = place.insert(entry),
             },
         }

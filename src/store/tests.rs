@@ -226,7 +226,7 @@ async fn what_cannot_be_opened_says_what_to_do() {
     let store = Store::open("sqlite:newer.db", folder.path()).await.unwrap();
     {
         let mut writer = store.writer.lock().await;
-        let sql = "UPDATE _sqlx_migrations SET version = 999999";
+        let sql = "UPDATE _sqlx_migrations SET version = version + 999999";
         sqlx::query(sql).execute(writer.connection.as_mut().unwrap()).await.unwrap();
     }
     store.close().await;

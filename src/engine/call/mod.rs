@@ -343,7 +343,8 @@ impl Engine {
         if completed && !session.machine {
             self.count("Twilio/CallsAnswered");
         }
-        if !session.reached && !session.dismissed && !(completed && (inline || manual)) {
+        let needless = session.dismissed && !session.machine;
+        if !session.reached && !needless && !(completed && (inline || manual)) {
             self.count("Twilio/CallsFailed");
         }
         self.end_call_row(row, if completed { DeliveryState::Delivered } else { DeliveryState::Failed }, result);

@@ -206,7 +206,8 @@ fn number(rest: &str) -> (usize, Cow<'_, str>) {
 
 /// A word; one that was put together with capitals (`TankLevel`) is taken apart.
 fn word(rest: &str) -> (usize, Cow<'_, str>) {
-    let end = rest.find(|letter: char| !letter.is_alphanumeric() || "²³".contains(letter)).unwrap_or(rest.len());
+    let symbol = |letter: char| SYMBOLS.iter().any(|(symbol, ..)| *symbol == letter);
+    let end = rest.find(|letter: char| !letter.is_alphanumeric() || symbol(letter)).unwrap_or(rest.len());
     let letters: Vec<char> = rest[..end].chars().collect();
     let mut apart = String::with_capacity(end + 4);
     for (place, letter) in letters.iter().enumerate() {
@@ -313,7 +314,7 @@ mod tests {
                 ("line\none\ttwo", "line one two"),
                 ("\u{0}\"quoted\" <b>", "quoted below b above"),
                 ("", ""),
-                ("² µ °", "squared micro degrees"),
+                ("² µ ° Aµ", "squared micro degrees A micro"),
             ],
         );
     }

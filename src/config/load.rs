@@ -6,7 +6,7 @@ use super::{
     advice, alarms,
     book::{Book, Kind, Roots},
     driver::Driver,
-    people, pipeline,
+    events, people, pipeline,
     problems::{Place, Problem, Problems, Severity, SourceText},
     reader::{Context, Loader, Section, parse},
     rota,
@@ -102,16 +102,17 @@ fn read(
     let [sources, twilios, profiles, users, tokens, pipelines] =
         [Kind::Source, Kind::Twilio, Kind::Profile, Kind::User, Kind::Token, Kind::Pipeline]
             .map(|kind| book.define(kind, &mut config));
-    let [rosters, schedules, rotations, holidays] =
-        [Kind::Roster, Kind::Schedule, Kind::Rotation, Kind::Holiday].map(|kind| book.define(kind, &mut config));
+    let [events, rosters, schedules, rotations, holidays] =
+        [Kind::Event, Kind::Roster, Kind::Schedule, Kind::Rotation, Kind::Holiday].map(|kind| book.define(kind, &mut config));
     let known = tags::define(&mut tag_files, &mut book, &mut own);
     let book = &book;
 
     let mut plan = Plan { site: settings::site(&mut config), people: people::rules(&mut config), ..Plan::default() };
     plan.alarm_rules = alarms::rules(&mut config, book);
     plan.throttle = throttle::throttle(&mut config);
-    plan.twilio = twilio::accounts(twilios, &plan.people);
+    plan.twilio = twilio::accounts(twilios, book, &plan.people);
     plan.profiles = twilio::profiles(profiles, book);
+    plan.events = events::events(events, book, &plan.profiles);
     plan.users = people::users(users, book, &plan.people);
     plan.tokens = people::tokens(tokens);
     plan.rosters = rota::rosters(rosters, book);
@@ -172,7 +173,7 @@ fn note_cycles(bodies: &tags::Bodies, book: &Book, problems: &RefCell<Problems>)
 
 /// The likeliest reasons for an unknown table: the wrong folder, or a feature that is still to come.
 fn tell_what_is_elsewhere(config: &mut Roots<'_>, tag_files: &mut Roots<'_>) {
-    const LATER: [&str; 2] = ["event", "retention"];
+    const LATER: [&str; 1] = ["retention"];
     for root in &mut config.0 {
         if root.has("tag") {
             root.error(

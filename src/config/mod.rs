@@ -6,6 +6,7 @@ mod alarms;
 mod book;
 pub mod driver;
 pub mod duty;
+mod events;
 #[cfg(feature = "daemon")]
 pub mod folder;
 mod load;

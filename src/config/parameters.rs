@@ -25,7 +25,10 @@ pub(super) fn parameters(section: &mut Section<'_>, book: &Book, about: For) -> 
     let mut sources = BTreeMap::new();
     if let Some(mut table) = section.section("parameters") {
         for key in table.remaining() {
-            sources.extend(source(&mut table, key.value, book, about).map(|source| (key.value.to_owned(), source)));
+            // What is wrong with one was noted; that it is not there at all would be wrong to say.
+            let source = source(&mut table, key.value, book, about);
+            let source = source.unwrap_or((ParameterSource::Constant(serde_json::Value::Null), Shape::ANY));
+            sources.insert(key.value.to_owned(), source);
         }
     }
     let Some(mut table) = section.section("operations") else {
@@ -77,6 +80,11 @@ fn source(table: &mut Section<'_>, key: &str, book: &Book, about: For) -> Option
     }
     if let Some(entry) = book.tag(&text) {
         return Some((ParameterSource::Tag(entry.id), entry.value_type.map_or(Shape::ANY, Shape::of_tag)));
+    }
+    if text.contains('/') && !text.contains(' ') {
+        let message = format!("there is no tag `{}`: the parameter is this text", text.value);
+        let help = format!("{} write {{ value = \"…\" }} when the text itself is meant", book.similar_tag(&text));
+        table.warning(text.span.clone(), message, help.trim_start());
     }
     Some((ParameterSource::Constant(text.value.into()), Kinds::TEXT.into()))
 }

@@ -13,7 +13,7 @@ use crate::{
 const PREFIX: &str = "System/Gateway/";
 
 /// Every tag below `System/Gateway/` that does not depend on the configuration.
-const FIXED: [(&str, DataType, &str); 36] = [
+const FIXED: [(&str, DataType, &str); 37] = [
     ("Version", DataType::String, "version of the program"),
     ("StartTime", DataType::DateTime, "when the program started"),
     ("Role", DataType::String, "active or standby"),
@@ -36,6 +36,7 @@ const FIXED: [(&str, DataType, &str); 36] = [
     ("Twilio/CallMinutesSentOther", DataType::Int32, "minutes of calls to numbers of no user"),
     ("Twilio/CallMinutesReceivedOther", DataType::Int32, "minutes of calls from numbers of no user"),
     ("Twilio/MessagesReceivedOther", DataType::Int32, "texts from numbers of no user"),
+    ("Twilio/EventsDropped", DataType::Int32, "application events that no [[event]] maps"),
     ("Twilio/OutboxDepth", DataType::Int32, "messages and writes that wait"),
     ("Twilio/OldestUnsentSeconds", DataType::Double, "how long the oldest of them has waited, in seconds"),
     ("Twilio/LastError", DataType::String, "the last answer of Twilio that was an error, and what to do about it"),

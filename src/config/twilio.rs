@@ -22,15 +22,15 @@ const fn seconds(seconds: u64) -> Duration {
 }
 
 /// All `[[twilio]]`.
-pub(super) fn accounts(named: Vec<Named<'_>>, rules: &PeopleRules) -> BTreeMap<String, Arc<TwilioDef>> {
+pub(super) fn accounts(named: Vec<Named<'_>>, book: &Book, rules: &PeopleRules) -> BTreeMap<String, Arc<TwilioDef>> {
     let accounts = named.into_iter().filter_map(|Named { name, mut section }| {
-        let def = account(&name, &mut section, rules)?;
+        let def = account(&name, &mut section, book, rules)?;
         Some((name, Arc::new(def)))
     });
     accounts.collect()
 }
 
-fn account(name: &str, section: &mut Section<'_>, rules: &PeopleRules) -> Option<TwilioDef> {
+fn account(name: &str, section: &mut Section<'_>, book: &Book, rules: &PeopleRules) -> Option<TwilioDef> {
     let account_sid = section.required_string("account_sid").and_then(|text| sid(section, text, "AC"));
     if !section.has_secret("auth_token") {
         section.missing("auth_token");
@@ -51,6 +51,7 @@ fn account(name: &str, section: &mut Section<'_>, rules: &PeopleRules) -> Option
     );
     let sms_per_second = section.float_in("sms_per_second", 0.01..=1000.0).unwrap_or(1.0);
     let calls_per_second = section.float_in("calls_per_second", 0.01..=1000.0).unwrap_or(1.0);
+    let disabled = disabled(section, book, &format!("twilio profile `{name}`"));
     let base_url = url(section, "base_url").unwrap_or_else(|| "https://api.twilio.com".to_owned());
     let validity_period = section.duration("validity_period", seconds(1)..=seconds(36_000)).unwrap_or(seconds(600));
     let voice_without_url = section.boolean("voice_without_url").unwrap_or(true);
@@ -79,6 +80,7 @@ fn account(name: &str, section: &mut Section<'_>, rules: &PeopleRules) -> Option
         validity_period,
         poll,
         voice_without_url,
+        disabled,
     })
 }
 
@@ -196,12 +198,7 @@ fn profile(name: &str, section: &mut Section<'_>, book: &Book) -> Option<Profile
     let cooldown = knob(section, book, "cooldown", Duration::ZERO, &is_number, |section| {
         section.duration("cooldown", Duration::ZERO..=seconds(900))
     });
-    let disabled = knob(section, book, "disabled", false, &|data_type| data_type == DataType::Boolean, |section| {
-        section.boolean("disabled")
-    });
-    if disabled == Knob::Fixed(true) {
-        section.warning(section.key_span("disabled"), format!("profile `{name}` is disabled: it sends nothing"), "");
-    }
+    let disabled = disabled(section, book, &format!("profile `{name}`"));
     let cooldown_key = section.string("cooldown_key");
     if let Some(text) = &cooldown_key {
         check_template(section, text, Some((book, Some(&parameters))));
@@ -254,6 +251,16 @@ fn voice(channel: Channel, section: &mut Section<'_>, book: &Book) -> Voice {
         voice.machine_detection = detect;
     }
     voice
+}
+
+/// `disabled`, which somebody should know of.
+fn disabled(section: &mut Section<'_>, book: &Book, what: &str) -> Knob<bool> {
+    let is_boolean = |data_type| data_type == DataType::Boolean;
+    let disabled = knob(section, book, "disabled", false, &is_boolean, |section| section.boolean("disabled"));
+    if disabled == Knob::Fixed(true) {
+        section.warning(section.key_span("disabled"), format!("{what} is disabled: it sends nothing"), "");
+    }
+    disabled
 }
 
 fn is_number(data_type: DataType) -> bool {

@@ -31,7 +31,7 @@ impl Shared {
     pub(super) async fn command(&self, by: Actor, command: Command) -> Outcome {
         let (request, outcome) = self.requests.open();
         self.inbox.input(Input::Command { request, by, command });
-        outcome.await.unwrap_or_else(|_| Outcome::refused(StatusCode::BAD_OUT_OF_SERVICE, "the program is stopping"))
+        outcome.await.unwrap_or_else(|_| Outcome::refused(StatusCode::BAD_RESOURCE_UNAVAILABLE, "the program is stopping"))
     }
 
     /// Has the engine take an input; resolves once what follows from it is committed.

@@ -207,6 +207,29 @@ pub enum Command {
         /// Its number.
         number: u64,
     },
+    /// Keeps who a recipient of application events is; what is left out stays as it was (SPEC 8).
+    Identify {
+        /// The other program's name for them, at most 128 bytes.
+        user_id: String,
+        /// With country code.
+        phone: Option<String>,
+        /// At most 16.
+        consent: Option<Vec<String>>,
+    },
+    /// Forgets such a recipient.
+    Forget {
+        /// As it was identified.
+        user_id: String,
+    },
+    /// Something happened to such a recipient; answered when the text is in the outbox, or with the reason why there is none.
+    Track {
+        /// As it was identified.
+        user_id: String,
+        /// Its name.
+        event: String,
+        /// A structure; `sms_body` is the text.
+        properties: serde_json::Value,
+    },
     /// Sends a text; answered when Twilio has accepted or refused it.
     SendText {
         /// Name of the Twilio profile; `None` for the first.

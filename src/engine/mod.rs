@@ -9,6 +9,7 @@ mod call;
 mod counters;
 pub mod detect;
 mod drill;
+pub mod events;
 pub mod gsm;
 mod inbound;
 pub mod io;
@@ -109,6 +110,8 @@ pub struct Engine {
     /// Alarms whose pipeline has ended without anybody knowing of them.
     unreached: BTreeSet<Arc<str>>,
     day_segments: DaySegments,
+    /// Recipients of application events.
+    events: events::Events,
     /// Mistakes in messages that the journal has.
     wording_noted: BTreeSet<String>,
     alarming: publish::Alarming,
@@ -311,6 +314,13 @@ impl Engine {
             Command::ShelveOneShot { alarm, note } => self.shelve_one_shot(&alarm, by, &note),
             Command::OutOfService { alarm, out, note } => self.set_out_of_service(&alarm, out, by, &note),
             Command::StartDrill => return self.answer_words(request, |engine| engine.start_drill(by)),
+            Command::Identify { user_id, phone, consent } => {
+                return self.answer_words(request, |engine| engine.identify(&user_id, phone.as_deref(), consent, by));
+            }
+            Command::Forget { user_id } => return self.answer_words(request, |engine| engine.forget(&user_id, by)),
+            Command::Track { user_id, event, properties } => {
+                return self.answer_words(request, |engine| engine.track(&user_id, &event, &properties, by));
+            }
             Command::SetOverride(cover) => return self.answer_words(request, |engine| engine.set_override(cover, by)),
             Command::RemoveOverride { number } => return self.answer_words(request, |engine| engine.remove_override(number, by)),
             Command::SendText { twilio, number, body } => {

@@ -76,6 +76,8 @@ pub(super) enum Purpose {
     Answer(Answer),
     /// Somebody's own text.
     Manual,
+    /// An application event's, to somebody who is no user.
+    Event { profile: String, event: String, recipient: String },
 }
 
 /// What an answer says, kept until it is composed.
@@ -259,6 +261,11 @@ impl Outbox {
         self.open.iter().filter(waits).copied().collect()
     }
 
+    /// Texts whose fate is open, oldest first.
+    pub(super) fn open_texts(&self) -> impl Iterator<Item = OutboxId> {
+        self.open.iter().copied()
+    }
+
     pub(super) fn text(&self, id: OutboxId) -> Option<&Text> {
         match &self.rows.get(&id)?.job {
             Job::Text(text) => Some(text),
@@ -301,7 +308,7 @@ impl Text {
             Purpose::Manual | Purpose::Alarm { priority: Priority::High, .. } => 1,
             Purpose::Alarm { priority: Priority::Medium, .. } => 2,
             Purpose::Alarm { priority: Priority::Low, .. } => 3,
-            Purpose::Alarm { priority: Priority::Diagnostic, .. } => 4,
+            Purpose::Alarm { priority: Priority::Diagnostic, .. } | Purpose::Event { .. } => 4,
         }
     }
 }

@@ -231,6 +231,10 @@ pub enum AuditKind {
     WebhookRejected,
     /// A contact gets digests, or no longer.
     Flood,
+    Identify,
+    Forget,
+    /// A text of an application event was worded otherwise, for a mistake in its template.
+    Wording,
     ScriptFailed,
 }
 
@@ -269,11 +273,15 @@ pub enum NotSent {
     Answers,
     /// The Twilio profile can place no calls.
     CannotCall,
+    /// An application event for somebody who was not identified, or has no number.
+    NotIdentified,
+    /// The application event's texts of the hour are used up, or too many wait.
+    EventLimit,
 }
 
 impl NotSent {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Cooldown,
         Self::Budget,
         Self::Consolidated,
@@ -290,6 +298,8 @@ impl NotSent {
         Self::Removed,
         Self::Answers,
         Self::CannotCall,
+        Self::NotIdentified,
+        Self::EventLimit,
     ];
 
     /// The words of the audit log.
@@ -312,6 +322,8 @@ impl NotSent {
             Self::Removed => "no longer configured",
             Self::Answers => "more than 10 answers an hour",
             Self::CannotCall => "no external_url, and voice_without_url = false",
+            Self::NotIdentified => "nobody was identified by this userId, or without a number",
+            Self::EventLimit => "more texts than the event's per_hour",
         }
     }
 }

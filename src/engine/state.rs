@@ -83,6 +83,7 @@ impl Engine {
             twilio_failed: BTreeMap::new(),
             unreached: BTreeSet::new(),
             day_segments: super::reach::DaySegments::default(),
+            events: super::events::Events::default(),
             wording_noted: BTreeSet::new(),
             alarming: Alarming::default(),
             shown_depth: 0,
@@ -114,6 +115,7 @@ impl Engine {
                 self.timers.set(&Timer::Code(key.clone()), Some(free));
                 self.codes.insert(key.clone(), free);
             }),
+            StateKind::Traits => self.events.restore(&key, value),
             StateKind::Engine => self.restore_own(&value),
             StateKind::User => put(value).map(|id| _ = self.user_ids.insert(key.clone(), id)),
             StateKind::Inbound => put(value).map(|seen| {
@@ -127,7 +129,7 @@ impl Engine {
             StateKind::Throttle => self.restore_throttle(&key, value),
             // Memory tags are the daemon's: their values come back as samples.
             StateKind::Call => put(value).map(|session| _ = self.calls.insert(key.clone(), session)),
-            StateKind::Retained | StateKind::Traits => Ok(()),
+            StateKind::Retained => Ok(()),
         };
         if let Err(reason) = read {
             problems.push(format!("stored {} {key:?} cannot be read: {reason}", kind.table()));
@@ -297,6 +299,8 @@ impl Engine {
             let record = set(StateKind::Override, &number.to_string(), self.overrides.get(&number));
             self.records.push(record);
         }
+        let events = self.events.changes();
+        self.records.extend(events);
         if dirty.engine {
             let own = json!({
                 "random": self.random,

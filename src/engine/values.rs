@@ -10,7 +10,7 @@ use super::{
     alarm::{Captured, suppresses},
     detect::{self, Flank},
     io::{Actor, Via},
-    plan::{Action, Knob, Mode, Origin, ParameterSource, Plan, Role},
+    plan::{Action, Knob, Mode, Origin, Parameter, ParameterSource, Plan, Role},
     template,
     throttle::About,
 };
@@ -132,6 +132,8 @@ impl Engine {
         for profile in plan.profiles.values() {
             watched.extend(profile_tags(profile));
         }
+        watched.extend(plan.twilio.values().filter_map(|twilio| tag_of(&twilio.disabled)));
+        watched.extend(plan.events.values().flat_map(|event| parameter_tags(&event.parameters)));
         // Messages may speak of any tag: those are found by name when a message is written.
         for source in template_sources(plan) {
             let paths = template::references(source).tags;
@@ -403,18 +405,22 @@ impl Values {
 
 fn profile_tags(profile: &super::plan::ProfileDef) -> Vec<TagId> {
     let knobs = [tag_of(&profile.length_limit), tag_of(&profile.cooldown), tag_of(&profile.disabled)];
-    let parameters = profile.parameters.values().filter_map(|parameter| match parameter.source {
+    knobs.into_iter().flatten().chain(parameter_tags(&profile.parameters)).collect()
+}
+
+fn parameter_tags(parameters: &BTreeMap<String, Parameter>) -> impl Iterator<Item = TagId> {
+    parameters.values().filter_map(|parameter| match parameter.source {
         ParameterSource::Tag(tag) => Some(tag),
         _ => None,
-    });
-    knobs.into_iter().flatten().chain(parameters).collect()
+    })
 }
 
 fn template_sources(plan: &Plan) -> impl Iterator<Item = &str> {
     let profiles =
         plan.profiles.values().flat_map(|profile| [profile.message.as_deref(), profile.cooldown_key.as_deref()]).flatten();
     let alarms = plan.alarms.iter().map(|def| def.message.as_str());
-    profiles.chain(alarms).filter(|source| source.contains("tags"))
+    let events = plan.events.values().filter_map(|event| event.message.as_deref());
+    profiles.chain(alarms).chain(events).filter(|source| source.contains("tags"))
 }
 
 fn tag_of<T>(knob: &Knob<T>) -> Option<TagId> {

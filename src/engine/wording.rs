@@ -1,6 +1,11 @@
 //! What is wrong with the wording of messages: journalled once, never a reason not to send.
 
-use super::{Engine, record::JournalKind, template::TemplateError};
+use super::{
+    Engine,
+    io::Via,
+    record::{AuditKind, JournalKind},
+    template::TemplateError,
+};
 
 /// Mistakes that are remembered as told, until the configuration changes; further ones are not told.
 const MAX_NOTED: usize = 1000;
@@ -16,6 +21,14 @@ impl Engine {
             if self.wording_noted.len() < MAX_NOTED && self.wording_noted.insert(words.clone()) {
                 self.journal(index, JournalKind::Wording, None, &words);
             }
+        }
+    }
+
+    /// The same for an application event, which no journal is about: the audit log has it.
+    pub(super) fn note_event_wording(&mut self, event: &str, problem: &TemplateError) {
+        let words = format!("event {event}: {problem}");
+        if self.wording_noted.len() < MAX_NOTED && self.wording_noted.insert(words.clone()) {
+            self.audit(AuditKind::Wording, "system", Via::System, event, words, "sent all the same", Vec::new(), None);
         }
     }
 }

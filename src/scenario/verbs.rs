@@ -51,6 +51,18 @@ impl Player<'_> {
                 let number = self.number(number);
                 self.command(&[], Command::SendText { twilio: None, number, body: (*body).to_owned() });
             }
+            ("identify", [user_id, phone, consent @ ..]) => {
+                let consent = Some(consent.iter().map(|word| (*word).to_owned()).collect());
+                let phone = Some(self.number(phone));
+                self.command(&[], Command::Identify { user_id: (*user_id).to_owned(), phone, consent });
+            }
+            ("forget", [user_id]) => self.command(&[], Command::Forget { user_id: (*user_id).to_owned() }),
+            ("track", [user_id, event, properties]) => {
+                let properties =
+                    serde_json::from_str(&properties.replace('\'', "\"")).map_err(|error| format!("properties: {error}"))?;
+                let (user_id, event) = ((*user_id).to_owned(), (*event).to_owned());
+                self.command(&[], Command::Track { user_id, event, properties });
+            }
             ("cover", [user, covers, from, until, rest @ ..]) => {
                 let at =
                     |text: &str| clock(text).map(|since| self.rig.start + since).ok_or("`cover WHO FOR-WHOM HH:MM:SS HH:MM:SS`");

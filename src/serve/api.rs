@@ -6,6 +6,7 @@
 
 mod alarms;
 mod auth;
+mod events;
 mod people;
 mod problem;
 mod records;
@@ -65,7 +66,10 @@ pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>) -> Router {
         .route("/overrides/{number}", delete(people::remove_override))
         .route("/reload", post(send::reload))
         .route("/send", post(send::send))
-        .route("/call", post(send::call));
+        .route("/call", post(send::call))
+        .route("/identify", post(events::identify))
+        .route("/identify/{user_id}", delete(events::forget))
+        .route("/track", post(events::track));
     Router::new()
         .route("/", get(front_page))
         .route("/healthz", get(async || "ok\n"))

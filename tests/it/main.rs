@@ -1,6 +1,7 @@
 //! The program with real peers on loopback: one binary for all of them.
 
 mod calls;
+mod events;
 mod heartbeat;
 mod kills;
 mod modbus;

@@ -43,7 +43,7 @@ impl Engine {
     fn call_under_way(&self, profile: &ProfileDef, number: &str) -> Option<OutboxId> {
         let fits = |text: &Text| match &text.purpose {
             Purpose::Alarm { profile: of, items, .. } => text.to == number && *of == profile.name && items.len() < MAX_ITEMS,
-            Purpose::Answer(_) | Purpose::Manual => false,
+            Purpose::Answer(_) | Purpose::Manual | Purpose::Event { .. } => false,
         };
         let waiting = self.outbox.open_calls().find(|(_, text)| fits(text)).map(|(row, _)| row);
         waiting.or_else(|| {

@@ -139,7 +139,7 @@ impl Engine {
         let Some(text) = self.outbox.text(row).filter(|text| text.channel == Channel::Voice) else { return };
         let profile = match &text.purpose {
             Purpose::Alarm { profile, .. } => Some(profile.clone()),
-            Purpose::Answer(_) | Purpose::Manual => None,
+            Purpose::Answer(_) | Purpose::Manual | Purpose::Event { .. } => None,
         };
         let ring = self.voice(profile.as_deref()).ring_timeout;
         let started = match &text.state {

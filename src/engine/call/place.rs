@@ -32,7 +32,7 @@ impl Engine {
     fn place_call(&self, row: OutboxId, text: &Text) -> PlaceCall {
         let profile = match &text.purpose {
             Purpose::Alarm { profile, .. } => Some(profile.as_str()),
-            Purpose::Answer(_) | Purpose::Manual => None,
+            Purpose::Answer(_) | Purpose::Manual | Purpose::Event { .. } => None,
         };
         let voice = self.voice(profile);
         let inline = self.plan.twilio.get(&text.twilio).is_some_and(|twilio| twilio.external_url.is_none());
@@ -49,7 +49,7 @@ impl Engine {
         let tongue = Tongue::of(&language);
         let words = match &text.purpose {
             Purpose::Alarm { items, .. } => self.inline_words(profile, items, &text.to, tongue),
-            Purpose::Answer(_) | Purpose::Manual => speech::spoken(&text.body, tongue, &[]),
+            Purpose::Answer(_) | Purpose::Manual | Purpose::Event { .. } => speech::spoken(&text.body, tongue, &[]),
         };
         let words: String = words.chars().take(MAX_INLINE).collect();
         let pause = Verb::Pause(std::time::Duration::from_secs(1));

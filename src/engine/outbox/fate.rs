@@ -269,7 +269,7 @@ impl Engine {
         };
         let events = match &text.purpose {
             Purpose::Alarm { items, .. } => items.iter().filter(|item| item.named).map(|item| item.event).collect(),
-            Purpose::Answer(_) | Purpose::Manual => Vec::new(),
+            Purpose::Answer(_) | Purpose::Manual | Purpose::Event { .. } => Vec::new(),
         };
         let sid = match &text.state {
             TextState::Accepted { sid, .. } => Some(sid.clone()),

@@ -8,7 +8,7 @@ use crate::{
         Engine, Timer,
         call::{MAX_MESSAGE, cannot_call},
         gsm::MAX_CHARACTERS,
-        io::{Effect, Lookup, OutboxId, Outcome, RequestId},
+        io::{Effect, Lookup, OutboxId, Outcome, RequestId, Via},
         people,
         plan::Channel,
         record::{AuditKind, NotSent},
@@ -34,6 +34,8 @@ const PLAIN_DEADLINE: Duration = Duration::from_secs(600);
 const KEEP_ENDED: Duration = Duration::from_secs(600);
 /// How long a text without a final report is kept ("sent" may be the last word of a carrier).
 const KEEP_SENT: Duration = Duration::from_secs(86_400);
+/// Texts of programs and persons that wait at once.
+const MAX_MANUAL: usize = 1000;
 /// How long a caller waits for Twilio's answer to a text of his own.
 const MANUAL_WAIT: Duration = Duration::from_secs(10);
 
@@ -77,12 +79,21 @@ impl Engine {
         if let Some(reason) = cannot_call(&def).filter(|_| channel == Channel::Voice) {
             return refuse(self, StatusCode::BAD_CONFIGURATION_ERROR, reason);
         }
-        let to = match self.admit_number(number) {
+        let to = match people::normalise(number, self.plan.people.default_region.as_deref()) {
             Ok(number) => number,
             Err(reason) => return refuse(self, StatusCode::BAD_INVALID_ARGUMENT, &reason),
         };
         if body.trim().is_empty() || body.chars().count() > longest {
             return refuse(self, StatusCode::BAD_INVALID_ARGUMENT, too_long);
+        }
+        if let Some(reason) = self.manual_refusal(&def.name, channel, &to) {
+            self.audit(AuditKind::MessageNotSent, by, Via::Api, &to, String::new(), reason.words(), Vec::new(), None);
+            return self.answer(request, not_sent(reason));
+        }
+        let manual = |id: &OutboxId| self.outbox.text(*id).is_some_and(|text| text.purpose == Purpose::Manual);
+        if self.outbox.open_texts().filter(manual).count() >= MAX_MANUAL {
+            let reason = "too many texts wait: try again later";
+            return self.answer(request, Outcome::refused(StatusCode::BAD_TOO_MANY_OPERATIONS, reason));
         }
         let user = self.plan.user_by_number(&to).map(|user| user.name.clone());
         let detail = format!("asked for by {by}");
@@ -92,11 +103,16 @@ impl Engine {
         self.timers.set(&Timer::Caller(id), Some(self.now + MANUAL_WAIT));
     }
 
-    /// The number in E.164, if texts may go there.
-    fn admit_number(&self, number: &str) -> Result<String, String> {
-        let rules = &self.plan.people;
-        let number = people::normalise(number, rules.default_region.as_deref())?;
-        if rules.allows(&number) { Ok(number) } else { Err(format!("{number} is not among [people] allow_numbers")) }
+    /// Why nothing is sent to a number, whoever asks for it.
+    fn manual_refusal(&self, twilio: &str, channel: Channel, number: &str) -> Option<NotSent> {
+        if self.is_disabled(twilio) {
+            return Some(NotSent::Disabled);
+        }
+        if !self.plan.people.allows(number) {
+            return Some(NotSent::NotAllowed);
+        }
+        let opted_out = self.contacts.get(number).is_some_and(|contact| contact.opted_out);
+        (opted_out && channel == Channel::Sms).then_some(NotSent::OptedOut)
     }
 
     pub(in crate::engine) fn caller_waited(&mut self, id: OutboxId) {
@@ -293,7 +309,7 @@ impl Engine {
                 // Anew at each attempt: the ones before were certainly not sent, and the text says what is true now.
                 self.compose(id);
             }
-            Purpose::Answer(_) | Purpose::Manual if self.now.since(created) > PLAIN_DEADLINE => {
+            Purpose::Answer(_) | Purpose::Manual | Purpose::Event { .. } if self.now.since(created) > PLAIN_DEADLINE => {
                 self.fail(id, 0, "not accepted within 10 minutes", "see why Twilio could not be reached");
                 return false;
             }
@@ -303,13 +319,32 @@ impl Engine {
                     text.body = body;
                 }
             }
-            Purpose::Answer(_) | Purpose::Manual => {}
+            Purpose::Answer(_) | Purpose::Manual | Purpose::Event { .. } => {}
         }
         true
     }
 
-    /// Why a text to a user may not go any more.
+    /// Why a text may not go any more.
     fn unreachable(&self, text: &Text) -> Option<NotSent> {
+        if self.is_disabled(&text.twilio) {
+            return Some(NotSent::Disabled);
+        }
+        match &text.purpose {
+            Purpose::Event { event, recipient, .. } => return self.event_unreachable(event, recipient, &text.to),
+            Purpose::Alarm { profile, .. } => {
+                if let Some(profile) = self.plan.profiles.get(profile) {
+                    let user = text.user.as_ref().and_then(|user| self.plan.users.get(user));
+                    let given = |consent: &String| user.is_none_or(|user| user.consent.contains(consent));
+                    if self.knob(&profile.disabled) {
+                        return Some(NotSent::Disabled);
+                    }
+                    if !profile.consent.as_ref().is_none_or(given) {
+                        return Some(NotSent::NoConsent);
+                    }
+                }
+            }
+            Purpose::Answer(_) | Purpose::Manual => {}
+        }
         let user = text.user.as_ref().filter(|_| text.purpose != Purpose::Manual)?;
         let owner = self.plan.user_by_number(&text.to);
         if owner.is_none_or(|owner| owner.name != *user) {
@@ -335,6 +370,10 @@ impl Engine {
         self.outbox.lane(&twilio, channel).queue.remove(&(rank, id));
         self.ended(id);
         self.audit_text(id, AuditKind::MessageNotSent, reason.words());
+        if let Some(request) = self.outbox.callers.remove(&id) {
+            self.timers.set(&Timer::Caller(id), None);
+            self.answer(request, not_sent(reason));
+        }
     }
 
     /// TwilioFailed: the account is refused, or nothing was accepted for a minute while something waits (SPEC 6.4).
@@ -365,4 +404,20 @@ impl Engine {
         let oldest = self.outbox.open.first().map(|id| self.now.since(self.outbox.rows[id].created));
         (self.outbox.open.len(), oldest.unwrap_or_default())
     }
+}
+
+/// What the caller is told of a text of his own that is not sent.
+fn not_sent(reason: NotSent) -> Outcome {
+    let (status, words) = match reason {
+        NotSent::Disabled => (StatusCode::BAD_OUT_OF_SERVICE, "not sent: the Twilio profile is disabled".to_owned()),
+        NotSent::OptedOut => {
+            let words = "not sent: the person has opted out (21610); only START from that phone undoes it".to_owned();
+            (StatusCode::BAD_INVALID_STATE, words)
+        }
+        NotSent::NotAllowed => {
+            (StatusCode::BAD_INVALID_ARGUMENT, "not sent: the number is not among [people] allow_numbers".to_owned())
+        }
+        other => (StatusCode::BAD_INVALID_STATE, format!("not sent: {}", other.words())),
+    };
+    Outcome::refused(status, words)
 }

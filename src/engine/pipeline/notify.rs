@@ -167,7 +167,7 @@ impl Engine {
         if self.plan.alarms[index].priority < candidate.min_priority {
             return plain(NotSent::BelowPriority);
         }
-        if self.knob(&profile.disabled) {
+        if self.knob(&profile.disabled) || self.is_disabled(&profile.twilio) {
             return plain(NotSent::Disabled);
         }
         let holder = candidate.covers.as_ref().map_or(Some(user), |holder| self.plan.users.get(holder))?;
@@ -187,7 +187,8 @@ impl Engine {
             return cannot_call(twilio).and_then(|_| plain(NotSent::CannotCall));
         }
         let contact = self.contacts.get(&candidate.number)?;
-        if contact.opted_out { plain(NotSent::OptedOut) } else { None }
+        // STOP is about texts: the same phone may be called.
+        if contact.opted_out && profile.channel == Channel::Sms { plain(NotSent::OptedOut) } else { None }
     }
 
     /// The contact of `row` was reached by Twilio: runs go on waiting for an answer.
@@ -226,7 +227,7 @@ impl Engine {
         let text = self.outbox.text(row)?;
         match &text.purpose {
             Purpose::Alarm { items, .. } => Some((text.to.clone(), items.clone())),
-            Purpose::Answer { .. } | Purpose::Manual => None,
+            Purpose::Answer { .. } | Purpose::Manual | Purpose::Event { .. } => None,
         }
     }
 

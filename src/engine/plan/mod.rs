@@ -45,6 +45,8 @@ pub struct Plan {
     pub twilio: BTreeMap<String, Arc<TwilioDef>>,
     /// Notification profiles by name.
     pub profiles: BTreeMap<String, Arc<ProfileDef>>,
+    /// Application events by name.
+    pub events: BTreeMap<String, Arc<EventDef>>,
     /// Users by name.
     pub users: BTreeMap<String, Arc<UserDef>>,
     /// Rosters by name: users and rotations in order.

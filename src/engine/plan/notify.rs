@@ -40,6 +40,8 @@ pub struct TwilioDef {
     pub poll: Duration,
     /// Calls are placed also where Twilio cannot call us back.
     pub voice_without_url: bool,
+    /// Sends nothing and says so.
+    pub disabled: Knob<bool>,
 }
 
 /// `[[profile]]`: how one kind of message is sent (SPEC 3, 7.3, 7.4).
@@ -100,6 +102,23 @@ impl Default for Voice {
             machine_detection: true,
         }
     }
+}
+
+/// `[[event]]`: the text of an application event (SPEC 8).
+#[derive(Debug)]
+pub struct EventDef {
+    /// Unique; the event's name.
+    pub name: String,
+    /// Name of the notification profile that sends it, a `kind = "sms"` one.
+    pub profile: String,
+    /// A template over `properties`, where the event brings no `sms_body`.
+    pub message: Option<String>,
+    /// Recipients must have given it; the profile's without.
+    pub consent: Option<String>,
+    /// Texts of this event in an hour, to all recipients together.
+    pub per_hour: u32,
+    /// `$parameters` by name.
+    pub parameters: BTreeMap<String, Parameter>,
 }
 
 /// What limits the length of a text.

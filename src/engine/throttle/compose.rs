@@ -107,14 +107,7 @@ impl Engine {
         let alarm = &self.alarms[index].alarm;
         let tag = self.plan.tag(def.tag);
         let user = number.and_then(|number| self.plan.user_by_number(number));
-        let read = |name: template::TagName<'_>| {
-            let id = match name {
-                template::TagName::Path(path) => self.tag_by_path(path)?,
-                template::TagName::Id(id) => id,
-            };
-            let reading = self.reading(id);
-            reading.status.is_usable().then_some(reading.value)
-        };
+        let read = |name: template::TagName<'_>| self.read_for_messages(name);
         let captured = event.map(|event| event.captured);
         let context = template::Context {
             subject: template::Subject::Alarm(template::AlarmText {
@@ -139,6 +132,21 @@ impl Engine {
             read: &read,
         };
         use_it(&context)
+    }
+
+    /// The present value of a tag, when it is usable.
+    pub(in crate::engine) fn read_for_messages(&self, name: template::TagName<'_>) -> Option<Value> {
+        let id = match name {
+            template::TagName::Path(path) => self.tag_by_path(path)?,
+            template::TagName::Id(id) => id,
+        };
+        let reading = self.reading(id);
+        reading.status.is_usable().then_some(reading.value)
+    }
+
+    /// True while this Twilio profile sends nothing.
+    pub(in crate::engine) fn is_disabled(&self, twilio: &str) -> bool {
+        self.plan.twilio.get(twilio).is_some_and(|twilio| self.knob(&twilio.disabled))
     }
 
     /// The present value of a setting.

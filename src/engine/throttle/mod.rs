@@ -154,7 +154,7 @@ impl Engine {
     pub(super) fn still_needed(&self, row: OutboxId) -> bool {
         match self.outbox.text(row).map(|text| &text.purpose) {
             Some(Purpose::Alarm { items, .. }) => items.iter().any(|item| self.wants_telling(item)),
-            Some(Purpose::Answer { .. } | Purpose::Manual) => true,
+            Some(Purpose::Answer { .. } | Purpose::Manual | Purpose::Event { .. }) => true,
             None => false,
         }
     }

@@ -57,12 +57,12 @@ const fn yes() -> bool {
     true
 }
 
-pub async fn send(state: State<Api>, by: Sender, body: Body<SendBody>) -> Result<Json<Sent>, Problem> {
+pub async fn send(state: State<Api>, by: Sender, body: Body<SendBody>) -> Result<(StatusCode, Json<Sent>), Problem> {
     order(state, by, body, |body| Command::SendText { twilio: body.twilio, number: body.number, body: body.message }).await
 }
 
 /// The same by phone: the message is spoken twice.
-pub async fn call(state: State<Api>, by: Sender, body: Body<SendBody>) -> Result<Json<Sent>, Problem> {
+pub async fn call(state: State<Api>, by: Sender, body: Body<SendBody>) -> Result<(StatusCode, Json<Sent>), Problem> {
     order(state, by, body, |body| Command::PlaceCall { twilio: body.twilio, number: body.number, message: body.message }).await
 }
 
@@ -71,13 +71,15 @@ async fn order(
     Sender(by): Sender,
     Body(body): Body<SendBody>,
     command: impl FnOnce(SendBody) -> Command,
-) -> Result<Json<Sent>, Problem> {
+) -> Result<(StatusCode, Json<Sent>), Problem> {
     if body.number.len() > MAX_NUMBER || body.message.len() > MAX_MESSAGE {
         let detail = format!("a number has at most {MAX_NUMBER} bytes, a message {MAX_MESSAGE}");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
     let Ok(place) = Arc::clone(&api.sends).try_acquire_owned() else {
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many messages are being sent: try again in a few seconds"));
+        let busy = "too many messages are being sent: try again in a few seconds";
+        let outcome = Outcome::refused(tag::StatusCode::BAD_TOO_MANY_OPERATIONS, busy);
+        return Ok((StatusCode::TOO_MANY_REQUESTS, Json(sent(outcome, body.fire_and_forget))));
     };
     let (gateway, fire_and_forget) = (Arc::clone(&api.gateway), body.fire_and_forget);
     let command = command(body);
@@ -89,18 +91,15 @@ async fn order(
     });
     let ended = if fire_and_forget { tokio::time::timeout(GLANCE, &mut sending).await.ok() } else { Some(sending.await) };
     match ended {
-        Some(Ok(outcome)) => Ok(Json(sent(outcome, fire_and_forget))),
+        Some(Ok(outcome)) => Ok((StatusCode::OK, Json(sent(outcome, fire_and_forget)))),
         Some(Err(error)) => {
             tracing::error!(%error, "failed to send a message for a program");
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the message could not be handed over"))
         }
-        None => Ok(Json(Sent {
-            error_status: false,
-            throttling_status: false,
-            disabled: false,
-            message: "on its way; see the messages for what becomes of it".into(),
-            sid: None,
-        })),
+        None => {
+            let outcome = Outcome::good("on its way; see the messages for what becomes of it");
+            Ok((StatusCode::OK, Json(sent(outcome, true))))
+        }
     }
 }
 

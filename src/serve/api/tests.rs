@@ -256,7 +256,7 @@ impl Bench {
 }
 
 /// Every route with the least that may use it.
-const ROUTES: [(&str, &str, &str); 23] = [
+const ROUTES: [(&str, &str, &str); 26] = [
     ("GET", "/api/v1/tags", "viewer"),
     ("GET", "/api/v1/tags/Tank/Level", "viewer"),
     ("PUT", "/api/v1/tags/Tank/Level", "operator"),
@@ -278,6 +278,9 @@ const ROUTES: [(&str, &str, &str); 23] = [
     ("DELETE", "/api/v1/overrides/x", "operator"),
     ("POST", "/api/v1/reload", "engineer"),
     ("POST", "/api/v1/send", "token mes"),
+    ("POST", "/api/v1/identify", "token mes"),
+    ("DELETE", "/api/v1/identify/7", "token mes"),
+    ("POST", "/api/v1/track", "token mes"),
     ("POST", "/api/v1/send", "operator"),
     ("POST", "/api/v1/call", "token mes"),
     ("POST", "/api/v1/call", "operator"),
@@ -295,7 +298,8 @@ async fn every_route_refuses_who_may_not() {
         }
         for who in ranks {
             let may = if who == "token mes" || least == "token mes" {
-                (path.ends_with("/send") || path.ends_with("/call")) && (who == "token mes" || who != "viewer")
+                ["/send", "/call", "/identify", "/identify/7", "/track"].iter().any(|end| path.ends_with(end))
+                    && (who == "token mes" || who != "viewer")
             } else {
                 ranks.iter().position(|rank| *rank == who) >= ranks.iter().position(|rank| *rank == least)
             };
@@ -303,7 +307,9 @@ async fn every_route_refuses_who_may_not() {
             assert_eq!(status != 403, may, "{method} {path} as {who}: {status} {answer}");
         }
     }
-    assert_eq!(*bench.plant.asked.lock().unwrap(), [], "nothing was done for a request without a body");
+    let asked = std::mem::take(&mut *bench.plant.asked.lock().unwrap());
+    let forgot = |(_, command): &(String, Command)| matches!(command, Command::Forget { .. });
+    assert!(asked.iter().all(forgot), "nothing else was done for a request without a body: {asked:?}");
     for (who, expected) in [("guessed", 429), ("busy", 503)] {
         assert_eq!(bench.ask("GET", "/api/v1/tags", who, None).await.0, expected);
     }
@@ -554,7 +560,49 @@ async fn a_message_is_answered_as_the_block_wants_it() {
         assert_eq!(ended.unwrap(), (200, answer(false, false, "on its way; see the messages for what becomes of it")));
     }
     let body = json!({"number": "+12223334444", "message": "one more"});
-    assert_eq!(bench.ask("POST", "/api/v1/send", "operator", Some(body)).await.0, 429);
+    let busy = "too many messages are being sent: try again in a few seconds";
+    assert_eq!(bench.ask("POST", "/api/v1/send", "operator", Some(body)).await, (429, answer(false, true, busy)));
+}
+
+#[tokio::test]
+async fn events_are_read_as_other_programs_send_them() {
+    let bench = Bench::new().await;
+    let identify = json!({
+        "userId": "u 7/ä", "traits": {"phone": "+12223330007", "consent": ["orders"], "email": "x@example.com"}, "timestamp": "now",
+    });
+    let (status, answer) = bench.ask("POST", "/api/v1/identify", "token mes", Some(identify)).await;
+    assert_eq!((status, &answer["message"]), (200, &json!("done")), "{answer}");
+    let track = json!({"userId": "u", "event": "Order Completed", "properties": {"sms_body": "Hi", "order": 7}, "context": {}});
+    let expected = json!({"queued": true, "throttling_status": false, "disabled": false, "message": "done"});
+    assert_eq!(bench.ask("POST", "/api/v1/track", "token mes", Some(track)).await, (200, expected));
+    bench.ask("POST", "/api/v1/track", "token mes", Some(json!({"userId": "u", "event": "e"}))).await;
+    bench.ask("DELETE", "/api/v1/identify/u%207%2F%C3%A4", "token mes", None).await;
+    let asked: Vec<Command> = bench.plant.asked.lock().unwrap().iter().map(|(_, command)| command.clone()).collect();
+    let track = |event: &str, properties: Json| Command::Track { user_id: "u".into(), event: event.into(), properties };
+    assert_eq!(
+        asked,
+        [
+            Command::Identify {
+                user_id: "u 7/ä".into(),
+                phone: Some("+12223330007".into()),
+                consent: Some(vec!["orders".into()])
+            },
+            track("Order Completed", json!({"sms_body": "Hi", "order": 7})),
+            track("e", json!({})),
+            Command::Forget { user_id: "u 7/ä".into() },
+        ]
+    );
+    for (path, body) in [
+        ("identify", json!({"traits": {}})),
+        ("identify", json!({"userId": "u", "traits": {"phone": 5}})),
+        ("identify", json!({"userId": "u", "traits": {"consent": "all"}})),
+        ("track", json!({"userId": "u"})),
+        ("track", json!({"userId": "u", "event": "e", "properties": []})),
+        ("track", json!({"userId": "u", "event": "e", "properties": {"sms_body": 5}})),
+        ("track", json!({"userId": "u", "event": "e", "properties": {"a": "x".repeat(17_000)}})),
+    ] {
+        assert_eq!(bench.ask("POST", &format!("/api/v1/{path}"), "token mes", Some(body.clone())).await.0, 422, "{path} {body}");
+    }
 }
 
 #[tokio::test]

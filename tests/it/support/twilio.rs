@@ -14,7 +14,7 @@ use annunciator::{
     BoxFuture,
     engine::{
         io::{Actor, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Outgoing, Via},
-        plan::{Channel, Cover, Plan, Role, Secret, TwilioDef},
+        plan::{Channel, Cover, Knob, Plan, Role, Secret, TwilioDef},
         view::{AlarmView, OutboxView, UserStatistics},
     },
     serve::Gateway,
@@ -50,6 +50,7 @@ pub fn profile(base_url: &str) -> TwilioDef {
         validity_period: Duration::from_secs(600),
         poll: Duration::from_secs(15),
         voice_without_url: true,
+        disabled: Knob::Fixed(false),
     }
 }
 

@@ -130,7 +130,7 @@ fn read(
     plan.tags = bodies.tags;
     plan.alarms = bodies.alarms;
     plan.sources = tags::sources(devices, &mut own);
-    plan.drill = watching::drill(&mut config, book);
+    plan.drill = watching::drill(&mut config, book, &plan.pipelines);
     plan.heartbeat = watching::heartbeat(&mut config, book);
     system::declare(&mut own, &plan);
     plan.alarms.extend(system::alarms(&mut own, &plan));

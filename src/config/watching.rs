@@ -1,6 +1,6 @@
 //! `[drill]` and `[heartbeat]`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     book::{Book, Kind, Roots},
@@ -9,7 +9,7 @@ use super::{
     rota,
 };
 use crate::{
-    engine::plan::{DrillDef, HeartbeatDef, Weekly},
+    engine::plan::{Action, DrillDef, HeartbeatDef, PipelineDef, Weekly},
     tag::{DataType, ValueType},
 };
 
@@ -20,9 +20,14 @@ const fn seconds(seconds: u64) -> Duration {
 const DAY: Duration = seconds(86_400);
 
 /// `[drill]`.
-pub(super) fn drill(roots: &mut Roots<'_>, book: &Book) -> Option<DrillDef> {
+pub(super) fn drill(roots: &mut Roots<'_>, book: &Book, pipelines: &BTreeMap<String, Arc<PipelineDef>>) -> Option<DrillDef> {
     let mut section = roots.section("drill")?;
     let pipeline = book.required_reference(Kind::Pipeline, &mut section, "pipeline");
+    let tells = |def: &PipelineDef| def.steps.iter().any(|step| matches!(step.action, Action::Notify(_)));
+    if let Some(name) = pipeline.as_ref().filter(|name| pipelines.get(*name).is_some_and(|def| !tells(def))) {
+        let help = "no drill can pass: name a pipeline with a notify step";
+        section.warning(section.key_span("pipeline"), format!("pipeline `{name}` tells nobody"), help);
+    }
     let answer_within = section.duration("answer_within", seconds(60)..=DAY).unwrap_or(seconds(900));
     let weekly = if section.has("days") || section.has("at") {
         let days = rota::days_of(&mut section, "days");

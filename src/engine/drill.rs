@@ -20,7 +20,7 @@ use crate::tag::{StatusCode, Timestamp, Value};
 pub(super) const DRILL: &str = "System/Gateway/Alarms/Drill";
 /// The alarm of one that nobody answered.
 const FAILED: &str = "System/Gateway/Alarms/DrillFailed";
-/// From one drill to the next at least: people need to be told again, and more in a minute would be chatter.
+/// From one drill to the next at least; longer when alarms that come so soon again would be chatter, which is not told.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// What is kept of drills.
@@ -46,8 +46,10 @@ impl Engine {
         if self.drills.running.is_some() {
             return Err(Outcome::refused(StatusCode::BAD_INVALID_STATE, "a drill is running"));
         }
-        if !self.drills.started.is_null() && self.now.since(self.drills.started) < PAUSE {
-            return Err(Outcome::refused(StatusCode::BAD_TOO_MANY_OPERATIONS, "the last drill is less than a minute old"));
+        let pause = self.plan.throttle.chatter.map_or(PAUSE, |chatter| chatter.per.max(PAUSE));
+        if !self.drills.started.is_null() && self.now.since(self.drills.started) < pause {
+            let words = format!("the last drill is less than {} old", minutes(pause));
+            return Err(Outcome::refused(StatusCode::BAD_TOO_MANY_OPERATIONS, words));
         }
         if self.is_silenced(DRILL) {
             return Err(Outcome::refused(StatusCode::BAD_INVALID_STATE, "the alarm Drill is out of service or shelved"));

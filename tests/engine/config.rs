@@ -140,13 +140,20 @@ fn the_programs_own_tags_are_declared() {
 
 /// Warnings for a pipeline whose only user is on duty as `schedule` says.
 fn uncovered(schedule: &str) -> Vec<String> {
+    with_roster(schedule, "'alice'", "")
+}
+
+const BOB: &str = "[[user]]\nname = 'bob'\nphone = '+12223330002'\npin = '4712'\nroles = ['operator']\n";
+
+fn with_roster(schedule: &str, roster: &str, steps: &str) -> Vec<String> {
+    let system = if schedule.contains("[alarms]") { "" } else { "[alarms]\nsystem_pipeline = 'p'\n" };
     let config = format!(
         "[[user]]\nname = 'alice'\nphone = '+12223334444'\npin = '4711'\nroles = ['operator']\ntime_zone = 'Europe/London'\n{schedule}
-        [[roster]]\nname = 'r'\nusers = ['alice']
+        [[roster]]\nname = 'r'\nusers = [{roster}]
         [[twilio]]\nname = 't'\naccount_sid = 'AC00000000000000000000000000000001'\nauth_token = 'x'\nfrom = '+15550001111'
         [[profile]]\nname = 'sms'\nkind = 'sms'\ntwilio = 't'
         [[pipeline]]\nname = 'p'\n[[pipeline.step]]\nnotify = {{ profile = 'sms', roster = 'r' }}
-        [alarms]\nsystem_pipeline = 'p'\n"
+        {steps}{system}"
     );
     let now = "2026-11-16T12:00:00Z".parse::<jiff::Timestamp>().unwrap();
     let plan = load(&file(&config), &file(""), &[FAKE], LOADER, &mut Names::default()).unwrap().plan;
@@ -167,6 +174,57 @@ fn hours_without_anybody_on_duty_are_told() {
           2026-11-17 18:00 to 2026-11-18 06:00 Europe/London (18:00 to 06:00 UTC); \
           2026-11-18 18:00 to 2026-11-19 06:00 Europe/London (18:00 to 06:00 UTC); and 25 more"]
     );
+}
+
+#[test]
+fn gaps_see_rotations_overrides_holidays_steps_and_the_fallback() {
+    let days = "schedule = 'days'\n[[schedule]]\nname = 'days'\nweekly = [{ days = 'daily', from = '06:00', to = '18:00' }]\n";
+    let more = |text: &str| uncovered(&format!("{days}{BOB}{text}"));
+    // Bob, who is always on duty, covers alice for two nights: that changes nothing, her shifts count.
+    assert_eq!(
+        more("[[override]]\nuser = 'bob'\ncovers = 'alice'\nfrom = '2026-11-17T00:00'\nto = '2026-11-19T00:00'\n"),
+        uncovered(days)
+    );
+    // On a holiday she is off duty by day too; whoever covers her is not.
+    let holiday = "[[holiday]]\nname = 'h'\ndate = '2026-11-17'\n";
+    let gap = |from: &str, to: &str| format!("{from} to {to} Europe/London");
+    assert!(more(holiday)[0].contains(&gap("2026-11-16 18:00", "2026-11-18 06:00")), "{:?}", more(holiday));
+    let covered =
+        format!("{holiday}[[override]]\nuser = 'bob'\ncovers = 'alice'\nfrom = '2026-11-17T00:00'\nto = '2026-11-18T00:00'\n");
+    assert_eq!(more(&covered), uncovered(days));
+    // A later step counts.
+    let step = "[[pipeline.step]]\ndelay = '1s'\n[[pipeline.step]]\nnotify = { profile = 'sms', roster = 'r2' }\n";
+    assert!(with_roster(&format!("{days}{BOB}[[roster]]\nname = 'r2'\nusers = ['bob']\n"), "'alice'", step).is_empty());
+    // A rotation in which bob has every second turn.
+    let turns = "[[rotation]]\nname = 'turns'\nusers = ['alice', 'bob']\nperiod = 'daily'\nstart = '2026-11-16'\nhand_over = '12:00'\ntime_zone = 'Europe/London'\n";
+    let rotating = with_roster(&format!("{days}{BOB}{turns}"), "'turns'", "");
+    assert!(rotating[0].contains("168 h") && rotating[0].contains(&gap("2026-11-16 18:00", "2026-11-17 06:00")), "{rotating:?}");
+    assert!(with_roster(&format!("{days}{BOB}{turns}"), "'turns', 'bob'", "").is_empty());
+    // Somebody without a number for the channel covers nothing.
+    let caller = BOB.replace("phone = '+12223330002'", "contacts = [{ voice = '+12223330002' }]");
+    assert_eq!(with_roster(&format!("{days}{caller}"), "'alice', 'bob'", ""), uncovered(days));
+    let fallback = more("[[roster]]\nname = 'f'\nusers = ['alice']\n[alarms]\nfallback = 'f'\nsystem_pipeline = 'p'\n#");
+    assert!(
+        fallback.len() == 2 && fallback[1].starts_with("the fallback roster `f` has nobody on duty for 336 h"),
+        "{fallback:?}"
+    );
+    let over = more("[[override]]\nuser = 'bob'\ncovers = 'alice'\nfrom = '2026-11-01T00:00'\nto = '2026-11-02T00:00'\n");
+    assert_eq!(over[1], "the override of `bob` covering `alice` is over: it ended on 2026-11-02T00:00:00Z");
+}
+
+/// In a configuration's own zone: New York has 01:30 twice on 2026-11-01, and no 02:30 on 2026-03-08.
+#[test]
+fn overrides_are_local_times() {
+    let users = "[[user]]\nname = 'alice'\n[[user]]\nname = 'bob'\ntime_zone = 'America/New_York'\n";
+    let read = |from: &str, to: &str, zone: &str| {
+        let cover = format!("[[override]]\nuser = 'alice'\ncovers = 'bob'\nfrom = '{from}'\nto = '{to}'\n{zone}");
+        let plan = load(&file(&format!("{users}{cover}")), &file(""), &[FAKE], LOADER, &mut Names::default()).unwrap().plan;
+        (plan.overrides[0].from.to_string(), plan.overrides[0].until.to_string())
+    };
+    let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    assert_eq!(read("2026-11-01T01:30", "2026-11-01T01:30", ""), pair("2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z"));
+    assert_eq!(read("2026-03-08T02:30", "2026-03-09", ""), pair("2026-03-08T07:00:00Z", "2026-03-09T04:00:00Z"));
+    assert_eq!(read("2026-03-08", "2026-03-09", "time_zone = 'UTC'"), pair("2026-03-08T00:00:00Z", "2026-03-09T00:00:00Z"));
 }
 
 #[test]

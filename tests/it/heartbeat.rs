@@ -11,6 +11,7 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::get};
 use serde_json::json;
+use sqlx::ConnectOptions as _;
 
 use crate::support::{
     BOUND,
@@ -113,6 +114,15 @@ async fn it_beats_only_while_engine_and_store_work() {
     until("more failures", BOUND, async || (failures() > 2).then_some(())).await;
     assert_eq!(watcher.count(), before, "it beats while the store cannot be written");
     room("unlimited");
+    watcher.more_than(before).await;
+
+    // The engine's task hangs in a commit: silence, though all else runs.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(plant.folder.path().join("data/annunciator.db"));
+    let mut other = options.connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    daemon.logged("the heartbeat failed: the engine did not answer within 1s").await;
+    let before = watcher.count();
+    drop(other);
     watcher.more_than(before).await;
     daemon.stop();
 }

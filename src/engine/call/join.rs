@@ -25,8 +25,9 @@ impl Engine {
         let session = self.calls.iter_mut().find(|(_, session)| session.row == Some(row) && session.is_live());
         let Some((sid, session)) = session else { return true };
         let talking = matches!(session.stage, Stage::Talking(_));
+        let mut passed_on = false;
         if talking {
-            session.add(item);
+            passed_on = session.add(item);
             self.dirty.calls.insert(sid.clone());
         }
         let now = self.now;
@@ -35,6 +36,7 @@ impl Engine {
             if let Some(waiting) = run.waiting_mut(row) {
                 waiting.until = Some(now + GRACE);
                 waiting.accepted = talking.then_some(now);
+                waiting.failed = passed_on;
             }
         }
         true
@@ -54,15 +56,19 @@ impl Engine {
 }
 
 impl Session {
-    /// A further event, told behind the others.
-    fn add(&mut self, item: &Item) {
+    /// A further event, told behind the others. True when the caller has just passed it on: it is for somebody else.
+    fn add(&mut self, item: &Item) -> bool {
         let spoken = Spoken::from(item);
         if let Some(old) = self.items.iter_mut().find(|old| old.alarm == spoken.alarm) {
+            if old.event == spoken.event {
+                return old.settled;
+            }
             *old = spoken;
         } else if self.items.len() < super::dialogue::MAX_ITEMS {
             self.items.push(spoken);
         } else {
             self.more += 1;
         }
+        false
     }
 }

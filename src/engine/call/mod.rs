@@ -368,20 +368,21 @@ impl Engine {
 
     /// Ends a call that nobody needs any more: one that rings is cancelled, one in progress hears why.
     pub(super) fn dismiss_call(&mut self, row: OutboxId) {
-        let Some(TextState::Accepted { sid, .. }) = self.outbox.text(row).map(|text| &text.state) else { return };
-        let sid = sid.clone();
-        let Some(session) = self.calls.get(&sid).filter(|session| session.is_live()) else { return };
         // What the caller himself has done ends the talk by itself.
-        if matches!(session.stage, Stage::Talking(_)) && session.items.iter().all(|item| item.settled) {
-            return;
+        let settled =
+            |session: &Session| matches!(session.stage, Stage::Talking(_)) && session.items.iter().all(|item| item.settled);
+        // An attempt of unknown fate may have become a second call of the same row.
+        let needless =
+            self.calls.iter().filter(|(_, session)| session.row == Some(row) && session.is_live() && !settled(session));
+        for sid in needless.map(|(sid, _)| sid.clone()).collect::<Vec<_>>() {
+            let tongue = self.calls[&sid].tongue();
+            let lines = [self.why_over(row, tongue), Phrase::Goodbye.say(tongue, &[])];
+            let verbs = lines.into_iter().map(Verb::Say).chain([Verb::Hangup]).collect();
+            if let Some(session) = self.calls.get_mut(&sid) {
+                session.stage = Stage::Over;
+            }
+            self.end_at_twilio(&sid, verbs);
         }
-        let tongue = session.tongue();
-        let lines = [self.why_over(row, tongue), Phrase::Goodbye.say(tongue, &[])];
-        let verbs = lines.into_iter().map(Verb::Say).chain([Verb::Hangup]).collect();
-        if let Some(session) = self.calls.get_mut(&sid) {
-            (session.dismissed, session.stage) = (true, Stage::Over);
-        }
-        self.end_at_twilio(&sid, verbs);
     }
 
     fn end_at_twilio(&mut self, sid: &str, verbs: Vec<Verb>) {

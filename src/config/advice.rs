@@ -10,7 +10,7 @@ use super::{
     problems::{Place, Problem, Problems, Severity},
 };
 use crate::{
-    engine::plan::{AlarmDef, Channel, Mode, Notify, Plan, Priority, UserDef},
+    engine::plan::{AckMode, AlarmDef, Channel, Mode, Notify, Plan, Priority, UserDef},
     tag::TagId,
 };
 
@@ -48,7 +48,7 @@ impl Advice<'_> {
 
     fn alarms_that_vanish(&mut self, plan: &Plan, tag_place: &dyn Fn(TagId) -> Option<Place>) {
         let mut first: BTreeMap<&str, &AlarmDef> = BTreeMap::new();
-        for alarm in plan.alarms.iter().filter(|alarm| alarm.priority == Priority::Critical) {
+        for alarm in plan.alarms.iter().filter(|alarm| alarm.priority == Priority::Critical && vanishes(alarm)) {
             if let Some(pipeline) =
                 alarm.pipeline.as_deref().filter(|name| plan.pipelines.get(*name).is_some_and(|def| def.end_on_clear))
             {
@@ -164,4 +164,9 @@ impl Advice<'_> {
             }
         }
     }
+}
+
+/// Clearing may end its notification: nobody acknowledges those with ack mode `unused`, and `any_change` never stays active.
+fn vanishes(alarm: &AlarmDef) -> bool {
+    alarm.ack_mode != AckMode::Unused && !matches!(alarm.mode, Mode::AnyChange)
 }

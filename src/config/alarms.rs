@@ -113,10 +113,20 @@ fn alarm(
     let priority = section.one_of("priority", &PRIORITIES).unwrap_or_default();
     let deadband = section.float_in("deadband", 0.0..=f64::MAX).unwrap_or_default();
     let pipeline = book.reference(Kind::Pipeline, section, "pipeline");
-    for key in ["clear_pipeline", "ack_pipeline"] {
-        section.not_yet(key, "whoever acknowledges is answered; clearing is in the journal");
+    let clear_pipeline = book.reference(Kind::Pipeline, section, "clear_pipeline");
+    let ack_pipeline = book.reference(Kind::Pipeline, section, "ack_pipeline");
+    if clear_pipeline.is_some() && matches!(mode, Some(Mode::AnyChange)) {
+        let help = "mode \"any_change\" clears in the instant in which it is raised: leave it out";
+        section.error(section.key_span("clear_pipeline"), "`clear_pipeline` does not go with this mode", help);
     }
-    let (clear_pipeline, ack_pipeline) = (None, None);
+    if ack_pipeline.is_some() && ack_mode == AckMode::Unused {
+        let help = "with ack_mode \"unused\" the alarm is never acknowledged";
+        section.warning(section.key_span("ack_pipeline"), "`ack_pipeline` has no effect", help);
+    }
+    if clear_pipeline.is_some() && ack_pipeline.is_some() && ack_mode == AckMode::Auto {
+        let help = "with ack_mode \"auto\" the alarm is acknowledged when it clears: leave one of the two out";
+        section.warning(section.key_span("ack_pipeline"), "people are told twice that it is over", help);
+    }
     let latching = section.boolean("latching").unwrap_or(false);
     let shelving = section.boolean("shelving").unwrap_or(true);
     let suppressed_by = book.tag_reference(section, "suppressed_by").map(|(text, entry)| {

@@ -143,6 +143,7 @@ fn read(
     let http = settings::http(&mut config);
     let store = settings::store(&mut config);
     tell_what_is_elsewhere(&mut config, &mut tag_files);
+    pipeline::check_use(&plan, book, &mut problems.borrow_mut());
     advice::give(&plan, book, &|tag| places.get(&tag).cloned(), &mut problems.borrow_mut());
     Loaded { plan, server, http, store, warnings: Problems::default() }
 }

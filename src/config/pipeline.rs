@@ -1,7 +1,7 @@
 //! `[[pipeline]]`: the steps that an alarm event walks through.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -9,11 +9,11 @@ use std::{
 use super::{
     alarms::target,
     book::{Book, Kind, Named},
-    problems::{Place, did_you_mean},
+    problems::{Place, Problem, Problems, Severity, did_you_mean},
     reader::Section,
 };
 use crate::{
-    engine::plan::{Action, Case, Consolidate, Notify, Order, PipelineDef, ScriptStep, SetTag, Step},
+    engine::plan::{Action, Case, Channel, Consolidate, Notify, Order, PipelineDef, Plan, ScriptStep, SetTag, Step},
     script::program::Use,
 };
 
@@ -52,6 +52,36 @@ pub(super) fn pipelines(named: Vec<Named<'_>>, book: &Book) -> BTreeMap<String, 
         pipelines.insert(name, Arc::new(def));
     }
     pipelines
+}
+
+/// What only the alarms that use a pipeline show.
+pub(super) fn check_use(plan: &Plan, book: &Book, problems: &mut Problems) {
+    let mut error = |name: &str, message: String, help: &str| {
+        let place = book.place(Kind::Pipeline, name).cloned();
+        problems.push(Problem { severity: Severity::Error, place, message, help: help.to_owned(), second: None });
+    };
+    let alarms = || plan.alarms.iter();
+    let telling: BTreeSet<&str> =
+        alarms().filter_map(|alarm| alarm.pipeline.as_deref()).chain(plan.alarm_rules.system_pipeline.as_deref()).collect();
+    let ending: BTreeSet<&str> =
+        alarms().flat_map(|alarm| [alarm.clear_pipeline.as_deref(), alarm.ack_pipeline.as_deref()]).flatten().collect();
+    for pipeline in telling.into_iter().filter_map(|name| plan.pipelines.get(name)) {
+        if pipeline.notifies().any(|notify| notify.roster.is_empty()) {
+            let message = format!("pipeline `{}` has a `notify` step without a `roster`, and an alarm begins it", pipeline.name);
+            error(&pipeline.name, message, "add `roster`: only a `clear_pipeline` or `ack_pipeline` knows whom to tell");
+        }
+    }
+    for pipeline in ending.into_iter().filter_map(|name| plan.pipelines.get(name)) {
+        let by_call =
+            |notify: &&Notify| plan.profiles.get(&notify.profile).is_some_and(|profile| profile.channel == Channel::Voice);
+        if let Some(notify) = pipeline.notifies().find(by_call) {
+            let message = format!(
+                "pipeline `{}` is a `clear_pipeline` or `ack_pipeline` and calls by profile `{}`",
+                pipeline.name, notify.profile
+            );
+            error(&pipeline.name, message, "that an alarm is over is told by text: use a profile of kind \"sms\"");
+        }
+    }
 }
 
 fn steps(pipeline: &mut Section<'_>, book: &Book) -> Vec<Step> {
@@ -119,7 +149,8 @@ fn action(section: &mut Section<'_>, book: &Book, names: &Names) -> Option<Actio
 fn notify(section: &mut Section<'_>, book: &Book) -> Option<Notify> {
     let second = Duration::from_secs(1);
     let profile = book.required_reference(Kind::Profile, section, "profile");
-    let roster = book.required_reference(Kind::Roster, section, "roster");
+    // Whether it is needed depends on who uses the pipeline: see `check_use`.
+    let roster = if section.has("roster") { book.required_reference(Kind::Roster, section, "roster")? } else { String::new() };
     let order =
         section.one_of("order", &[("sequential", Order::Sequential), ("broadcast", Order::Broadcast)]).unwrap_or_default();
     let wait = section.duration("wait", second..=DAY).unwrap_or(minutes(1));
@@ -133,7 +164,7 @@ fn notify(section: &mut Section<'_>, book: &Book) -> Option<Notify> {
         every: section.duration("every", Duration::ZERO..=DAY).unwrap_or(minutes(5)),
         n: section.integer("n", 1..=50).and_then(|value| u32::try_from(value).ok()).unwrap_or(3),
     });
-    Some(Notify { profile: profile?, roster: roster?, order, wait, repeat, times, consolidate })
+    Some(Notify { profile: profile?, roster, order, wait, repeat, times, consolidate })
 }
 
 fn switch(section: &mut Section<'_>, book: &Book, names: &Names) -> Option<Vec<Case>> {

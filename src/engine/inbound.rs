@@ -198,7 +198,7 @@ impl Engine {
     fn acknowledge_only(&mut self, actor: &Actor, user: &UserDef, number: &str, when: Timestamp) -> Answer {
         let mut open = self.open_runs(Some(number), when);
         let recent = |path: &Arc<str>| {
-            self.runs.get(path).is_some_and(|run| {
+            self.runs.get(path).filter(|run| !run.is_follow_up()).is_some_and(|run| {
                 let told = run.told.iter().rev().find(|told| told.number == number);
                 let ended = run.closed.filter(|_| run.was_told(number));
                 told.map(|told| told.at).into_iter().chain(ended).any(|at| self.now.since(at) < UNAMBIGUOUS)

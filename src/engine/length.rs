@@ -66,7 +66,7 @@ pub fn digest(heading: &str, items: &[DigestItem<'_>], n: usize, total: usize, l
     };
     // Even one does not fit with its whole name.
     let more = if total > 1 { format!(" +{}", total - 1) } else { String::new() };
-    let tail = format!(" #{}{more}", first.code);
+    let tail = format!("{}{more}", shown(first.code));
     let folded = gsm::fold(first.name);
     Digest { text: room.longest(&strip(&folded), &format!("{CUT}{tail}")).text, listed: 1 }
 }
@@ -75,11 +75,16 @@ pub fn digest(heading: &str, items: &[DigestItem<'_>], n: usize, total: usize, l
 fn whole_digest(room: &Room, heading: &str, items: &[DigestItem<'_>], n: usize, total: usize) -> Option<Digest> {
     let most = items.len().min(n.max(1));
     (1..=most).rev().find_map(|listed| {
-        let names: Vec<String> = items[..listed].iter().map(|item| format!("{} #{}", strip(item.name), item.code)).collect();
+        let names: Vec<String> = items[..listed].iter().map(|item| format!("{}{}", strip(item.name), shown(item.code))).collect();
         let text = format!("{heading}{}", digest_text(&names.join(", "), total, total - listed));
         let text = gsm::economize(&text).into_owned();
         room.holds(&text).then_some(Digest { text, listed })
     })
+}
+
+/// A code behind a name; what cannot be acknowledged has none.
+fn shown(code: &str) -> String {
+    if code.is_empty() { String::new() } else { format!(" #{code}") }
 }
 
 fn digest_text(names: &str, total: usize, more: usize) -> String {

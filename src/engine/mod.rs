@@ -290,6 +290,9 @@ impl Engine {
 
     fn run_due(&mut self, path: &Arc<str>) {
         match self.runs.get(path).and_then(|run| run.closed) {
+            Some(closed) if self.now.since(closed) >= KEEP_RUN && self.is_remembered(path) => {
+                self.timers.set(&Timer::Run(Arc::clone(path)), Some(self.now + KEEP_RUN));
+            }
             Some(closed) if self.now.since(closed) >= KEEP_RUN => {
                 self.runs.remove(path);
                 self.dirty.runs.insert(Arc::clone(path));
@@ -446,6 +449,7 @@ impl Engine {
             }
         }
         self.settle_run(index);
+        self.follow_up(index, changes);
         self.set_alarm_timer(index);
         if let Some(by) = by.filter(|_| changes.iter().any(|change| matches!(change, Change::Acknowledged { .. }))) {
             self.drill_acknowledged(&def.path, by);

@@ -3,7 +3,7 @@
 //! Reached is who has shown a valid PIN or acknowledged; a text that was delivered reaches nobody. SmsBudget only says that the
 //! day's segments are used up: no text is held back for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,9 @@ use super::{
     Engine, Timer,
     drill::DRILL,
     gsm,
+    pipeline::Stage,
     plan::{Notify, Order},
+    record::JournalKind,
     throttle::short_name,
 };
 use crate::tag::Timestamp;
@@ -28,23 +30,42 @@ pub(super) struct DaySegments {
 }
 
 impl Engine {
-    /// A pipeline has walked to its end: somebody must be reached within `unanswered_after` of its last message, at once when there
-    /// was none.
+    /// A pipeline can tell nobody any more, by what stands before it: somebody must be reached within `unanswered_after` of its last
+    /// message, at once when there was none.
     pub(super) fn watch_reach(&mut self, path: &str) {
-        // Of a drill that nobody answers DrillFailed tells.
-        let Some(run) = self.runs.get(path).filter(|run| run.unreached_at_end() && path != DRILL) else {
+        if !self.is_unreached(path) {
             self.timers.set(&Timer::Reach(path.into()), None);
             return self.forget_unreached(path);
-        };
-        let last = run.told.iter().map(|told| told.at).max();
+        }
+        let last = self.runs.get(path).and_then(|run| run.told.iter().map(|told| told.at).max());
         let due = last.map_or(self.now, |last| last + self.plan.alarm_rules.unanswered_after);
         self.timers.set(&Timer::Reach(path.into()), Some(due));
+    }
+
+    /// Somebody should still acknowledge, nobody is known to know, and nobody more will be told. (Of a drill that nobody answers
+    /// DrillFailed tells.)
+    fn is_unreached(&self, path: &str) -> bool {
+        let Some((run, index)) = self.runs.get(path).zip(self.plan.alarm_index.get(path).copied()) else { return false };
+        let alarm = &self.alarms[index].alarm;
+        let wanted =
+            path != DRILL && run.closed.is_none() && !run.reached && alarm.open_events().next().is_some() && !alarm.is_silent();
+        let over = match run.stage {
+            Stage::Ended { cleared } => !cleared,
+            Stage::Enter | Stage::Notify(_) => false,
+            Stage::Delay { .. } | Stage::Set { .. } | Stage::Script { .. } => {
+                self.plan.pipelines.get(&run.pipeline).is_none_or(|pipeline| !pipeline.may_notify_from(run.step))
+            }
+        };
+        wanted && over
     }
 
     /// Nobody was reached in time.
     pub(super) fn reach_due(&mut self, path: &Arc<str>) {
         let Some(index) = self.plan.alarm_index.get(path).copied() else { return };
-        let Some(run) = self.runs.get_mut(path).filter(|run| run.unreached_at_end()) else { return };
+        if !self.is_unreached(path) {
+            return;
+        }
+        let Some(run) = self.runs.get_mut(path) else { return };
         let first = !std::mem::replace(&mut run.fallback_told, true);
         self.mark_run(path);
         self.unreached.insert(Arc::clone(path));
@@ -86,16 +107,32 @@ impl Engine {
         self.set_system("System/Gateway/Alarms/NobodyReached", text);
     }
 
-    /// Everybody on the fallback roster, once, by the profile of the pipeline's first notify step.
+    /// Everybody on the fallback roster, once: each by the first profile of the pipeline that may be used for them, else by any
+    /// other.
     fn tell_fallback(&mut self, path: &str, index: usize) {
         let Some(roster) = self.plan.alarm_rules.fallback.clone() else { return };
         let pipeline = self.runs.get(path).and_then(|run| self.plan.pipelines.get(&run.pipeline)).cloned();
-        let profile = pipeline.iter().flat_map(|pipeline| pipeline.notifies()).map(|notify| notify.profile.clone()).next();
-        let Some(profile) = profile else { return };
-        let (wait, repeat) = (Duration::ZERO, Duration::ZERO);
-        let notify = Notify { profile, roster, order: Order::Broadcast, wait, repeat, times: 1, consolidate: None };
-        for candidate in self.candidates(&notify) {
-            self.contact(path, index, &notify, &candidate);
+        let own = pipeline.iter().flat_map(|pipeline| pipeline.notifies()).map(|notify| notify.profile.clone());
+        let mut profiles: Vec<String> = own.collect();
+        profiles.extend(self.plan.profiles.keys().cloned());
+        let mut seen = BTreeSet::new();
+        profiles.retain(|profile| seen.insert(profile.clone()));
+        let mut told = BTreeSet::new();
+        for profile in profiles {
+            let (roster, wait, repeat) = (roster.clone(), Duration::ZERO, Duration::ZERO);
+            let notify = Notify { profile, roster, order: Order::Broadcast, wait, repeat, times: 1, consolidate: None };
+            let mut candidates = self.candidates(&notify);
+            candidates.retain(|candidate| !told.contains(candidate.user()));
+            for candidate in candidates {
+                if self.refusal(path, index, &notify, &candidate).is_none() {
+                    told.insert(candidate.user().to_owned());
+                }
+                self.contact(path, index, &notify, &candidate);
+            }
+        }
+        if told.is_empty() {
+            let words = format!("roster {roster} has nobody to contact");
+            self.journal(index, JournalKind::NobodyToContact, None, &words);
         }
     }
 

@@ -193,6 +193,7 @@ impl Engine {
                 self.dismiss_call(row);
             }
         }
+        self.forget_follow_ups(path);
         self.unconfirmed.remove(path);
         self.mark_run(path);
     }

@@ -14,6 +14,7 @@ use crate::{
         io::{OutboxId, Outgoing},
         plan::Channel,
         record::{AuditEntry, Direction, JournalEntry, JournalKind, LedgerEntry, Record, StateKind},
+        view::AlarmView,
     },
     tag::TagId,
 };
@@ -105,6 +106,10 @@ impl Watch {
         }
         let views: HashMap<_, _> = engine.alarm_views().into_iter().map(|view| (view.path.to_string(), view)).collect();
         for item in items {
+            if let Some((alarm, occasion)) = item["alarm"].as_str().unwrap_or_default().split_once("//") {
+                self.telling_the_end(engine, message, alarm, occasion, &views)?;
+                continue;
+            }
             let [alarm, code, event] = ["alarm", "code", "event"].map(|key| item[key].as_str().unwrap_or_default().to_owned());
             let Some(view) = views.get(&alarm) else { return Err(format!("{alarm} is gone: {text}")) };
             let silent = view.shelved_until.is_some() || view.suppressed || view.out_of_service;
@@ -121,6 +126,33 @@ impl Watch {
             return Err(format!("{alarm} {broken}, and a message tells of it: {text}"));
         }
         Ok(())
+    }
+
+    /// A message that tells of the end of an alarm: only to somebody who was told of it, only while it is so, and with no code.
+    fn telling_the_end(
+        &self,
+        engine: &Engine,
+        message: &Outgoing,
+        alarm: &str,
+        occasion: &str,
+        views: &HashMap<String, AlarmView>,
+    ) -> Result<(), Broken> {
+        let Some(view) = views.get(alarm) else { return Err(format!("{alarm} is gone: {}", message.body)) };
+        let owner = |number: &str| engine.plan().user_by_number(number).map(|user| user.name.clone());
+        let same = |number: &str| number == message.to || owner(number).is_some_and(|user| Some(user) == owner(&message.to));
+        if !self.told.iter().any(|(number, of, _)| of == alarm && same(number)) {
+            return Err(format!("the end of {alarm} is told to {}, who was not told of it", message.to));
+        }
+        let over = if occasion == "clear" { view.state.starts_with("Clear") } else { view.state.ends_with("Acked") };
+        if !over {
+            return Err(format!("the end of {alarm} is told, which is {}: {}", view.state, message.body));
+        }
+        match &view.code {
+            Some(code) if message.body.contains(&format!("#{code}")) => {
+                Err(format!("the end of {alarm} is told with a code: {}", message.body))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A value that is about to be written: a pulse has two halves, anything else one value whatever is retried.

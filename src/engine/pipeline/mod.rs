@@ -4,6 +4,7 @@
 //! unacknowledged; a new activation in that time joins it. Everything that ends it is checked before every step, every contact
 //! and every attempt of a message.
 
+mod follow;
 mod notify;
 mod resume;
 mod steps;
@@ -11,7 +12,10 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-pub(super) use self::steps::SetRow;
+pub(super) use self::{
+    follow::{Follow, alarm_of},
+    steps::SetRow,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -57,6 +61,15 @@ pub(super) struct Run {
     /// Numbers that were called: whoever calls back is asked about it.
     #[serde(default)]
     pub called: Vec<String>,
+    /// Somebody has passed it on: delays are skipped on the way to the next notify step.
+    #[serde(default)]
+    pub hurried: bool,
+    /// Set for runs of a clear or acknowledge pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follow>,
+    /// Users who were told that the alarm has cleared, and when.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub announced: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,6 +151,9 @@ impl Run {
             gathered: Vec::new(),
             passes: BTreeMap::new(),
             called: Vec::new(),
+            hurried: false,
+            follows: None,
+            announced: BTreeMap::new(),
         }
     }
 
@@ -150,15 +166,11 @@ impl Run {
     pub(super) fn rewind(&mut self) {
         (self.step, self.step_name, self.stage) = (0, None, Stage::Enter);
         self.passes.clear();
+        self.hurried = false;
     }
 
     pub(super) fn is_live(&self) -> bool {
         !matches!(self.stage, Stage::Ended { .. })
-    }
-
-    /// The pipeline has walked to its end, somebody should still acknowledge, and nobody is known to know.
-    pub(super) fn unreached_at_end(&self) -> bool {
-        matches!(self.stage, Stage::Ended { cleared: false }) && self.closed.is_none() && !self.reached
     }
 
     /// Everybody who was told, the first first.
@@ -177,8 +189,9 @@ impl Run {
         if self.is_live() { format!("step {}", self.step + 1) } else { "fallback".to_owned() }
     }
 
+    /// That the alarm is over does not count: nobody can acknowledge that.
     pub(super) fn was_told(&self, number: &str) -> bool {
-        self.told.iter().any(|told| told.number == number)
+        !self.is_follow_up() && self.told.iter().any(|told| told.number == number)
     }
 
     pub(super) fn note_row(&mut self, row: OutboxId) {

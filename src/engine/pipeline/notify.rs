@@ -1,8 +1,10 @@
 //! The notify step: whom to tell next, and how long to wait for an answer.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
-use super::{NotifyStage, Run, Stage, Waiting, walk::Progress};
+use super::{NotifyStage, Run, Stage, Waiting, alarm_of, walk::Progress};
 use crate::{
     engine::{
         Engine,
@@ -15,6 +17,9 @@ use crate::{
     tag::Timestamp,
 };
 
+/// How often a follow-up looks whether a text that is on its way has arrived.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 /// One way to one person, as a notify step sees it.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Candidate {
@@ -26,6 +31,18 @@ pub(in crate::engine) struct Candidate {
 }
 
 impl Candidate {
+    pub(super) fn new(user: &str, number: &str, min_priority: Priority) -> Self {
+        Self { user: user.to_owned(), number: number.to_owned(), min_priority, covers: None }
+    }
+
+    pub(in crate::engine) fn user(&self) -> &str {
+        &self.user
+    }
+
+    pub(super) fn is_for(&self, user: &str, number: &str) -> bool {
+        self.user == user && self.number == number
+    }
+
     /// What a round remembers of them. Standing in for somebody is another matter than one's own place: who was off duty there
     /// may be contacted here.
     fn key(&self) -> String {
@@ -39,8 +56,13 @@ impl Candidate {
 impl Engine {
     pub(super) fn advance_notify(&mut self, path: &str, index: usize, notify: &Notify) -> Progress {
         let now = self.now;
-        let candidates = self.candidates(notify);
+        let Some(run) = self.runs.get(path) else { return Progress::Done };
+        let follow = run.is_follow_up();
+        let candidates = if follow { self.audience(path, run, notify) } else { self.candidates(notify) };
+        let order = if follow { Order::Broadcast } else { notify.order };
+        let more_to_come = follow && self.is_being_told(path);
         let Some(run) = self.runs.get_mut(path) else { return Progress::Done };
+        run.hurried = false;
         if !matches!(run.stage, Stage::Notify(_)) {
             run.stage = Stage::Notify(NotifyStage {
                 round: 0,
@@ -65,7 +87,7 @@ impl Engine {
             }
             let next = candidates.iter().find(|candidate| !stage.has_had(candidate));
             let last = next.is_none();
-            match notify.order {
+            match order {
                 Order::Sequential => {
                     if let Some(wait) = must_wait(stage.waiting.last(), notify, last, now) {
                         return Progress::Wait(wait);
@@ -85,8 +107,14 @@ impl Engine {
             if let Some(candidate) = next {
                 stage.done.push(candidate.key());
                 self.contact(path, index, notify, candidate);
+            } else if more_to_come {
+                return Progress::Wait(Some(now + LOOK_AGAIN));
             } else if stage.tried == 0 {
-                let words = format!("roster {} has nobody to contact", notify.roster);
+                let words = if follow {
+                    "nobody who was told of it can be contacted".to_owned()
+                } else {
+                    format!("roster {} has nobody to contact", notify.roster)
+                };
                 self.journal(index, JournalKind::NobodyToContact, None, &words);
                 return Progress::Done;
             } else if stage.round + 1 < notify.times {
@@ -117,11 +145,11 @@ impl Engine {
     pub(in crate::engine) fn contact(&mut self, path: &str, index: usize, notify: &Notify, candidate: &Candidate) {
         let events: Vec<Uuid> = self.alarms[index].alarm.newest().map(|event| event.id).into_iter().collect();
         let place = self.runs.get(path).map(Run::place).unwrap_or_default();
-        let text = format!("{path} by {}, {place}", notify.profile);
+        let text = format!("{} by {}, {place}", alarm_of(path), notify.profile);
         if let Some(holder) = &candidate.covers {
             self.not_sent(NotSent::Covered, holder, "", format!("{text}; {} stands in", candidate.user), events.clone());
         }
-        if let Some((reason, detail)) = self.refusal(index, notify, candidate) {
+        if let Some((reason, detail)) = self.refusal(path, index, notify, candidate) {
             return self.not_sent(reason, &candidate.user, &candidate.number, text + detail.as_str(), events);
         }
         let now = self.now;
@@ -160,7 +188,13 @@ impl Engine {
     }
 
     /// Why a candidate is not contacted, and what there is to add.
-    fn refusal(&self, index: usize, notify: &Notify, candidate: &Candidate) -> Option<(NotSent, String)> {
+    pub(in crate::engine) fn refusal(
+        &self,
+        path: &str,
+        index: usize,
+        notify: &Notify,
+        candidate: &Candidate,
+    ) -> Option<(NotSent, String)> {
         let plain = |reason| Some((reason, String::new()));
         let user = self.plan.users.get(&candidate.user)?;
         let Some(profile) = self.plan.profiles.get(&notify.profile) else { return plain(NotSent::Removed) };
@@ -170,8 +204,10 @@ impl Engine {
         if self.knob(&profile.disabled) || self.is_disabled(&profile.twilio) {
             return plain(NotSent::Disabled);
         }
+        // Who was told of an alarm is told that it is over, on duty or not.
+        let follow = self.runs.get(path).is_some_and(Run::is_follow_up);
         let holder = candidate.covers.as_ref().map_or(Some(user), |holder| self.plan.users.get(holder))?;
-        if let Some(reason) = self.rota().off_duty(holder, candidate.covers.is_some(), self.now) {
+        if let Some(reason) = self.rota().off_duty(holder, candidate.covers.is_some(), self.now).filter(|_| !follow) {
             return Some((NotSent::OffDuty, format!("; {reason}")));
         }
         if let Some(consent) = &profile.consent
@@ -201,12 +237,17 @@ impl Engine {
         let Some((number, items)) = self.alarm_items(row) else { return };
         for item in items {
             let Some(run) = self.runs.get_mut(&item.alarm).filter(|run| run.code == item.code) else { continue };
+            let announced = run.is_follow_up() && item.named;
             if item.named {
                 run.note_told(&number, item.event, now);
             }
             if let Some(waiting) = run.waiting_mut(row) {
                 waiting.accepted = Some(now);
             }
+            if announced {
+                self.note_announced(&item.alarm, &number);
+            }
+            self.nudge_follow_ups(&item.alarm);
             self.advance(&item.alarm);
             self.watch_reach(&item.alarm);
         }
@@ -220,6 +261,7 @@ impl Engine {
                 waiting.failed = true;
             }
             self.advance(&item.alarm);
+            self.nudge_follow_ups(&item.alarm);
         }
     }
 
@@ -235,12 +277,15 @@ impl Engine {
     /// Twilio could not take yet is needed all the same.
     pub(in crate::engine) fn wants_telling(&self, item: &Item) -> bool {
         let run = self.runs.get(&item.alarm).filter(|run| run.code == item.code);
-        let index = self.plan.alarm_index.get(&item.alarm).copied();
+        let index = self.index_of(&item.alarm);
         run.zip(index).is_some_and(|(run, index)| self.end_condition(index, run).is_none())
     }
 
-    /// The event that a text about the alarm at `path` is about: the newest open one.
+    /// The event that a text about the alarm at `path` is about: the newest open one, or the one that is over.
     pub(in crate::engine) fn event_to_tell(&self, path: &str) -> Option<Uuid> {
+        if let Some(follow) = self.runs.get(path).and_then(|run| run.follows.as_ref()) {
+            return Some(follow.event);
+        }
         let alarm = &self.alarms[*self.plan.alarm_index.get(path)?].alarm;
         alarm.open_events().next_back().or_else(|| alarm.newest()).map(|event| event.id)
     }

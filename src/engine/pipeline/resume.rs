@@ -10,7 +10,7 @@ impl Engine {
     pub(in crate::engine) fn resume_runs(&mut self) {
         let paths: Vec<Arc<str>> = self.runs.keys().cloned().collect();
         for path in paths {
-            let Some(index) = self.plan.alarm_index.get(&path).copied() else {
+            let Some(index) = self.index_of(&path) else {
                 self.runs.remove(&path);
                 self.mark_run(&path);
                 continue;
@@ -62,7 +62,7 @@ impl Engine {
         let Some(run) = self.runs.get(path) else { return };
         let gathered = run.gathered.clone();
         if let Some(event) = self.event_to_tell(path) {
-            let (code, priority) = (run.code.clone(), self.plan.alarms[index].priority);
+            let (code, priority) = (run.code.clone(), self.urgency(path, index));
             for key in &gathered {
                 let user = self.plan.user_by_number(&key.number).map(|user| user.name.clone()).unwrap_or_default();
                 let item = Item { alarm: path.into(), code: code.clone(), event, named: false };

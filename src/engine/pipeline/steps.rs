@@ -52,16 +52,22 @@ impl Engine {
     /// To another step, unless it was entered too often.
     pub(super) fn jump(&mut self, path: &str, index: usize, pipeline: &PipelineDef, target: usize) -> Progress {
         let name = pipeline.steps.get(target).and_then(|step| step.name.clone()).unwrap_or_else(|| target.to_string());
-        let passes = self.runs.get(path).and_then(|run| run.passes.get(&name)).copied().unwrap_or_default();
-        if passes < pipeline.max_passes {
+        if self.may_enter(path, pipeline, target) {
             return Progress::Jump(target);
         }
+        let passes = pipeline.max_passes;
         let words = format!("`{name}` was entered {passes} times (max_passes): the pipeline goes on");
         self.journal(index, JournalKind::PipelineStep, None, &words);
         Progress::Done
     }
 
-    fn case_holds(&self, path: &str, index: usize, case: &Case) -> bool {
+    pub(super) fn may_enter(&self, path: &str, pipeline: &PipelineDef, target: usize) -> bool {
+        let name = pipeline.steps.get(target).and_then(|step| step.name.as_ref());
+        let passes = self.runs.get(path).zip(name).and_then(|(run, name)| run.passes.get(name)).copied().unwrap_or_default();
+        passes < pipeline.max_passes
+    }
+
+    pub(super) fn case_holds(&self, path: &str, index: usize, case: &Case) -> bool {
         let Some(run) = self.runs.get(path) else { return false };
         let (def, alarm) = (&self.plan.alarms[index], &self.alarms[index].alarm);
         let event = alarm.newest();

@@ -60,24 +60,22 @@ impl Engine {
     pub(in crate::engine) fn end_run(&mut self, path: &str, reason: &str, cleared: bool) {
         let Some(run) = self.runs.get_mut(path).filter(|run| run.is_live()) else { return };
         run.stage = Stage::Ended { cleared };
+        if run.is_follow_up() {
+            run.closed = Some(self.now);
+        }
         self.mark_run(path);
-        if let Some(index) = self.plan.alarm_index.get(path).copied() {
+        if let Some(index) = self.index_of(path) {
             self.journal(index, JournalKind::PipelineEnded, None, reason);
         }
         self.doubt_texts(path);
         self.watch_reach(path);
     }
 
-    /// The position of the alarm that a run is about.
-    pub(in crate::engine) fn index_of(&self, path: &str) -> Option<usize> {
-        self.plan.alarm_index.get(path).copied()
-    }
-
     /// Walks a run on as far as it can go now.
     pub(in crate::engine) fn advance(&mut self, path: &str) {
         for _ in 0..MAX_STEPS_AT_ONCE {
             let Some(run) = self.runs.get(path).filter(|run| run.is_live()) else { return self.mark_run(path) };
-            let Some(index) = self.plan.alarm_index.get(path).copied() else { return };
+            let Some(index) = self.index_of(path) else { return };
             if let Some((reason, cleared)) = self.end_condition(index, run) {
                 return self.end_run(path, reason, cleared);
             }
@@ -135,6 +133,9 @@ impl Engine {
 
     /// Why a run may not go on: reason, and whether the next activation resumes it.
     pub(in crate::engine) fn end_condition(&self, index: usize, run: &Run) -> Option<(&'static str, bool)> {
+        if run.is_follow_up() {
+            return None;
+        }
         let (def, alarm) = (&self.plan.alarms[index], &self.alarms[index].alarm);
         let end_on_clear = self.plan.pipelines.get(&run.pipeline).is_none_or(|pipeline| pipeline.end_on_clear);
         if alarm.is_silent() {
@@ -158,6 +159,7 @@ impl Engine {
         let now = self.now;
         let Some(run) = self.runs.get_mut(path) else { return Progress::Done };
         match run.stage {
+            _ if run.hurried => Progress::Done,
             Stage::Delay { until } if until <= now => Progress::Done,
             Stage::Delay { until } => Progress::Wait(Some(until)),
             _ => {
@@ -167,23 +169,43 @@ impl Engine {
         }
     }
 
-    /// A person hands the alarm on: to the next notify step, past any delay before it; without one, to the next contact. False when
-    /// there is nobody else.
+    /// A person hands the alarm on: the run walks to the next notify step past any delay; without one, to the next contact. False
+    /// when there is nobody else.
     pub(in crate::engine) fn pass_on(&mut self, path: &str, number: &str) -> bool {
         let Some(run) = self.runs.get(path).filter(|run| run.is_live()) else { return false };
         let pipeline = self.plan.pipelines.get(&run.pipeline).cloned();
-        let steps = pipeline.iter().flat_map(|pipeline| pipeline.steps.iter().enumerate());
-        let next = steps.skip(run.step + 1).find(|(_, step)| matches!(step.action, Action::Notify(_)));
-        let next = next.map(|(place, step)| (place, step.name.clone()));
+        let ahead = pipeline.is_some_and(|pipeline| self.notify_ahead(path, &pipeline, run));
+        if ahead {
+            self.leave_step(path);
+        }
         let Some(run) = self.runs.get_mut(path) else { return false };
-        let to_next_step = next.is_some();
-        match next {
-            Some((place, name)) => (run.step, run.step_name, run.stage) = (place, name, Stage::Enter),
-            None => _ = run.give_up_on(number),
+        if ahead {
+            run.hurried = true;
+        } else {
+            run.give_up_on(number);
         }
         self.advance(path);
         let other = |stage: &NotifyStage| stage.waiting.last().is_some_and(|waiting| waiting.number != number);
-        to_next_step || self.runs.get(path).is_some_and(|run| matches!(&run.stage, Stage::Notify(stage) if other(stage)))
+        ahead || self.runs.get(path).is_some_and(|run| matches!(&run.stage, Stage::Notify(stage) if other(stage)))
+    }
+
+    /// True when the way that the run would take now leads on to another notify step. One that leads back tells the same people.
+    fn notify_ahead(&self, path: &str, pipeline: &PipelineDef, run: &Run) -> bool {
+        let Some(index) = self.index_of(path) else { return false };
+        let mut step = run.step + 1;
+        for _ in 0..MAX_STEPS_AT_ONCE {
+            step = match pipeline.steps.get(step).map(|step| &step.action) {
+                Some(Action::Notify(_)) => return step > run.step,
+                Some(Action::Delay(_) | Action::Set(_) | Action::Script(_)) => step + 1,
+                Some(Action::Switch(cases)) => {
+                    cases.iter().find(|case| self.case_holds(path, index, case)).map_or(step + 1, |case| case.jump)
+                }
+                Some(Action::Jump(target)) if self.may_enter(path, pipeline, *target) => *target,
+                Some(Action::Jump(_)) => step + 1,
+                None => return false,
+            };
+        }
+        false
     }
 
     pub(in crate::engine) fn mark_run(&mut self, path: &str) {

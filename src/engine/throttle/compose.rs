@@ -11,8 +11,9 @@ use crate::{
         io::OutboxId,
         length::{self, DigestItem},
         outbox::{Item, Job, Purpose, Row},
+        pipeline::alarm_of,
         plan::{Channel, Knob, Parameter, ProfileDef},
-        template::{self, TemplateError},
+        template::{self, AlarmText, Subject, TemplateError},
     },
     tag::{TagId, Timestamp, Value},
 };
@@ -74,24 +75,42 @@ impl Engine {
         }
     }
 
-    /// The profile's own words, else the alarm's, else the Twilio profile's; and what is wrong with them.
+    /// The profile's own words, else the alarm's, else the Twilio profile's; and what is wrong with them. That an alarm is over is
+    /// said before them, unless they speak of its state themselves.
     pub(in crate::engine) fn sentence(&self, profile: &ProfileDef, alarm: &str, number: &str) -> (String, Vec<TemplateError>) {
-        let Some(index) = self.plan.alarm_index.get(alarm).copied() else { return Default::default() };
+        let Some(index) = self.index_of(alarm) else { return Default::default() };
         let default = self.plan.twilio.get(&profile.twilio).map_or("", |twilio| twilio.default_message.as_str());
         let own = &self.plan.alarms[index].message;
         let source = profile.message.as_deref().unwrap_or(if own.is_empty() { default } else { own });
         let event = self.alarms[index].alarm.newest().map(About::from);
-        let render = |context: &template::Context<'_>| template::render_or_fallback(source, context);
-        self.with_context(index, event, Some(number), &profile.parameters, render)
+        let follow = self.runs.get(alarm).and_then(|run| run.follows.as_ref());
+        let render = |context: &template::Context<'_>| match context.subject {
+            // A code would invite an acknowledgement.
+            Subject::Alarm(about) if follow.is_some() => {
+                let subject = Subject::Alarm(AlarmText { code: "", ..about });
+                template::render_or_fallback(source, &template::Context { subject, chance: context.chance.clone(), ..*context })
+            }
+            _ => template::render_or_fallback(source, context),
+        };
+        let (sentence, problems) = self.with_context(index, event, Some(number), &profile.parameters, render);
+        match follow.filter(|_| !source.contains("alarm.state")) {
+            Some(follow) => (format!("{}: {sentence}", follow.words()), problems),
+            None => (sentence, problems),
+        }
     }
 
     pub(in crate::engine) fn short_line(&self, path: &str) -> String {
+        let name = short_name(alarm_of(path));
+        if let Some(follow) = self.runs.get(path).and_then(|run| run.follows.as_ref()) {
+            return format!("{} {name}", follow.words());
+        }
         let priority = self.plan.alarm(path).map_or("", |def| def.priority.name());
-        format!("{} {}", priority.to_uppercase(), short_name(path))
+        format!("{} {name}", priority.to_uppercase())
     }
 
+    /// What acknowledges it; empty for texts that tell that an alarm is over.
     pub(in crate::engine) fn code_of(&self, path: &str) -> &str {
-        self.runs.get(path).map_or("", |run| run.code.as_str())
+        self.runs.get(path).filter(|run| !run.is_follow_up()).map_or("", |run| run.code.as_str())
     }
 
     /// Everything that a template may speak of, for an event of the alarm at `index` and a message to `number`.

@@ -99,9 +99,12 @@ impl Engine {
         Ok(Some(last.map_or(soon, |last| soon.max(last + DIGEST_EVERY))))
     }
 
-    /// True for an event that the contact was not told of and that waits for no text to them.
+    /// True for an event that the contact was not told of and that waits for no text to them; that one is over does not count.
     fn is_new_to(&self, wish: &Wish<'_>) -> bool {
         self.runs.get(&wish.item.alarm).is_none_or(|run| {
+            if run.is_follow_up() {
+                return false;
+            }
             let told = run.told.iter().any(|told| told.number == wish.number && told.event == wish.item.event);
             !told && !run.gathered.iter().any(|key| key.number == wish.number)
         })

@@ -75,7 +75,7 @@ impl Engine {
         user: &str,
         number: &str,
     ) -> Result<(), NotSent> {
-        let priority = self.plan.alarms[index].priority;
+        let priority = self.urgency(path, index);
         let profile = self.plan.profiles.get(&notify.profile).cloned().ok_or(NotSent::Removed)?;
         let event = self.event_to_tell(path).ok_or(NotSent::Superseded)?;
         if let Some(row) = self.pending_text(path, event, number, profile.channel) {
@@ -83,7 +83,8 @@ impl Engine {
             return Ok(());
         }
         let rules = notify.consolidate.filter(|_| priority < Priority::Critical);
-        let item = Item { alarm: path.into(), code: self.code_of(path).to_owned(), event, named: false };
+        let code = self.runs.get(path).map(|run| run.code.clone()).unwrap_or_default();
+        let item = Item { alarm: path.into(), code, event, named: false };
         let named = rules.map_or(DEFAULT_NAMED, |rules| rules.n);
         let wish = Wish { item, profile: &profile, priority, named, user, number };
         match self.cooldown(&wish, index, step) {

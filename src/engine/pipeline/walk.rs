@@ -196,12 +196,11 @@ impl Engine {
         for _ in 0..MAX_STEPS_AT_ONCE {
             step = match pipeline.steps.get(step).map(|step| &step.action) {
                 Some(Action::Notify(_)) => return step > run.step,
-                Some(Action::Delay(_) | Action::Set(_) | Action::Script(_)) => step + 1,
                 Some(Action::Switch(cases)) => {
                     cases.iter().find(|case| self.case_holds(path, index, case)).map_or(step + 1, |case| case.jump)
                 }
                 Some(Action::Jump(target)) if self.may_enter(path, pipeline, *target) => *target,
-                Some(Action::Jump(_)) => step + 1,
+                Some(Action::Delay(_) | Action::Set(_) | Action::Script(_) | Action::Jump(_)) => step + 1,
                 None => return false,
             };
         }

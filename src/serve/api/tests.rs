@@ -256,7 +256,7 @@ impl Bench {
 }
 
 /// Every route with the least that may use it.
-const ROUTES: [(&str, &str, &str); 26] = [
+const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/tags", "viewer"),
     ("GET", "/api/v1/tags/Tank/Level", "viewer"),
     ("PUT", "/api/v1/tags/Tank/Level", "operator"),
@@ -290,7 +290,7 @@ const ROUTES: [(&str, &str, &str); 26] = [
 async fn every_route_refuses_who_may_not() {
     let bench = Bench::new().await;
     let ranks = ["token mes", "viewer", "operator", "engineer"];
-    for (method, path, least) in ROUTES {
+    for &(method, path, least) in ROUTES {
         let (status, _) = bench.ask(method, path, "", None).await;
         assert_eq!(status, 401, "{method} {path} without credentials, even from this machine");
         for who in ["nobody", "token nobody"] {

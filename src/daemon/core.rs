@@ -263,7 +263,7 @@ impl Core {
         for effect in effects {
             match effect {
                 Effect::Record(_) => {}
-                Effect::Script { run, script, alarm } => self.shared.run_script(run, script, alarm),
+                Effect::Script { run, script, alarm, timeout } => self.shared.run_script(run, script, alarm, timeout),
                 Effect::Publish(sample) => published.push(sample),
                 Effect::Answer { request, outcome } => self.shared.requests.answer(request, outcome),
                 Effect::Send(message) => self.shared.send(message, oldest_sample),

@@ -567,6 +567,8 @@ pub enum Effect {
         script: Arc<ScriptDef>,
         /// The alarm that its pipeline is about: `<tag path>/Alarms/<name>`.
         alarm: Arc<str>,
+        /// It may take so long, waiting for others included.
+        timeout: std::time::Duration,
     },
     /// Read a tag from its device; answered by `Input::ReadResult`.
     Read {

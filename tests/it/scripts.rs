@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::program::{ALICE, Plant, no_secrets};
+use crate::support::{
+    BOUND,
+    program::{ALICE, Plant, no_secrets, until, until_or},
+};
 
 const TAGS: &str = "
 [[tag]]
@@ -90,6 +93,96 @@ async fn the_command_runs_a_script_against_the_daemon() {
     let writes = audited(&plant, "write").await;
     assert_eq!(writes.len(), 1, "{writes:?}");
     assert_eq!(writes[0]["user"], "bob");
+    no_secrets(&daemon.log());
+    daemon.stop();
+}
+
+/// What a phone got, oldest first.
+fn texts(plant: &Plant, number: &str) -> Vec<String> {
+    plant.twilio.phone(number).into_iter().filter(|text| !text.sent_by_phone).map(|text| text.body).collect()
+}
+
+/// An alarm on a coil with a pipeline that begins with a script, and texts alice after it.
+fn scripted(name: &str, coil: u16, step: &str) -> (String, String) {
+    let tag = format!(
+        "[[tag]]\npath = '{name}'\ntype = 'Boolean'\nsource = 'plc1'\naddress = 'coil:{coil}'\n\
+         [[tag.alarm]]\nname = 'Trip'\npriority = 'high'\nmessage = '{name} trips'\npipeline = '{name}'\n"
+    );
+    let pipeline = format!(
+        "[[pipeline]]\nname = '{name}'\n[[pipeline.step]]\n{step}\n\
+         [[pipeline.step]]\nnotify = {{ profile = 'sms', roster = 'operators', wait = '30s' }}\n"
+    );
+    (tag, pipeline)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_of_a_pipeline_sends_and_writes_with_its_role() {
+    let cases = [
+        scripted("Viewer", 1001, "script = 'scripts/act.rhai'"),
+        scripted("Engineer", 1002, "script = 'scripts/act.rhai'\nrole = 'engineer'"),
+        scripted("Thrower", 1003, "script = 'scripts/throw.rhai'"),
+        scripted("Looper", 1004, "script = { file = 'scripts/loop.rhai', timeout = '5s' }"),
+    ];
+    let (tags, pipelines): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
+    let plant = Plant::new(&format!("{TAGS}{}", tags.concat()), &pipelines.concat()).await;
+    let act = "let done = write(\"Limit\", 50 + alarm.level);
+        let phone = system.twilio.getUser(1).getPhoneNumber();
+        system.twilio.sendMessage(\"+12223334406\", `${alarm.name} ${alarm.priority} ${done} ${write_status()} ${phone}`);";
+    plant.write("config/scripts/act.rhai", act);
+    plant.write("config/scripts/throw.rhai", "print(\"before\");\nthrow `no ${alarm.path}`;");
+    plant.write("config/scripts/loop.rhai", "loop { tag(\"Limit\"); }");
+    let daemon = plant.start().await;
+    let plc = &plant.plc.as_ref().unwrap().plant;
+    let frank = "+12223334406";
+
+    plc.set_coils(1001, &[true]);
+    let look = async || texts(&plant, frank).into_iter().find(|text| text.starts_with("Trip"));
+    assert_eq!(
+        until_or("the viewer's text", BOUND, look, || daemon.log()).await,
+        "Trip high false BadUserAccessDenied +1•••4401"
+    );
+    daemon.tag_is("Limit", 85.0).await;
+
+    plc.set_coils(1002, &[true]);
+    let look = async || texts(&plant, frank).get(1).cloned();
+    assert_eq!(until("the engineer's text", BOUND, look).await, format!("Trip high true Good {ALICE}"));
+    daemon.tag_is("Limit", 53.0).await;
+    let writes = audited(&plant, "write").await;
+    assert_eq!(writes.len(), 1, "{writes:?}");
+    assert_eq!((&writes[0]["user"], &writes[0]["subject"]), (&json!("script scripts/act.rhai"), &json!("Limit")));
+
+    // What fails is told, and the pipeline goes on.
+    plc.set_coils(1003, &[true, true]);
+    let look = async || Some(audited(&plant, "script_failed").await).filter(|failed| failed.len() == 2);
+    let failed = until("both failures in the audit log", BOUND, look).await;
+    let reason = |alarm: &str| {
+        let found = failed.iter().find(|entry| entry["subject"] == alarm);
+        found.and_then(|entry| entry["result"].as_str()).unwrap_or_else(|| panic!("{alarm}: {failed:?}")).to_owned()
+    };
+    assert_eq!(reason("Thrower/Alarms/Trip"), "no Thrower/Alarms/Trip (line 2, column 1)");
+    assert!(reason("Looper/Alarms/Trip").starts_with("more than 1000 calls of the program in one run"), "{failed:?}");
+    for name in ["Viewer", "Engineer", "Thrower", "Looper"] {
+        let look = async || texts(&plant, ALICE).into_iter().find(|text| text.contains(&format!("{name} trips")));
+        until(&format!("the text of {name}"), BOUND, look).await;
+    }
+    daemon.logged("before").await;
+
+    // A reload takes the script as it is now.
+    plant.write("config/scripts/act.rhai", "system.twilio.sendMessage(\"+12223334406\", `changed: ${alarm.active}`);");
+    let reloaded = plant.run(&["reload"]).await;
+    assert_eq!(reloaded.code, Some(0), "{}", reloaded.err);
+    assert_eq!(plant.run(&["ack", "Viewer/Alarms/Trip"]).await.code, Some(0));
+    plc.set_coils(1001, &[false]);
+    daemon.alarm_is("Viewer/Alarms/Trip", "ClearAcked").await;
+    plc.set_coils(1001, &[true]);
+    let look = async || texts(&plant, frank).into_iter().find(|text| text.starts_with("changed"));
+    assert_eq!(until("the changed script's text", BOUND, look).await, "changed: true");
+
+    // A bad one changes nothing.
+    plant.write("config/scripts/act.rhai", "system.twilio.sendMesage();");
+    let refused = plant.run(&["reload"]).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("scripts/act.rhai:1:15") && refused.err.contains("sendMessage"), "{}", refused.err);
     no_secrets(&daemon.log());
     daemon.stop();
 }

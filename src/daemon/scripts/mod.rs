@@ -38,8 +38,6 @@ pub const MAX_PIPELINE_SCRIPTS: usize = 4;
 pub const MAX_WAITING: usize = 1_000;
 /// Scripts of voice profiles that run at once; calls beyond have the default handling.
 pub const MAX_VOICE_SCRIPTS: usize = 8;
-/// The longest run of a pipeline's script.
-pub const PIPELINE_TIME: Duration = Duration::from_secs(30);
 /// The longest run of a voice profile's script: Twilio waits 15 s for a webhook's answer, and the caller hears nothing meanwhile.
 pub const VOICE_TIME: Duration = Duration::from_secs(5);
 /// What a webhook waits beyond [`VOICE_TIME`] for a script that does not notice that its time is over.
@@ -65,20 +63,24 @@ impl Default for Scripts {
 }
 
 impl Shared {
-    /// The script of a pipeline's step; its end comes back as an input.
-    pub(super) fn run_script(self: &Arc<Self>, run: u64, script: Arc<ScriptDef>, alarm: Arc<str>) {
+    /// The script of a pipeline's step, which has `limit`, waiting for others included; its end comes back as an input.
+    pub(super) fn run_script(self: &Arc<Self>, run: u64, script: Arc<ScriptDef>, alarm: Arc<str>, limit: Duration) {
         let shared = Arc::clone(self);
+        let deadline = Instant::now() + limit;
         if self.scripts.waiting.fetch_add(1, Ordering::AcqRel) >= MAX_WAITING {
             self.scripts.waiting.fetch_sub(1, Ordering::AcqRel);
             let result = Err(format!("{MAX_WAITING} scripts wait already"));
             return self.inbox.input(Input::ScriptResult { run, result });
         }
         tokio::spawn(async move {
-            let permit = Arc::clone(&shared.scripts.pipeline).acquire_owned().await;
+            let permit = Arc::clone(&shared.scripts.pipeline).acquire_owned();
+            let permit = tokio::time::timeout_at(deadline.into(), permit).await;
             shared.scripts.waiting.fetch_sub(1, Ordering::AcqRel);
-            // The semaphore is never closed.
-            let Ok(permit) = permit else { return };
-            let result = shared.pipeline_script(&script, &alarm, permit).await.map(|_| ());
+            let result = match permit {
+                Ok(Ok(permit)) => shared.pipeline_script(&script, &alarm, permit, (limit, deadline)).await.map(|_| ()),
+                // The engine no longer waits for it: it must not run now.
+                _ => Err(format!("{MAX_PIPELINE_SCRIPTS} scripts run already, and none ended in time")),
+            };
             if let Err(reason) = &result {
                 shared.audit_script(&script, &alarm, "", reason).await;
             }
@@ -91,11 +93,12 @@ impl Shared {
         script: &Arc<ScriptDef>,
         alarm: &Arc<str>,
         permit: OwnedSemaphorePermit,
+        time: (Duration, Instant),
     ) -> Result<Ended, String> {
         let path = Arc::clone(alarm);
         let view = self.query(move |engine: &Engine| engine.alarm_at(&path)).await.flatten();
         let given = Given::Alarm(view.and_then(|view| serde_json::to_value(view).ok()).unwrap_or_default());
-        let host = self.script_host(script, alarm, PIPELINE_TIME);
+        let host = self.script_host(script, alarm, time);
         run(host, script, given, permit).await
     }
 
@@ -138,7 +141,7 @@ impl Shared {
         let permit = permit.map_err(|_| format!("{MAX_VOICE_SCRIPTS} scripts of calls run already"))?;
         let given =
             Given::Call { action: action.name().to_owned(), params: without_pin(action, params), response: response.to_owned() };
-        let host = self.script_host(script, profile, VOICE_TIME);
+        let host = self.script_host(script, profile, (VOICE_TIME, Instant::now() + VOICE_TIME));
         let run = tokio::time::timeout(VOICE_TIME + GRACE, run(host, script, given, permit));
         let ended = run.await.unwrap_or_else(|_| Err(host::too_long(VOICE_TIME)))?;
         let changed = ended.response.unwrap_or_else(|| response.to_owned());
@@ -148,14 +151,14 @@ impl Shared {
         Ok(changed)
     }
 
-    fn script_host(self: &Arc<Self>, script: &Arc<ScriptDef>, about: &str, limit: Duration) -> ScriptHost {
+    fn script_host(self: &Arc<Self>, script: &Arc<ScriptDef>, about: &str, (limit, deadline): (Duration, Instant)) -> ScriptHost {
         ScriptHost {
             shared: Arc::clone(self),
             runtime: Handle::current(),
             script: Arc::clone(script),
             about: about.to_owned(),
             limit,
-            deadline: Instant::now() + limit,
+            deadline,
         }
     }
 

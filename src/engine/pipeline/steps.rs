@@ -165,7 +165,7 @@ impl Engine {
         let until = now + step.timeout + SCRIPT_GRACE;
         run.stage = Stage::Script { run: self.script_runs, until };
         let (script, alarm) = (Arc::clone(&step.script), Arc::clone(&self.plan.alarms[index].path));
-        self.effects.push(Effect::Script { run: self.script_runs, script, alarm });
+        self.effects.push(Effect::Script { run: self.script_runs, script, alarm, timeout: step.timeout });
         Progress::Wait(Some(until))
     }
 

@@ -165,6 +165,6 @@ pub struct ScriptDef {
     pub name: String,
     /// Compiled.
     pub program: Program,
-    /// What its writes and sends may do.
+    /// What its writes may do, and whether it sees whole numbers.
     pub role: Role,
 }

@@ -12,7 +12,7 @@ mod values;
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use rhai::{AST, Dynamic, EvalAltResult, Map, Position, Scope};
+use rhai::{AST, Dynamic, EvalAltResult, Map, ParseErrorType, Position, Scope};
 
 pub use self::{
     functions::{MAX_COMMAND_OPERATIONS, MAX_HOST_CALLS, MAX_LINE, MAX_LINES, MAX_OPERATIONS, MAX_SENDS, MAX_WRITES, OWN},
@@ -113,7 +113,14 @@ impl Program {
             Err(error) => {
                 let start = offset(source, error.position()).unwrap_or(source.len());
                 let message = lower_first(error.err_type().to_string());
-                errors.push(ScriptError { message, span: word_at(source, start), help: String::new() });
+                let help = match error.err_type() {
+                    ParseErrorType::VariableUndefined(_) => {
+                        let names: Vec<&str> = place.names().iter().copied().chain(["system"]).collect();
+                        format!("in scope here: `{}`", names.join("`, `"))
+                    }
+                    _ => String::new(),
+                };
+                errors.push(ScriptError { message, span: word_at(source, start), help });
             }
         }
         errors.sort_by_key(|error| error.span.start);

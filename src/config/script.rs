@@ -11,11 +11,18 @@ use crate::{
     },
 };
 
-/// Takes `key` (the path of a file below the configuration folder) and `role`. What is wrong with the script is told at its place
+/// Takes `key` (the path of a file below the configuration folder) and `role` beside it, or `key` as a table of `file` and `role`. What is wrong with the script is told at its place
 /// in the script's own file: everything that can be found without running it, unknown tags among it.
 pub(super) fn script(section: &mut Section<'_>, key: &str, book: &Book, place: Use) -> Option<Arc<ScriptDef>> {
+    if section.has_table(key) {
+        let mut table = section.section(key)?;
+        if !table.has("file") {
+            table.missing("file");
+        }
+        return script(&mut table, "file", book, place);
+    }
     let role = section.one_of("role", &[("viewer", Role::Viewer), ("operator", Role::Operator), ("engineer", Role::Engineer)]);
-    if section.has("role") && !section.has(key) {
+    if section.has("role") && !section.has(key) && key != "file" {
         let help = format!("add `{key} = \"scripts/….rhai\"`, or remove it");
         section.error(section.key_span("role"), format!("`role` says what the `{key}` may do, and there is none"), help);
     }

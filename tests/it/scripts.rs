@@ -1,10 +1,11 @@
 //! Scripts in the whole program: from the command line, as a step of a pipeline, and in calls.
 
+use annunciator::simulate::twilio::{CallLine, CallRecord, Fault, FaultKind, Voice, VoiceMode};
 use serde_json::{Value, json};
 
 use crate::support::{
     BOUND,
-    program::{ALICE, Plant, no_secrets, until, until_or},
+    program::{ALICE, PIN, Plant, no_secrets, until, until_or},
 };
 
 const TAGS: &str = "
@@ -183,6 +184,89 @@ async fn a_step_of_a_pipeline_sends_and_writes_with_its_role() {
     let refused = plant.run(&["reload"]).await;
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("scripts/act.rhai:1:15") && refused.err.contains("sendMessage"), "{}", refused.err);
+    no_secrets(&daemon.log());
+    daemon.stop();
+}
+
+/// Calls alice, whose phone is in the test's hand.
+const CALLS: &str = "
+[[profile]]
+name = 'voice'
+kind = 'voice'
+twilio = 'main'
+script = 'scripts/call.rhai'
+[[roster]]
+name = 'called'
+users = ['alice']
+[[pipeline]]
+name = 'phone'
+end_on_clear = false
+[[pipeline.step]]
+notify = { profile = 'voice', roster = 'called', wait = '60s' }
+";
+
+/// At each webhook another way to go wrong, and once to go right.
+const CALL: &str = "
+print(`at ${callAction}: ${params.Digits}`);
+if callAction == \"answer\" {
+    system.twilio.sendMessage(\"+12223334406\", \"slow\");
+} else if callAction == \"pin\" {
+    loop { }
+} else if params.Digits == \"3\" {
+    response.replace(\"<Response>\", \"<Response><Say>Once more for you</Say>\");
+} else {
+    response = \"<Response><Say>broken\";
+}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voice_script_changes_what_is_said_and_a_faulty_one_nothing() {
+    let plant = Plant::new(&TAGS.replace("on-call", "phone"), CALLS).await;
+    plant.write("config/scripts/call.rhai", CALL);
+    plant.twilio.set_voice(ALICE, Voice { mode: VoiceMode::Hand, ..Voice::default() }).unwrap();
+    let daemon = plant.start().await;
+    plant.plc.as_ref().unwrap().plant.set_coils(1000, &[true]);
+
+    let call = || plant.twilio.calls().into_iter().find(|call| call.to == ALICE);
+    let ringing = async || call().filter(|call| call.status == "ringing");
+    until("a call that rings", BOUND, ringing).await;
+    let said = async |words: &str| {
+        let heard = |call: &CallRecord| {
+            call.transcript.iter().any(|line| matches!(line, CallLine::Said { text } if text.contains(words)))
+        };
+        let why = || format!("{:#?}\n{}", plant.twilio.calls(), daemon.log());
+        until_or(words, BOUND, async || call().filter(heard), why).await;
+    };
+    // The script waits for Twilio longer than it may.
+    assert!(plant.twilio.fault(Fault { count: 50, method: Some("POST".to_owned()), ..Fault::once(FaultKind::Unavailable) }));
+    plant.twilio.answer(ALICE).unwrap();
+    said("PIN").await;
+    plant.twilio.press(ALICE, &format!("{PIN}11#")).unwrap();
+    said("Tank level high high").await;
+    plant.twilio.press(ALICE, "3").unwrap();
+    said("Once more for you").await;
+    plant.twilio.press(ALICE, "1").unwrap();
+    daemon.alarm_is("Tank/Alarms/Trip", "ActiveAcked").await;
+    assert_eq!(daemon.alarm("Tank/Alarms/Trip").await["ack_user"], "alice");
+
+    let look = async || Some(audited(&plant, "script_failed").await).filter(|failed| failed.len() >= 3);
+    let failed = until("three failures in the audit log", BOUND, look).await;
+    for (action, reason) in [
+        ("answer", "it took longer than 5 s"),
+        ("pin", "too many operations: does a loop never end?"),
+        ("menu", "`response` is no TwiML: "),
+    ] {
+        let told = |entry: &&Value| {
+            entry["text"] == format!("{action}: the default handling was used")
+                && entry["subject"] == "voice"
+                && entry["result"].as_str().is_some_and(|result| result.starts_with(reason))
+        };
+        assert!(failed.iter().any(|entry| told(&entry)), "{action}: {failed:#?}\n{}", daemon.log());
+    }
+    daemon.logged("at pin: *****").await;
+    let record = call().unwrap();
+    let complained = |line: &CallLine| matches!(line, CallLine::Error { .. });
+    assert!(!record.transcript.iter().any(complained), "{record:#?}");
     no_secrets(&daemon.log());
     daemon.stop();
 }

@@ -66,7 +66,11 @@ impl Engine {
         number: &str,
         body: String,
     ) {
-        let refuse = |engine: &mut Self, status, reason: &str| engine.answer(request, Outcome::refused(status, reason));
+        // Whoever asks through OPC UA or a script sees only that it was not sent: `LastError` says why.
+        let refuse = |engine: &mut Self, status, reason: &str| {
+            engine.note_error(reason);
+            engine.answer(request, Outcome::refused(status, reason));
+        };
         let Some(def) =
             twilio.or_else(|| self.plan.twilio.keys().next().cloned()).and_then(|name| self.plan.twilio.get(&name)).cloned()
         else {
@@ -118,6 +122,7 @@ impl Engine {
     pub(in crate::engine) fn caller_waited(&mut self, id: OutboxId) {
         if let Some(request) = self.outbox.callers.remove(&id) {
             let reason = "Twilio has not answered within 10 s; the message stays in the outbox";
+            self.note_error(reason);
             self.answer(request, Outcome::refused(StatusCode::BAD_TIMEOUT, reason));
         }
     }

@@ -11,8 +11,9 @@ use crate::{
     },
 };
 
-/// Takes `key` (the path of a file below the configuration folder) and `role` beside it, or `key` as a table of `file` and `role`. What is wrong with the script is told at its place
-/// in the script's own file: everything that can be found without running it, unknown tags among it.
+/// Takes `key` (the path of a file below the configuration folder) and `role` beside it, or `key` as a table of `file` and `role`.
+/// What is wrong with the script is told at its place in the script's own file: everything that can be found without running it,
+/// unknown tags among it.
 pub(super) fn script(section: &mut Section<'_>, key: &str, book: &Book, place: Use) -> Option<Arc<ScriptDef>> {
     if section.has_table(key) {
         let mut table = section.section(key)?;

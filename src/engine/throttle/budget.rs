@@ -103,14 +103,14 @@ impl Entry {
     }
 }
 
-/// True when one more fits: what is not critical leaves the reserve alone, critical takes the reserve first.
+/// True when one more fits. Critical alarms have the reserve, the rest has the rest: a flood of critical ones must not cost the
+/// digest that tells of all the others. Without a reserve they share the whole.
 fn fits<'e>(entries: impl Iterator<Item = &'e Entry>, rules: &plan::Budget, channel: Channel, critical: bool) -> bool {
-    let (mut all, mut plain) = (0, 0);
-    for entry in entries {
-        all += 1;
-        plain += u32::from(!entry.critical);
-    }
-    all < rules.limit(channel) && (critical || plain < rules.common(channel))
+    let (limit, common) = (rules.limit(channel), rules.common(channel));
+    let shared = common == limit;
+    let counted = entries.filter(|entry| shared || entry.critical == critical).count();
+    let share = if critical && !shared { limit - common } else { common };
+    u32::try_from(counted).is_ok_and(|counted| counted < share)
 }
 
 impl Engine {
@@ -194,10 +194,9 @@ impl Engine {
             return;
         }
         spending.told = Some(now);
-        let all = spending.entries.iter().filter(|entry| entry.counts(now, &self.outbox)).count();
+        let counted = spending.entries.iter().filter(|entry| entry.counts(now, &self.outbox));
+        let body = exhausted(&rules, channel, fits(counted, &rules, channel, true));
         self.dirty.throttle.insert(ThrottleRow::Budget(user.to_owned()));
-        let reserve_left = usize::try_from(rules.limit(channel)).unwrap_or(usize::MAX) > all;
-        let body = exhausted(&rules, channel, reserve_left);
         let usable =
             |number: &str| self.plan.people.allows(number) && !self.contacts.get(number).is_some_and(|contact| contact.opted_out);
         let contacts = self.plan.users.get(user).into_iter().flat_map(|user| &user.contacts);
@@ -237,15 +236,10 @@ fn exhausted(rules: &plan::Budget, channel: Channel, reserve_left: bool) -> Stri
         Channel::Sms => ("messages", "text"),
         Channel::Voice => ("calls", "call"),
     };
-    let (limit, common) = (rules.limit(channel), rules.common(channel));
-    if reserve_left && common < limit {
-        let kept = limit - common;
-        format!(
-            "Your budget of {common} {what} an hour is used up; others are told. Critical still comes, {kept} more are kept for it."
-        )
-    } else {
-        format!("Your budget of {limit} {what} an hour is used up; others are told. Critical still comes, in one {one} a minute.")
-    }
+    let common = rules.common(channel);
+    let kept = rules.limit(channel) - common;
+    let how = if reserve_left && kept > 0 { format!("{kept} more are kept for it") } else { format!("in one {one} a minute") };
+    format!("Your budget of {common} {what} an hour is used up; others are told. Critical still comes, {how}.")
 }
 
 #[cfg(test)]
@@ -255,13 +249,23 @@ mod tests {
 
     const RULES: plan::Budget = plan::Budget { messages_per_hour: 6, calls_per_hour: 3, critical_reserve: 0.5 };
 
+    #[test]
+    fn without_a_reserve_all_share() {
+        let rules = plan::Budget { critical_reserve: 0.0, ..RULES };
+        check_with(&rules, Channel::Sms, "-ccc---c", "-ccc--..");
+    }
+
     /// How many of `wanted` (`c` critical, `-` not) fit, one after the other.
     fn check(channel: Channel, wanted: &str, expected: &str) {
+        check_with(&RULES, channel, wanted, expected);
+    }
+
+    fn check_with(rules: &plan::Budget, channel: Channel, wanted: &str, expected: &str) {
         let mut entries: Vec<Entry> = Vec::new();
         let mut took = String::new();
         for letter in wanted.chars() {
             let critical = letter == 'c';
-            let fits = fits(entries.iter(), &RULES, channel, critical);
+            let fits = fits(entries.iter(), rules, channel, critical);
             if fits {
                 entries.push(Entry { row: OutboxId(0), at: Timestamp::default(), critical, sent: true });
             }
@@ -275,8 +279,8 @@ mod tests {
         check(Channel::Sms, "-----", "---..");
         check(Channel::Sms, "---cccc", "---ccc.");
         check(Channel::Sms, "ccc----", "ccc---.");
-        check(Channel::Sms, "ccccc--", "ccccc-.");
-        check(Channel::Sms, "cccccc-", "cccccc.");
+        check(Channel::Sms, "ccccc--", "ccc..--");
+        check(Channel::Sms, "c-c-c-c-", "c-c-c-..");
         // Of three calls, one and a half are kept: rounded down, so that something is left for the rest.
         check(Channel::Voice, "---cc", "--.c.");
     }

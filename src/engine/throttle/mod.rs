@@ -192,9 +192,10 @@ impl Engine {
         }
     }
 
-    /// Twilio has a text: those of its events that are only counted in it ("and 37 more") are in the audit log too.
+    /// Twilio has a text: those of its events that are only counted in it ("and 37 more") are in the audit log too. A call goes
+    /// through all of them.
     pub(super) fn audit_unnamed(&mut self, row: OutboxId) {
-        let Some(text) = self.outbox.text(row) else { return };
+        let Some(text) = self.outbox.text(row).filter(|text| text.channel == Channel::Sms) else { return };
         let Purpose::Alarm { items, .. } = &text.purpose else { return };
         let unnamed: Vec<Item> = items.iter().filter(|item| !item.named).cloned().collect();
         if !unnamed.is_empty() {

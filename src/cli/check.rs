@@ -8,6 +8,10 @@ use super::{Failure, output::OutputArgs, rendered};
 use crate::{
     config::duty,
     daemon::{Folders, read_config},
+    engine::{
+        length,
+        plan::{Channel, Knob, Plan},
+    },
     tag::Names,
 };
 
@@ -36,6 +40,7 @@ pub(super) fn check(folders: &Folders, args: &CheckArgs) -> Result<String, Failu
         "sources": plan.sources.len(),
         "users": plan.users.len(),
         "pipelines": plan.pipelines.len(),
+        "segments": segments(plan),
         "warnings": warnings.warnings(),
         "errors": 0,
     });
@@ -47,6 +52,26 @@ pub(super) fn check(folders: &Folders, args: &CheckArgs) -> Result<String, Failu
             _ = write!(text, "{comma} {} {key}", facts[key]);
         }
         text.push('\n');
+        for (profile, most) in facts["segments"].as_object().into_iter().flatten() {
+            let plural = if most["gsm"] == 1 { "" } else { "s" };
+            let dearer = if most["ucs2"] == most["gsm"] {
+                String::new()
+            } else {
+                format!(", {} with a character outside the GSM alphabet", most["ucs2"])
+            };
+            _ = writeln!(text, "a text of profile {profile} is at most {} segment{plural}{dearer}", most["gsm"]);
+        }
         text
     }))
+}
+
+/// What a text of each profile costs at most; of a limit that a tag gives, by the default.
+fn segments(plan: &Plan) -> serde_json::Value {
+    let texts = plan.profiles.values().filter(|profile| profile.channel == Channel::Sms);
+    let most = texts.map(|profile| {
+        let (Knob::Fixed(limit) | Knob::Tag { fallback: limit, .. }) = profile.length_limit;
+        let (gsm, ucs2) = length::most_segments(limit, profile.fit);
+        (profile.name.clone(), json!({ "gsm": gsm, "ucs2": ucs2 }))
+    });
+    serde_json::Value::Object(most.collect())
 }

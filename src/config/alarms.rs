@@ -172,7 +172,7 @@ fn alarm(
 }
 
 /// One character outside the GSM alphabet makes a whole text dearer (SPEC 7.4).
-fn warn_of_ucs2(section: &Section<'_>, text: &Spanned<String>) {
+pub(super) fn warn_of_ucs2(section: &Section<'_>, text: &Spanned<String>) {
     let folded = gsm::fold(text);
     if let Some(character) = folded.chars().find(|character| gsm::septets(*character).is_none()) {
         let message = format!("`{character}` is not in the GSM alphabet: a segment then holds 70 characters instead of 160");

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    alarms::warn_of_ucs2,
     book::{Book, Kind, Named},
     parameters,
     reader::Section,
@@ -34,6 +35,7 @@ fn event(name: &str, section: &mut Section<'_>, book: &Book, profiles: &BTreeMap
     let message = section.string("message");
     if let Some(text) = &message {
         check_template_for(section, text, For::Event, Some((book, Some(&parameters))));
+        warn_of_ucs2(section, text);
     }
     let consent = section.non_empty("consent");
     let per_hour = section.integer("per_hour", 1..=PER_HOUR.1).and_then(|count| u32::try_from(count).ok());

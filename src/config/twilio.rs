@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
+    alarms::warn_of_ucs2,
     book::{Book, Kind, Named},
     parameters,
     people::e164,
@@ -46,6 +47,7 @@ fn account(name: &str, section: &mut Section<'_>, book: &Book, rules: &PeopleRul
         || "Plant alarm".to_owned(),
         |text| {
             check_template(section, &text, None);
+            warn_of_ucs2(section, &text);
             text.value
         },
     );
@@ -191,6 +193,9 @@ fn profile(name: &str, section: &mut Section<'_>, book: &Book) -> Option<Profile
     let message = section.string("message");
     if let Some(text) = &message {
         check_template(section, text, Some((book, Some(&parameters))));
+        if channel == Channel::Sms {
+            warn_of_ucs2(section, text);
+        }
     }
     let length_limit = knob(section, book, "length_limit", 160, &is_number, |section| {
         section.integer("length_limit", 20..=1600).and_then(|value| u32::try_from(value).ok())

@@ -13,7 +13,8 @@ use super::{
     length::DigestItem,
     outbox::{Answer, LateAnswer, Purpose, Text},
     people,
-    plan::{Channel, Role, UserDef},
+    pipeline::Run,
+    plan::{Action, Channel, Role, UserDef},
     record::{AuditKind, Direction, LedgerEntry, NotSent, Record},
     reply::{self, Keyword, Reply},
     throttle::short_name,
@@ -160,7 +161,24 @@ impl Engine {
 
     /// Runs that wait for an answer of this number go on at once.
     fn skip_contact(&mut self, number: &str) {
-        let paths: Vec<Arc<str>> = self.runs.iter().filter(|(_, run)| run.is_live()).map(|(path, _)| Arc::clone(path)).collect();
+        let live = self.runs.iter().filter(|(_, run)| run.is_live());
+        self.go_on_without(live.map(|(path, _)| Arc::clone(path)).collect(), number);
+    }
+
+    /// The same for those that wait for the answer to a text; a call to the number may still be answered.
+    fn skip_texts(&mut self, number: &str) {
+        let texts = self.runs.iter().filter(|(_, run)| run.is_live() && self.channel_of(run) != Some(Channel::Voice));
+        self.go_on_without(texts.map(|(path, _)| Arc::clone(path)).collect(), number);
+    }
+
+    /// The channel of the notify step that a run is at.
+    fn channel_of(&self, run: &Run) -> Option<Channel> {
+        let step = self.plan.pipelines.get(&run.pipeline)?.steps.get(run.step)?;
+        let Action::Notify(notify) = &step.action else { return None };
+        self.plan.profiles.get(&notify.profile).map(|profile| profile.channel)
+    }
+
+    fn go_on_without(&mut self, paths: Vec<Arc<str>>, number: &str) {
         for path in paths {
             let waits = self.runs.get_mut(&path).is_some_and(|run| run.give_up_on(number));
             if waits {
@@ -318,7 +336,7 @@ impl Engine {
         self.audit(kind, &user, Via::Text, number, String::new(), why, Vec::new(), None);
         self.watch_contacts();
         if opted_out {
-            self.skip_contact(number);
+            self.skip_texts(number);
         }
     }
 
@@ -327,7 +345,8 @@ impl Engine {
         let now = self.now;
         let rota = self.rota();
         let opted_out = self.plan.users.values().find(|user| {
-            user.contacts.iter().any(|contact| self.contacts.get(&contact.number).is_some_and(|state| state.opted_out))
+            let mut texted = user.contacts.iter().filter(|contact| contact.channel == Channel::Sms);
+            texted.any(|contact| self.contacts.get(&contact.number).is_some_and(|state| state.opted_out))
                 && rota.is_on_call(user, now)
         });
         let opted_out =

@@ -33,6 +33,16 @@ pub fn fit(text: &str, code: Option<&str>, limit: u32, fit: Fit) -> String {
     if candidate.is_better_than(&best) { candidate.text } else { best.text }
 }
 
+/// The most segments of a text with these limits: when it keeps to the GSM alphabet, and when one character does not.
+#[must_use]
+pub fn most_segments(limit: u32, fit: Fit) -> (usize, usize) {
+    let limit = usize::try_from(limit).unwrap_or(MAX_CHARACTERS).min(MAX_CHARACTERS);
+    match fit {
+        Fit::Segment => (1, 1),
+        Fit::Characters => (gsm::segments(&"a".repeat(limit)), gsm::segments(&"\u{4e00}".repeat(limit))),
+    }
+}
+
 /// One alarm of a consolidated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DigestItem<'a> {
@@ -211,6 +221,14 @@ mod tests {
         let fitted = fit(&cyrillic, Some("K7M"), 160, Fit::Segment);
         assert_eq!((gsm::segments(&fitted), fitted.chars().count()), (1, 69), "{fitted}");
         check("81 °C", "K7M", 160, Fit::Segment, "81 °C #K7M");
+    }
+
+    #[test]
+    fn the_most_that_a_profile_can_cost() {
+        assert_eq!(most_segments(1600, Fit::Segment), (1, 1));
+        assert_eq!(most_segments(160, Fit::Characters), (1, 3));
+        assert_eq!(most_segments(161, Fit::Characters), (2, 3));
+        assert_eq!(most_segments(1600, Fit::Characters), (11, 24));
     }
 
     #[test]

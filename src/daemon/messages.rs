@@ -21,8 +21,9 @@ use crate::{
 
 /// Waits before the further attempts to end a call; then it ends by itself, which costs nothing but its minutes.
 const END_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
-/// A call that is still open after so long is asked for also where Twilio reports: its last report may have been lost.
-const CALL_OVERDUE: Duration = Duration::from_secs(120);
+/// A call that is still open after so long is asked for also where Twilio reports: a report may have been lost, and until it is
+/// known that the line was busy nobody else is called.
+const CALL_OVERDUE: Duration = Duration::from_secs(20);
 /// States of an outbox row after which nothing is asked for.
 const ENDED: [&str; 8] = ["delivered", "undelivered", "failed", "cancelled", "completed", "busy", "no-answer", "canceled"];
 /// Texts whose status is asked for in one round of polling.
@@ -108,9 +109,11 @@ impl Shared {
     }
 }
 
-/// Asks Twilio for replies and states of the profiles that it cannot call back, and for calls whose reports stay away.
+/// Asks Twilio for replies and states of the profiles that it cannot call back, and for calls whose reports stay away; at the start
+/// for all calls, because nobody was there to take reports.
 pub(super) async fn poll(shared: Arc<Shared>, stop: CancellationToken) {
     let mut since = clock::now() - FIRST_LOOK;
+    let mut first = true;
     loop {
         let plan = shared.plan.load_full();
         let pace = plan.twilio.values().map(|def| def.poll).min().unwrap_or(Duration::from_secs(10));
@@ -122,9 +125,10 @@ pub(super) async fn poll(shared: Arc<Shared>, stop: CancellationToken) {
                 complete &= ask_replies(&shared, &*notifier, since).await;
                 ask_texts(&shared, &*notifier).await;
             }
-            let patience = if def.external_url.is_none() { Duration::ZERO } else { CALL_OVERDUE };
+            let patience = if first || def.external_url.is_none() { Duration::ZERO } else { CALL_OVERDUE };
             ask_calls(&shared, &*notifier, began - patience).await;
         }
+        first = false;
         if complete {
             since = began - OVERLAP;
         }

@@ -30,8 +30,8 @@ use super::{Gateway, copies::Copies};
 
 /// Longest body that is read, bytes. Twilio's own have some 2 kB.
 pub const MAX_BODY: usize = 64 * 1024;
-/// How long a commit may take before Twilio is asked to come again; Twilio itself waits 15 s.
-pub const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a commit may take before Twilio is asked to come again; Twilio itself waits 15 s, of which a script may take 6.
+pub const COMMIT_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Why a webhook was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

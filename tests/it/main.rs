@@ -4,6 +4,7 @@ mod calls;
 mod events;
 mod heartbeat;
 mod kills;
+mod kills_calls;
 mod modbus;
 mod opcua_attacks;
 mod opcua_client;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     BOUND,
-    program::{ALICE, Daemon, OURS, PIN, Plant, TOKEN, until, until_or},
+    program::{ALICE, Daemon, OURS, PIN, Plant, TOKEN, no_secrets, until, until_or},
     twilio::http,
 };
 
@@ -136,7 +136,11 @@ async fn a_text_slept_through_becomes_a_call_that_acknowledges() {
     assert_eq!((&alice["calls_sent"], &alice["call_minutes_sent"]), (&json!(1), &json!(2)), "{statistics}");
     let report = plant.run(&["report", "--users", "--output", "json"]).await.json();
     assert_eq!(report["totals"]["call_minutes_sent"], statistics["totals"]["call_minutes_sent"], "{report}");
+    no_secrets(&daemon.get("audit").await.to_string());
+    no_secrets(&daemon.get("messages").await.to_string());
     daemon.stop();
+    let store = std::fs::read(plant.folder.path().join("data/annunciator.db")).unwrap();
+    no_secrets(&String::from_utf8_lossy(&store));
 }
 
 #[tokio::test(flavor = "multi_thread")]

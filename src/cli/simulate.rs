@@ -1,6 +1,6 @@
 //! `simulate`: the simulators alone, for commissioning and tests.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
     Failure,
@@ -8,13 +8,13 @@ use super::{
 };
 use crate::simulate::{
     modbus_plc::{MAP, Plc},
-    twilio::{Options, Simulator},
+    twilio::{Options, Simulator, VoiceUrls},
 };
 
 /// The simulators alone, for commissioning and tests; ctrl-C ends them
 #[derive(clap::Subcommand)]
 #[command(
-    after_help = "Examples:\n  annunciator simulate modbus-plc --listen 127.0.0.1:5020\n  annunciator simulate twilio --inbound-url http://127.0.0.1:8088/main/system/twilio-sms/inbound/main\n  curl -d '4711' http://127.0.0.1:8090/simulator/phones/+12223334444/text\n  curl -X PUT -d busy http://127.0.0.1:8090/simulator/phones/+12223334444/voice"
+    after_help = "Examples:\n  annunciator simulate modbus-plc --listen 127.0.0.1:5020\n  annunciator simulate twilio --inbound-url http://127.0.0.1:8088/main/system/twilio-sms/inbound/main\n  curl -d '4711' http://127.0.0.1:8090/simulator/phones/+12223334444/text\n  curl -X PUT -d busy http://127.0.0.1:8090/simulator/phones/+12223334444/voice\n  annunciator simulate twilio --call-second 1000 --voice-url http://127.0.0.1:8088/main/system/twilio-voice/inbound/main"
 )]
 pub(super) enum SimulateCommand {
     /// A Modbus TCP PLC with a tank, a pump, trips and acknowledge coils
@@ -38,6 +38,15 @@ pub(super) struct TwilioArgs {
     /// Where texts from the simulated phones are sent to
     #[arg(long, value_name = "URL")]
     inbound_url: Option<String>,
+    /// What is asked when a simulated phone calls
+    #[arg(long, value_name = "URL")]
+    voice_url: Option<String>,
+    /// Where the end of such a call is reported to
+    #[arg(long, value_name = "URL")]
+    voice_status_url: Option<String>,
+    /// How long a second of speech, silence and ringing takes in calls, milliseconds; 1000 to take part by hand
+    #[arg(long, value_name = "MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    call_second: u64,
     /// Account SID
     #[arg(long, value_name = "SID", env = "TWILIO_ACCOUNT_SID", default_value = "AC00000000000000000000000000000001")]
     account_sid: String,
@@ -63,6 +72,8 @@ pub(super) async fn simulate(command: SimulateCommand) -> Result<String, Failure
                 account_sid: args.account_sid,
                 auth_token: args.auth_token,
                 inbound_url: args.inbound_url,
+                voice_urls: VoiceUrls { voice: args.voice_url, status: args.voice_status_url },
+                call_second: Duration::from_millis(args.call_second),
                 ..Options::default()
             };
             let running = Simulator::start(args.listen, options).await.map_err(|error| cannot_listen(args.listen, &error))?;

@@ -24,7 +24,9 @@ struct Story {
 const CAROL: &str = "profile = 'sms', roster = 'managers'";
 const CAROL_NUMBER: &str = "+12223330003";
 
-const STORIES: [Story; 16] = [
+const ORDER: &str = "[[event]]\nname = 'Order'\nprofile = 'sms'\nconsent = 'orders'\nper_hour = 1\n";
+
+const STORIES: &[Story] = &[
     Story {
         reason: NotSent::Cooldown,
         config: "[[profile]]\nname = 'calm'\nkind = 'sms'\ntwilio = 'main'\nmessage = 'x'\ncooldown = '10m'\n",
@@ -154,7 +156,25 @@ const STORIES: [Story; 16] = [
             }
         },
     },
+    Story { reason: NotSent::NotIdentified, config: ORDER, notify: CAROL, happens: order },
+    Story {
+        reason: NotSent::EventLimit,
+        config: ORDER,
+        notify: CAROL,
+        happens: |rig| {
+            let (phone, consent) = (Some("+12223330009".to_owned()), Some(vec!["orders".to_owned()]));
+            rig.command("bob", Command::Identify { user_id: "c1".into(), phone, consent });
+            order(rig);
+            order(rig);
+        },
+    },
 ];
+
+/// Another program tells of an order.
+fn order(rig: &mut Rig) {
+    let properties = serde_json::json!({ "sms_body": "ready" });
+    rig.command("bob", Command::Track { user_id: "c1".into(), event: "Order".into(), properties });
+}
 
 fn setup(story: &Story, alarms: std::ops::Range<usize>) -> Setup<'static> {
     let config = format!(
@@ -191,7 +211,7 @@ fn raise(rig: &mut Rig, alarms: std::ops::Range<usize>) {
 
 #[test]
 fn every_reason_is_met_and_audited() {
-    for story in &STORIES {
+    for story in STORIES {
         let start = "2026-01-05T08:00:00Z".parse::<jiff::Timestamp>().unwrap();
         let mut rig = Rig::new(&setup(story, 0..10), start.into(), 1).unwrap_or_else(|problems| panic!("{problems}"));
         rig.start_program();

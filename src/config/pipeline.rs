@@ -150,7 +150,8 @@ fn notify(section: &mut Section<'_>, book: &Book) -> Option<Notify> {
     let second = Duration::from_secs(1);
     let profile = book.required_reference(Kind::Profile, section, "profile");
     // Whether it is needed depends on who uses the pipeline: see `check_use`.
-    let roster = if section.has("roster") { book.required_reference(Kind::Roster, section, "roster")? } else { String::new() };
+    let roster =
+        if section.has("roster") { book.required_reference(Kind::Roster, section, "roster") } else { Some(String::new()) };
     let order =
         section.one_of("order", &[("sequential", Order::Sequential), ("broadcast", Order::Broadcast)]).unwrap_or_default();
     let wait = section.duration("wait", second..=DAY).unwrap_or(minutes(1));
@@ -164,7 +165,7 @@ fn notify(section: &mut Section<'_>, book: &Book) -> Option<Notify> {
         every: section.duration("every", Duration::ZERO..=DAY).unwrap_or(minutes(5)),
         n: section.integer("n", 1..=50).and_then(|value| u32::try_from(value).ok()).unwrap_or(3),
     });
-    Some(Notify { profile: profile?, roster, order, wait, repeat, times, consolidate })
+    Some(Notify { profile: profile?, roster: roster?, order, wait, repeat, times, consolidate })
 }
 
 fn switch(section: &mut Section<'_>, book: &Book, names: &Names) -> Option<Vec<Case>> {

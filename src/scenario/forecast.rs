@@ -219,6 +219,7 @@ enum Raise {
 /// Makes the plan one in which just this alarm can be raised, and says by what.
 fn prepare(plan: &mut Plan, index: usize, question: &Question, known: &[(TagId, Value)]) -> Result<Raise, String> {
     plan.alarm_rules.notify_initial = true;
+    (plan.drill, plan.heartbeat) = (None, None);
     let shared = || "the configuration is in use".to_owned();
     for (place, def) in plan.alarms.iter_mut().enumerate() {
         if place != index && *def.path != *NOBODY_REACHED {

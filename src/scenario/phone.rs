@@ -61,6 +61,8 @@ pub struct Call {
     pub ended: Option<Timestamp>,
     /// What was said in it.
     pub said: Vec<String>,
+    /// Keys that were pressed, and how much had been said then.
+    pub pressed: Vec<(usize, String)>,
     /// Keys that are still to be pressed, and whether the person hangs up then.
     keys: VecDeque<String>,
     hangs_up: bool,
@@ -105,6 +107,7 @@ impl Call {
             answered: None,
             ended: None,
             said: Vec::new(),
+            pressed: Vec::new(),
             keys: keys.into(),
             hangs_up,
             document: None,
@@ -351,6 +354,9 @@ impl World {
         self.next += 1;
         let request = RequestId(self.next);
         let call = &mut self.calls[place];
+        if let Some(keys) = &digits {
+            call.pressed.push((call.said.len(), keys.clone()));
+        }
         let mut event = call.event(action);
         event.turn = turn;
         event.digits = digits;

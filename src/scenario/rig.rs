@@ -17,7 +17,7 @@ use super::{
 use crate::{
     engine::{
         Engine,
-        io::{Actor, Command, Effect, Effects, Input, OutboxId, Outcome, RequestId, Via},
+        io::{Actor, Command, Effect, Effects, InboundText, Input, OutboxId, Outcome, Outgoing, RequestId, Via},
         plan::{Origin, Plan, Role, TagDef},
         record::StateRow,
     },
@@ -62,6 +62,12 @@ pub struct Rig {
     pub meddle: Option<fn(&mut Effects)>,
     /// May change the rows that an engine is restored from.
     pub meddle_rows: Option<fn(&mut Vec<StateRow>)>,
+    /// May change an input, or keep it from the engine and answer in its place.
+    pub meddle_input: Option<fn(&mut Input) -> Option<Outcome>>,
+    /// May lose a message for which Twilio's acceptance is pretended.
+    pub meddle_send: Option<fn(&Watch, &World, &Outgoing, Timestamp) -> bool>,
+    /// The text from a person that the last step was about.
+    pub heard: Option<InboundText>,
     /// The last steps, for whoever looks for a fault.
     pub steps: VecDeque<String>,
     /// The first rule that was broken.
@@ -98,6 +104,9 @@ impl Rig {
             crash: None,
             meddle: None,
             meddle_rows: None,
+            meddle_input: None,
+            meddle_send: None,
+            heard: None,
             steps: VecDeque::new(),
             broken: None,
             set_back: Duration::ZERO,
@@ -132,16 +141,14 @@ impl Rig {
             return;
         }
         self.now = self.now + span;
-        let pending = std::mem::take(&mut self.world.pending);
-        self.world.pending = pending.into_iter().map(|((at, number), due)| ((at + span, number), due)).collect();
+        self.world.shift(false, |at| at + span);
     }
 
     /// Starts the program on what is committed; sources connect at once.
     pub fn start_program(&mut self) {
         let back = std::mem::take(&mut self.set_back);
         self.now = self.now - back;
-        let pending = std::mem::take(&mut self.world.pending);
-        self.world.pending = pending.into_iter().map(|((at, number), due)| ((at - back, number), due)).collect();
+        self.world.shift(true, |at| at - back);
         let store = self.watch.store.iter();
         let mut rows: Vec<StateRow> =
             store.map(|((kind, key), value)| StateRow { kind: *kind, key: key.clone(), value: value.clone() }).collect();
@@ -289,7 +296,13 @@ impl Rig {
     }
 
     /// One input and what follows from it; nothing while the program does not run.
-    pub fn input(&mut self, input: Input) {
+    pub fn input(&mut self, mut input: Input) {
+        self.heard = if let Input::Inbound { text, .. } = &input { Some(text.clone()) } else { None };
+        let pretended = self.meddle_input.and_then(|meddle| meddle(&mut input));
+        if let (Some(outcome), Input::Command { request, .. }) = (pretended, &input) {
+            self.answers.insert(*request, outcome);
+            return;
+        }
         let Some(engine) = &mut self.engine else { return };
         // (A question of a call is asked again as long as it has no answer.)
         let told = match &input {
@@ -373,7 +386,11 @@ impl Rig {
                 let before: Vec<&str> = texts.chain(calls).collect();
                 let engine = self.engine.as_ref().ok_or("nothing runs")?;
                 self.watch.sending(engine, &message, &before)?;
-                self.world.send(self.now, message);
+                if self.meddle_send.is_some_and(|loses| loses(&self.watch, &self.world, &message, self.now)) {
+                    self.world.lose(self.now, message.row);
+                } else {
+                    self.world.send(self.now, message);
+                }
             }
             Effect::Lookup(lookup) => self.world.look_up(self.now, &lookup),
             Effect::Read { row, tag } => {

@@ -143,7 +143,7 @@ impl Script {
         let mut setup = given.clone();
         if !self.takes_given() {
             let example = Setup::example();
-            (setup.config, setup.tags) = (example.config, example.tags);
+            (setup.config, setup.tags, setup.loader) = (example.config, example.tags, example.loader);
         }
         if let Some(config) = &self.config {
             setup.config = vec![people(), file("config", config)];

@@ -67,10 +67,13 @@ impl Watch {
             Record::Ledger(entry) => match self.ledger.entry((entry.sid.clone(), entry.direction == Direction::Sent)) {
                 // A finished call gets its minutes, once; else a SID is counted once.
                 Entry::Occupied(mut place) => {
-                    let same = LedgerEntry { minutes: entry.minutes, ..place.get().clone() } == entry;
-                    let ends = entry.channel == Channel::Voice && place.get().minutes == 0 && entry.minutes > 0;
+                    // (Told by a callback before its acceptance was known, it has that time and no row.)
+                    let (old, row) = (place.get(), place.get().row.or(entry.row));
+                    let same = LedgerEntry { minutes: entry.minutes, time: entry.time, row, segments: 0, ..old.clone() }
+                        == LedgerEntry { row, segments: 0, ..entry.clone() };
+                    let ends = entry.channel == Channel::Voice && old.minutes == 0 && entry.minutes > 0;
                     if !(same && ends) {
-                        return Err(format!("the SID {} is counted twice", entry.sid));
+                        return Err(format!("the SID {} is counted twice: {old:?}, {entry:?}", entry.sid));
                     }
                     place.insert(entry);
                 }

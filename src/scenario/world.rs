@@ -206,6 +206,20 @@ pub struct World {
 }
 
 impl World {
+    /// The program's clock was set: what is under way has new times by it, and with `lists` what Twilio took before too.
+    pub(super) fn shift(&mut self, lists: bool, by: impl Fn(Timestamp) -> Timestamp) {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending = pending.into_iter().map(|((at, number), due)| ((by(at), number), due)).collect();
+        if lists {
+            self.messages.iter_mut().for_each(|message| message.created = by(message.created));
+            self.calls.iter_mut().for_each(|call| call.created = by(call.created));
+        }
+        for call in &mut self.calls {
+            call.answered = call.answered.map(&by);
+            call.ended = call.ended.map(&by);
+        }
+    }
+
     /// An input that arrives after the present latency.
     pub(super) fn after(&mut self, now: Timestamp, input: Input) {
         self.next += 1;
@@ -263,6 +277,13 @@ impl World {
         self.after(now, Input::SendResult { row, result });
     }
 
+    /// Pretends that a message was taken.
+    pub(super) fn lose(&mut self, now: Timestamp, row: OutboxId) {
+        self.next += 1;
+        let accepted = Accepted { sid: format!("SMlost{}", self.next), segments: 1, status: DeliveryState::Queued };
+        self.after(now, Input::SendResult { row, result: Ok(accepted) });
+    }
+
     fn take(&mut self, now: Timestamp, message: Outgoing) -> Accepted {
         if message.channel == Channel::Voice {
             return Accepted { sid: self.place(now, message), segments: 0, status: DeliveryState::Queued };
@@ -275,7 +296,8 @@ impl World {
     }
 
     pub(super) fn look_up(&mut self, now: Timestamp, lookup: &Lookup) {
-        let accepted = |sid: &String| Accepted { sid: sid.clone(), segments: 1, status: DeliveryState::Sent };
+        let segments = u32::from(lookup.message.channel == Channel::Sms);
+        let accepted = |sid: &String| Accepted { sid: sid.clone(), segments, status: DeliveryState::Sent };
         let fits_call = |call: &&Call| call.row.is_some() && call.number == lookup.message.to && call.created >= lookup.since;
         let fits = |message: &&Message| {
             message.to == lookup.message.to && message.body == lookup.message.body && message.created >= lookup.since

@@ -33,6 +33,9 @@ pub enum Crash {
     After(usize),
 }
 
+/// Whether a message is lost although its acceptance is pretended.
+pub type LosesMessage = fn(&Watch, &World, &Outgoing, Timestamp) -> bool;
+
 /// Steps that are remembered.
 const STEPS: usize = 50;
 /// Inputs at one instant; more means that the engine spins.
@@ -65,7 +68,7 @@ pub struct Rig {
     /// May change an input, or keep it from the engine and answer in its place.
     pub meddle_input: Option<fn(&mut Input) -> Option<Outcome>>,
     /// May lose a message for which Twilio's acceptance is pretended.
-    pub meddle_send: Option<fn(&Watch, &World, &Outgoing, Timestamp) -> bool>,
+    pub meddle_send: Option<LosesMessage>,
     /// The text from a person that the last step was about.
     pub heard: Option<InboundText>,
     /// The last steps, for whoever looks for a fault.

@@ -8,8 +8,8 @@ use annunciator::{
         plan::Channel,
         record::{Record, StateKind, StateRow},
     },
-    scenario::{Rig, watch::Watch, world::World},
-    tag::{Timestamp, Value},
+    scenario::{Rig, rig::LosesMessage, watch::Watch},
+    tag::Value,
 };
 
 use super::plant::{PEOPLE, ZONE};
@@ -177,7 +177,7 @@ impl Mutant {
         }
     }
 
-    fn sends(self) -> Option<fn(&Watch, &World, &Outgoing, Timestamp) -> bool> {
+    fn sends(self) -> Option<LosesMessage> {
         match self {
             Self::CooldownDropsFirst => Some(|watch, world, message, now| {
                 let purpose = &purpose(watch, message);

@@ -28,11 +28,18 @@ pub(in crate::engine) struct Candidate {
     min_priority: Priority,
     /// Whose place it is, when `user` stands in for somebody.
     covers: Option<String>,
+    /// What a round remembers of them. Standing in for somebody is another matter than one's own place: who was off duty there
+    /// may be contacted here.
+    key: String,
 }
 
 impl Candidate {
     pub(super) fn new(user: &str, number: &str, min_priority: Priority) -> Self {
-        Self { user: user.to_owned(), number: number.to_owned(), min_priority, covers: None }
+        Self { user: user.to_owned(), number: number.to_owned(), min_priority, covers: None, key: number.to_owned() }
+    }
+
+    fn covering(self, holder: &str) -> Self {
+        Self { key: format!("{} for {holder}", self.number), covers: Some(holder.to_owned()), ..self }
     }
 
     pub(in crate::engine) fn user(&self) -> &str {
@@ -41,15 +48,6 @@ impl Candidate {
 
     pub(super) fn is_for(&self, user: &str, number: &str) -> bool {
         self.user == user && self.number == number
-    }
-
-    /// What a round remembers of them. Standing in for somebody is another matter than one's own place: who was off duty there
-    /// may be contacted here.
-    fn key(&self) -> String {
-        match &self.covers {
-            Some(holder) => format!("{} for {holder}", self.number),
-            None => self.number.clone(),
-        }
     }
 }
 
@@ -105,7 +103,7 @@ impl Engine {
                 Order::Broadcast => {}
             }
             if let Some(candidate) = next {
-                stage.done.push(candidate.key());
+                stage.done.push(candidate.key.clone());
                 self.contact(path, index, notify, candidate);
             } else if more_to_come {
                 return Progress::Wait(Some(now + LOOK_AGAIN));
@@ -131,11 +129,9 @@ impl Engine {
         let places = self.rota().places(&notify.roster, self.now);
         let contacts = places.iter().flat_map(|place| {
             let of_channel = place.user.contacts.iter().filter(move |contact| Some(contact.channel) == channel);
-            of_channel.map(|contact| Candidate {
-                user: place.user.name.clone(),
-                number: contact.number.clone(),
-                min_priority: contact.min_priority,
-                covers: place.is_covered().then(|| place.holder.name.clone()),
+            of_channel.map(|contact| {
+                let candidate = Candidate::new(&place.user.name, &contact.number, contact.min_priority);
+                if place.is_covered() { candidate.covering(&place.holder.name) } else { candidate }
             })
         });
         contacts.collect()
@@ -294,7 +290,7 @@ impl Engine {
 impl NotifyStage {
     /// True when this round has dealt with the candidate, or has contacted them for another place.
     fn has_had(&self, candidate: &Candidate) -> bool {
-        self.done.contains(&candidate.key()) || self.waiting.iter().any(|waiting| waiting.number == candidate.number)
+        self.done.contains(&candidate.key) || self.waiting.iter().any(|waiting| waiting.number == candidate.number)
     }
 }
 

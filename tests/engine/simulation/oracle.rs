@@ -115,7 +115,6 @@ impl Oracle {
         self.spent.clear();
         let before = self.before;
         self.shelved.retain(|_, until| *until > before);
-        self.told.iter_mut().for_each(|told| told.at = told.at.min(now));
         self.closed.values_mut().for_each(|at| *at = (*at).min(now));
     }
 
@@ -192,7 +191,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Budgets are kept: half of one is for critical, which goes at most once a minute beyond it.
+    /// Budgets are kept: half of one is for critical, which goes at most once a minute beyond its half.
     fn spend(&mut self, user: &str, channel: Channel, new: Spent, plant: &Plant) -> Result {
         let Some(limit) = plant.budget else { return Ok(()) };
         let spent = self.spent.entry((user.to_owned(), channel)).or_default();
@@ -201,22 +200,23 @@ impl Oracle {
         if spent.iter().any(|old| old.row == new.row) {
             return Ok(());
         }
-        let plain = spent.iter().filter(|old| !old.critical).count();
-        let all = spent.len();
+        let alike = spent.iter().filter(|old| old.critical == new.critical).count();
         let last = spent.iter().filter(|old| old.critical && old.filed <= new.filed).map(|old| old.filed).max();
         spent.push(new);
-        let limit = usize::try_from(limit).unwrap();
-        let kept = if new.critical {
-            all < limit || last.is_none_or(|last| new.filed.since(last) >= Duration::from_secs(55))
-        } else {
-            plain < limit / 2 && all < limit
-        };
+        let share = usize::try_from(limit / 2).unwrap();
+        let paced = last.is_none_or(|last| new.filed.since(last) >= Duration::from_secs(55));
+        let kept = alike < share || new.critical && paced;
         if kept { Ok(()) } else { Err(format!("{user} got more than the budget of {limit}: {spent:?}")) }
     }
 
     fn journal(&mut self, rig: &Rig) -> Result {
         let mut acknowledged = Vec::new();
         for entry in &rig.watch.journal[self.journal..] {
+            if entry.kind == JournalKind::Removed {
+                self.shelved.remove(&*entry.alarm);
+                let raised = self.raised.get(&*entry.alarm).into_iter().flatten();
+                self.closed.extend(raised.map(|event| (*event, entry.time)));
+            }
             let Some(event) = entry.event else { continue };
             match entry.kind {
                 JournalKind::Raised => self.raised.entry(entry.alarm.to_string()).or_default().push(event),
@@ -226,10 +226,6 @@ impl Oracle {
                     let raised = self.raised.get(&*entry.alarm).map(Vec::as_slice).unwrap_or_default();
                     let last = raised.iter().position(|raised| *raised == event).map_or(0, |place| place + 1);
                     self.closed.extend(raised[..last].iter().chain([&event]).map(|event| (*event, entry.time)));
-                }
-                JournalKind::Removed => {
-                    self.shelved.remove(&*entry.alarm);
-                    self.closed.insert(event, entry.time);
                 }
                 _ => {}
             }
@@ -252,7 +248,8 @@ impl Oracle {
         let known = |told: &&Told| {
             let row = rig.watch.store.get(&(StateKind::Outbox, told.row.to_string()));
             let at_once = |text: &Json| text["state"].get("Accepted").is_some() && text["attempts"] == 1;
-            told.sid.starts_with("SM") && row.is_some_and(|row| at_once(&row["job"]["Text"]))
+            // (After the clock was set back what was told lies ahead, and a reply that comes before it does not mean it.)
+            told.at <= rig.now && told.sid.starts_with("SM") && row.is_some_and(|row| at_once(&row["job"]["Text"]))
         };
         let to_phone = || self.told.iter().filter(|told| told.number == heard.from).filter(known);
         let told_of = self.told.iter().any(|told| told.number == heard.from && told.alarm == *alarm);

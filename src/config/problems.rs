@@ -140,7 +140,7 @@ pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
     choices.sort_unstable();
     choices.dedup();
     match choices.len() {
-        0 => format!("there is no {what}"),
+        0 => "there are none yet".to_owned(),
         1..=LISTED => format!("{what}: `{}`", choices.join("`, `")),
         count => format!("none of the {count} known ones looks like it"),
     }

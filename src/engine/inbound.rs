@@ -33,6 +33,8 @@ const ANSWERS: usize = 10;
 const ANSWER_WINDOW: Duration = Duration::from_secs(3600);
 /// A bare PIN acknowledges only when no other event told to the phone was told or ended this recently.
 const UNAMBIGUOUS: Duration = Duration::from_secs(300);
+/// Alarms that a phone may still mean by a bare PIN; the oldest is forgotten for a further one.
+const MAX_LATELY: usize = 64;
 /// An answer waits this long for the PLC.
 const PLC_WAIT: Duration = Duration::from_secs(15);
 /// Inbound SIDs that are remembered.
@@ -45,6 +47,9 @@ pub(super) struct ContactState {
     pub pin_failures: Vec<Timestamp>,
     pub locked_until: Timestamp,
     pub answers: Vec<Timestamp>,
+    /// Alarms it was told of whose notification is forgotten, and until when a bare PIN may still mean them.
+    #[serde(default)]
+    pub lately: Vec<(Arc<str>, Timestamp)>,
 }
 
 /// What a phone was told and may acknowledge.
@@ -222,7 +227,10 @@ impl Engine {
                 told.map(|told| told.at).into_iter().chain(ended).any(|at| self.now.since(at) < UNAMBIGUOUS)
             })
         };
-        let unambiguous = open.len() == 1 && !self.runs.keys().any(|path| *path != open[0].path && recent(path));
+        let lately = self.contacts.get(number).map(|contact| contact.lately.as_slice()).unwrap_or_default();
+        let forgotten = |only: &OpenRun| lately.iter().any(|(path, until)| *path != only.path && self.now < *until);
+        let unambiguous =
+            open.len() == 1 && !forgotten(&open[0]) && !self.runs.keys().any(|path| *path != open[0].path && recent(path));
         match open.pop() {
             Some(only) if unambiguous => self.acknowledge_runs(actor, user, number, vec![only]),
             last => {
@@ -230,6 +238,25 @@ impl Engine {
                 let items = names(&open);
                 plain(answer::which_one(&digest_items(&items), items.len()))
             }
+        }
+    }
+
+    /// The run at `path` is about to be forgotten, because its alarm is removed or a new event has a run of its own: whoever was told
+    /// of it may mean it by a bare PIN for a while.
+    pub(super) fn remember_told(&mut self, path: &str) {
+        let now = self.now;
+        let Some(run) = self.runs.get(path).filter(|run| !run.is_follow_up()) else { return };
+        let ended = run.closed.unwrap_or(now);
+        let told: Vec<(String, Timestamp)> =
+            run.told.iter().map(|told| (told.number.clone(), told.at.max(ended) + UNAMBIGUOUS)).collect();
+        for (number, until) in told.into_iter().filter(|(_, until)| now < *until) {
+            let contact = self.contacts.entry(number.clone()).or_default();
+            contact.lately.retain(|(of, until)| **of != *path && now < *until);
+            if contact.lately.len() >= MAX_LATELY {
+                contact.lately.remove(0);
+            }
+            contact.lately.push((path.into(), until));
+            self.dirty.contacts.insert(number);
         }
     }
 

@@ -186,6 +186,7 @@ impl Engine {
         }
         self.effects_record(Record::State { kind: StateKind::Alarm, key: path.to_string(), value: None });
         self.give_up_write_backs(path, "the alarm was removed");
+        self.remember_told(path);
         let rows = self.runs.remove(path).map(|run| run.rows).unwrap_or_default();
         for row in rows {
             if !self.still_needed(row) {

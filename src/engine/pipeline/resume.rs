@@ -11,6 +11,7 @@ impl Engine {
         let paths: Vec<Arc<str>> = self.runs.keys().cloned().collect();
         for path in paths {
             let Some(index) = self.index_of(&path) else {
+                self.remember_told(&path);
                 self.runs.remove(&path);
                 self.mark_run(&path);
                 continue;

@@ -41,6 +41,7 @@ impl Engine {
         if !joined {
             let code = self.new_code();
             let run = Run::new(&pipeline, code, self.now);
+            self.remember_told(&def.path);
             self.runs.insert(Arc::clone(&def.path), run);
             self.journal(index, JournalKind::PipelineStarted, None, &pipeline);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AMBIGUOUS_DEADLINE, LOOKUPS, Purpose, TextState, status_word};
+use super::{AMBIGUOUS_DEADLINE, LOOKUPS, Purpose, Text, TextState, status_word};
 use crate::{
     engine::{
         Engine, Timer,
@@ -71,12 +71,18 @@ impl Engine {
             }
             Err(_) => Vec::new(),
         };
+        let twin = self.has_twin_in_flight(id);
         let Some(text) = self.outbox.text_mut(id) else { return };
         let TextState::Ambiguous { lost, lookups, list_read, .. } = &mut text.state else { return };
         let over = now.since(*lost) >= AMBIGUOUS_DEADLINE;
         let again = match result {
             Ok(found) => {
                 if let Some(found) = found.into_iter().find(|found| !taken.contains(&found.sid)) {
+                    if twin {
+                        // It may be the other's, whose answer will say so: look again soon.
+                        self.timers.set(&Timer::Row(id), Some(now + LOOKUPS[0]));
+                        return;
+                    }
                     return self.accepted(id, found);
                 }
                 *list_read = true;
@@ -101,6 +107,16 @@ impl Engine {
             text.not_before = now;
         }
         self.ended_or_again(id);
+    }
+
+    /// Another message of the same words to the same number is being sent at this moment: what the list shows may be that one.
+    fn has_twin_in_flight(&self, id: OutboxId) -> bool {
+        let Some(text) = self.outbox.text(id) else { return false };
+        let Some(sender) = self.outbox.senders.get(&text.twilio) else { return false };
+        sender.texts.in_flight.iter().chain(&sender.calls.in_flight).any(|other| {
+            let alike = |other: &Text| other.channel == text.channel && other.to == text.to && other.body == text.body;
+            *other != id && self.outbox.text(*other).is_some_and(alike)
+        })
     }
 
     pub(super) fn ended_or_again(&mut self, id: OutboxId) {

@@ -226,6 +226,8 @@ impl Simulation {
         // A write-back that is never answered is not what a driver does: each has a time limit.
         let choice = works.get(self.random.usize(..6)).copied().unwrap_or(fails);
         let device = if choice == Device::Hangs && path != "W/Beacon" { fails } else { choice };
+        // Whether a pulse has ended is not read back (SPEC 9): a device that says Good and keeps the value deceives everybody.
+        let device = if device == Device::Ignores && path == "W/Pulse" { Device::LosesAnswer } else { device };
         let tag = self.tag(path);
         self.rig.world.devices.insert(tag, device);
     }

@@ -9,7 +9,7 @@ use std::{
 use annunciator::{
     engine::{
         io::{Command, RequestId},
-        plan::{Action, Channel},
+        plan::{Action, Channel, Priority},
         record::{AuditKind, JournalKind, StateKind},
     },
     scenario::Rig,
@@ -46,6 +46,8 @@ struct Spent {
     filed: Timestamp,
     row: u64,
     critical: bool,
+    /// Of critical alarms and of others.
+    mixed: bool,
 }
 
 #[derive(Default)]
@@ -103,6 +105,8 @@ impl Oracle {
             self.set_back(rig.now);
         }
         self.before = rig.now;
+        // A removed alarm takes its shelving along; where it has no event the journal has no word of it.
+        self.shelved.retain(|alarm, _| rig.plan.alarm(alarm).is_some());
         // Whoever was answered was answered before anything else of that step was done.
         self.answers(rig);
         self.messages(rig, plant)?;
@@ -151,18 +155,24 @@ impl Oracle {
             }
             let name = user(number);
             let created: Timestamp = serde_json::from_value(stored["created"].clone()).map_err(|error| error.to_string())?;
-            let on_duty = [Duration::ZERO, GATHERED / 4, GATHERED / 2, GATHERED].into_iter().any(|span| {
-                let then = created - span;
-                on_duty(name, then) || self.stands_in(name, then) || self.stands_in(name, created)
-            });
+            // An override may be shorter than any of these spans.
+            let stood_in =
+                self.covers.iter().any(|(user, _, from, until)| *user == name && *from <= created && created - GATHERED < *until);
+            let on_duty = stood_in
+                || [Duration::ZERO, GATHERED / 4, GATHERED / 2, GATHERED].into_iter().any(|span| on_duty(name, created - span));
             let jumped = self.jumped.is_some_and(|jumped| rig.now.since(jumped) < GATHERED);
             if !on_duty && !jumped {
                 return Err(format!("{name} is off duty and was told: {text}"));
             }
+            let critical = |item: &Json| {
+                let def = item["alarm"].as_str().and_then(|path| rig.plan.alarm(path));
+                def.is_some_and(|def| def.priority == Priority::Critical)
+            };
+            let mixed = channel == Channel::Voice && items.iter().any(critical) && !items.iter().all(critical);
             self.spend(
                 name,
                 channel,
-                Spent { at: rig.now, filed: created, row, critical: purpose["priority"] == "critical" },
+                Spent { at: rig.now, filed: created, row, critical: purpose["priority"] == "critical", mixed },
                 plant,
             )?;
         }
@@ -200,10 +210,13 @@ impl Oracle {
         if spent.iter().any(|old| old.row == new.row) {
             return Ok(());
         }
-        let alike = spent.iter().filter(|old| old.critical == new.critical).count();
+        let share = usize::try_from(limit / 2).unwrap();
+        let of = |critical: bool| spent.iter().filter(|old| old.critical == critical).count();
+        // A call that an alarm of the other kind has joined counts as what it was placed for.
+        let new = Spent { critical: if new.mixed { of(false) >= share } else { new.critical }, ..new };
+        let alike = of(new.critical);
         let last = spent.iter().filter(|old| old.critical && old.filed <= new.filed).map(|old| old.filed).max();
         spent.push(new);
-        let share = usize::try_from(limit / 2).unwrap();
         let paced = last.is_none_or(|last| new.filed.since(last) >= Duration::from_secs(55));
         let kept = alike < share || new.critical && paced;
         if kept { Ok(()) } else { Err(format!("{user} got more than the budget of {limit}: {spent:?}")) }
@@ -213,9 +226,9 @@ impl Oracle {
         let mut acknowledged = Vec::new();
         for entry in &rig.watch.journal[self.journal..] {
             if entry.kind == JournalKind::Removed {
-                self.shelved.remove(&*entry.alarm);
-                let raised = self.raised.get(&*entry.alarm).into_iter().flatten();
-                self.closed.extend(raised.map(|event| (*event, entry.time)));
+                for event in self.raised.get(&*entry.alarm).into_iter().flatten() {
+                    self.closed.entry(*event).or_insert(entry.time);
+                }
             }
             let Some(event) = entry.event else { continue };
             match entry.kind {
@@ -225,7 +238,10 @@ impl Oracle {
                     // With it those before it.
                     let raised = self.raised.get(&*entry.alarm).map(Vec::as_slice).unwrap_or_default();
                     let last = raised.iter().position(|raised| *raised == event).map_or(0, |place| place + 1);
-                    self.closed.extend(raised[..last].iter().chain([&event]).map(|event| (*event, entry.time)));
+                    // One that ended before has ended then.
+                    for event in raised[..last].iter().chain([&event]) {
+                        self.closed.entry(*event).or_insert(entry.time);
+                    }
                 }
                 _ => {}
             }
@@ -321,7 +337,7 @@ impl Oracle {
             for step in &pipeline.steps[net..] {
                 let Action::Notify(notify) = &step.action else { continue };
                 for name in plan.rosters.get(&notify.roster).into_iter().flatten() {
-                    self.was_told(rig, name, &view.path, &code, view.priority == annunciator::engine::plan::Priority::Critical)?;
+                    self.was_told(rig, name, &view.path, &code, view.priority == Priority::Critical)?;
                 }
             }
         }

@@ -222,9 +222,12 @@ impl Engine {
         let mut open = self.open_runs(Some(number), when);
         let recent = |path: &Arc<str>| {
             self.runs.get(path).filter(|run| !run.is_follow_up()).is_some_and(|run| {
-                let told = run.told.iter().rev().find(|told| told.number == number);
+                let alarm = self.plan.alarm_index.get(path).map(|index| &self.alarms[*index].alarm);
                 let ended = run.closed.filter(|_| run.was_told(number));
-                told.map(|told| told.at).into_iter().chain(ended).any(|at| self.now.since(at) < UNAMBIGUOUS)
+                // The event that was told may have ended while the run goes on with a later one.
+                let told = run.told.iter().filter(|told| told.number == number);
+                let times = told.flat_map(|told| [Some(told.at), alarm.and_then(|alarm| alarm.ended(told.event))]);
+                times.chain([ended]).flatten().any(|at| self.now.since(at) < UNAMBIGUOUS)
             })
         };
         let lately = self.contacts.get(number).map(|contact| contact.lately.as_slice()).unwrap_or_default();

@@ -190,7 +190,9 @@ proptest! {
         let (_, with_types) = read(&text, Shape::of_value(&value));
         // Unknown values go through everything, and empty sequences through most.
         let known = !value.is_null() && !value.to_string().contains("[]") && !value.to_string().contains("null");
-        if let (Ok(result), true) = (result, known && !chosen.contains(&20)) {
+        // So do sequences that a filter has emptied; what a property holds is not known before.
+        let known = known && !text.contains("'Filter'") && !text.contains("'PropertyExtract'");
+        if let (Ok(result), true) = (result, known) {
             prop_assert!(result.is_null() || result == Json::Array(vec![]) || with_types == problems, "{:?}", with_types);
         }
     }

@@ -330,6 +330,12 @@ impl Alarm {
         self.older.iter().chain(&self.newest).find(|event| event.id == id)
     }
 
+    /// When this event was acknowledged, as far as that is remembered.
+    #[must_use]
+    pub fn ended(&self, id: Uuid) -> Option<Timestamp> {
+        self.closed.iter().find(|closed| closed.id == id).map(|closed| closed.acknowledged.at)
+    }
+
     /// True for an event that can be acknowledged, or of which it can be said who did: open, the newest, or remembered.
     #[must_use]
     pub fn knows(&self, id: Uuid) -> bool {

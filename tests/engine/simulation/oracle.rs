@@ -46,8 +46,6 @@ struct Spent {
     filed: Timestamp,
     row: u64,
     critical: bool,
-    /// Of critical alarms and of others.
-    mixed: bool,
 }
 
 #[derive(Default)]
@@ -168,13 +166,12 @@ impl Oracle {
                 let def = item["alarm"].as_str().and_then(|path| rig.plan.alarm(path));
                 def.is_some_and(|def| def.priority == Priority::Critical)
             };
-            let mixed = channel == Channel::Voice && items.iter().any(critical) && !items.iter().all(critical);
-            self.spend(
-                name,
-                channel,
-                Spent { at: rig.now, filed: created, row, critical: purpose["priority"] == "critical", mixed },
-                plant,
-            )?;
+            // What an alarm of the other kind has joined may be of either share: the oracle charges it to neither.
+            let mixed = items.iter().any(critical) && !items.iter().all(critical);
+            if !(channel == Channel::Voice && mixed) {
+                let critical = purpose["priority"] == "critical";
+                self.spend(name, channel, Spent { at: rig.now, filed: created, row, critical }, plant)?;
+            }
         }
         (self.messages, self.calls) = (rig.world.messages.len(), rig.world.calls.len());
         Ok(())
@@ -212,8 +209,6 @@ impl Oracle {
         }
         let share = usize::try_from(limit / 2).unwrap();
         let of = |critical: bool| spent.iter().filter(|old| old.critical == critical).count();
-        // A call that an alarm of the other kind has joined counts as what it was placed for.
-        let new = Spent { critical: if new.mixed { of(false) >= share } else { new.critical }, ..new };
         let alike = of(new.critical);
         let last = spent.iter().filter(|old| old.critical && old.filed <= new.filed).map(|old| old.filed).max();
         spent.push(new);

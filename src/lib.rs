@@ -13,6 +13,8 @@ pub mod engine;
 pub mod scenario;
 pub mod script;
 pub mod tag;
+#[cfg(feature = "opcua")]
+pub mod ua;
 
 #[cfg(any(feature = "daemon", feature = "opcua", feature = "modbus", feature = "twilio"))]
 pub mod clock;

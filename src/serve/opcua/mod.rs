@@ -8,9 +8,11 @@ mod attributes;
 mod browse;
 mod call;
 mod channel;
+mod conditions;
 mod connection;
 mod decode;
 mod discovery;
+mod events;
 mod frame;
 mod limits;
 mod live;
@@ -23,7 +25,6 @@ mod session;
 mod space;
 mod subscribe;
 mod units;
-mod wire;
 mod write;
 
 use std::{
@@ -48,7 +49,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{attributes::View, session::Sessions, space::Space, subscribe::Counts};
+use self::{attributes::View, conditions::Conditions, events::Hub, session::Sessions, space::Space, subscribe::Counts};
 use super::Gateway;
 use crate::{
     clock,
@@ -56,6 +57,7 @@ use crate::{
     engine::plan::Role,
     pki::{OwnCertificate, Pki},
     tag::Timestamp,
+    ua::wire,
 };
 
 /// How often sessions that no connection looks after are looked at.
@@ -227,6 +229,10 @@ struct Server {
     pki: Pki,
     started: Timestamp,
     sessions: Sessions,
+    /// Everything that happened lately; event items read on from where they were.
+    events: Hub,
+    /// The alarms as conditions.
+    conditions: Conditions,
     counts: Arc<Counts>,
     keys: Semaphore,
     peers: Mutex<HashMap<IpAddr, usize>>,
@@ -267,6 +273,8 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         pki,
         started: clock::now(),
         sessions: Sessions::default(),
+        events: Hub::default(),
+        conditions: Conditions::default(),
         counts: Arc::default(),
         peers: Mutex::default(),
         last_channel: AtomicU32::new(0),

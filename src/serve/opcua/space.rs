@@ -28,7 +28,7 @@ pub const NAMESPACE_URI: &str = "urn:annunciator:tags";
 /// The DataType `TwilioUserStatisticsType`.
 pub const STATISTICS_TYPE: Id<'static> = Id::numeric(NAMESPACE, 1);
 /// Its Default Binary encoding.
-pub const STATISTICS_ENCODING: Id<'static> = Id::numeric(NAMESPACE, 2);
+pub use super::wire::STATISTICS_ENCODING;
 const METADATA: u32 = 10;
 /// Properties of the NamespaceMetadata object, in the order of their ids after [`METADATA`].
 pub const METADATA_PROPERTIES: [&str; 7] = [

@@ -1,4 +1,4 @@
-//! OPC UA Binary (Part 6, 5.2) as far as this server speaks it: a reader that borrows, allocates nothing for what a length only
+//! OPC UA Binary (Part 6, 5.2) as far as this program speaks it: a reader that borrows, allocates nothing for what a length only
 //! promises, and recurses nowhere; and a writer.
 //!
 //! The library's own decoders are not used on what peers send: they follow nested DiagnosticInfo, DataValue and Variant without
@@ -6,6 +6,9 @@
 //! and ExtensionObjects stay bytes until a service asks for the one type that it expects.
 
 use crate::tag::{DataType, StatusCode, Timestamp, Value};
+
+/// The Default Binary encoding of `TwilioUserStatisticsType`, the one structure that a tag of ours can hold (SPEC 5).
+pub const STATISTICS_ENCODING: Id<'static> = Id::numeric(2, 2);
 
 /// How deep arrays of Variant may nest.
 pub const MAX_DEPTH: u32 = 3;
@@ -555,7 +558,7 @@ impl Writer {
             Value::String(text) => self.text(text),
             Value::DateTime(time) => self.time(*time),
             Value::ByteString(bytes) => self.bytes(bytes),
-            Value::Structure(structure) => self.extension(super::space::STATISTICS_ENCODING, |w| {
+            Value::Structure(structure) => self.extension(STATISTICS_ENCODING, |w| {
                 for field in &structure.fields {
                     w.bare(field);
                 }

@@ -5,6 +5,9 @@
 //! a limit. Here a DataValue or DiagnosticInfo inside a Variant is malformed, arrays of Variant go [`MAX_DEPTH`] levels deep,
 //! and ExtensionObjects stay bytes until a service asks for the one type that it expects.
 
+// The only error of every reading method is `Malformed`.
+#![allow(clippy::missing_errors_doc)]
+
 use crate::tag::{DataType, StatusCode, Timestamp, Value};
 
 /// The Default Binary encoding of `TwilioUserStatisticsType`, the one structure that a tag of ours can hold (SPEC 5).
@@ -41,16 +44,19 @@ pub struct Id<'a> {
 
 impl<'a> Id<'a> {
     /// A numeric id.
+    #[must_use]
     pub const fn numeric(namespace: u16, id: u32) -> Self {
         Self { namespace, identifier: Identifier::Numeric(id) }
     }
 
     /// A String id.
+    #[must_use]
     pub const fn text(namespace: u16, text: &'a str) -> Self {
         Self { namespace, identifier: Identifier::Text(text) }
     }
 
     /// The number of an id in namespace 0.
+    #[must_use]
     pub const fn standard(&self) -> Option<u32> {
         match self {
             Self { namespace: 0, identifier: Identifier::Numeric(id) } => Some(*id),
@@ -59,6 +65,7 @@ impl<'a> Id<'a> {
     }
 
     /// True for the null NodeId.
+    #[must_use]
     pub fn is_null(&self) -> bool {
         self.namespace == 0
             && match self.identifier {
@@ -111,6 +118,7 @@ macro_rules! fixed {
 
 impl<'a> Reader<'a> {
     /// A reader of `bytes`.
+    #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, elements: MAX_ELEMENTS }
     }
@@ -118,6 +126,7 @@ impl<'a> Reader<'a> {
     fixed!(u8 u8, i8 i8, u16 u16, i16 i16, u32 u32, i32 i32, u64 u64, i64 i64, f32 f32, f64 f64);
 
     /// What was not read yet.
+    #[must_use]
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -343,6 +352,7 @@ fn least_size(kind: u8) -> Read<usize> {
 }
 
 /// The number of a built-in type (Part 6, 5.1.2); structures travel as ExtensionObject.
+#[must_use]
 pub const fn built_in(data_type: DataType) -> u8 {
     match data_type {
         DataType::Boolean => 1,
@@ -379,6 +389,7 @@ pub enum Timestamps {
 
 impl Timestamps {
     /// `None` for a number that the standard does not give.
+    #[must_use]
     pub const fn from_number(number: u32) -> Option<Self> {
         Some(match number {
             0 => Self::Source,

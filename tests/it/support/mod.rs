@@ -1,9 +1,11 @@
 //! What the integration tests share: third-party peers, and child processes that end with their test.
 
+pub mod alone;
 pub mod peers;
 pub mod plant;
 pub mod process;
 pub mod program;
+pub mod raw;
 pub mod source;
 pub mod twilio;
 

@@ -8,7 +8,7 @@ use opcua::crypto::SecurityPolicy;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::mpsc,
+    sync::{Notify, mpsc},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +21,9 @@ use super::{
     discovery,
     frame::{self, Agreed, Frame, Kind, status},
     login::{self, Through},
-    read, send,
+    read, register, send,
     session::{Session, status as session_status},
-    subscribe::{Reply, services},
+    subscribe::{Reply, services, transfer},
     wire::{Malformed, Reader},
     write,
 };
@@ -72,6 +72,8 @@ struct Connection {
     partial: Option<Partial>,
     /// Sessions whose subscriptions this connection looks after.
     sessions: Vec<Arc<Session>>,
+    /// Told by others that something is to be said to a session of this connection.
+    waker: Arc<Notify>,
     /// Until when the next step of the handshake must be done; `None` once a session was activated.
     handshake: Option<Instant>,
     done_sender: mpsc::Sender<Done>,
@@ -107,6 +109,7 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: IpAddr, stop: C
         channel: None,
         partial: None,
         sessions: Vec::new(),
+        waker: Arc::default(),
         handshake,
         done_sender,
         done,
@@ -147,6 +150,7 @@ impl Connection {
                 self.respond(request_id, &body)?;
             }
             () = tokio::time::sleep_until(wake.into()) => {}
+            () = self.waker.notified() => {}
         }
         self.take_frames().await?;
         self.tick()?;
@@ -314,6 +318,7 @@ impl Connection {
         if !self.sessions.iter().any(|known| Arc::ptr_eq(known, &session)) {
             let mut state = session.state();
             state.attached = true;
+            state.waker = Some(Arc::clone(&self.waker));
             // Requests that came through the connection before this one are answered by nobody.
             state.subscriptions.detach();
             drop(state);
@@ -357,6 +362,10 @@ impl Connection {
         let now = Instant::now();
         Ok(Some(match service {
             Service::CloseSession => {
+                let delete = reader.boolean().map_err(|_| status::BAD_DECODING_ERROR)?;
+                if !delete {
+                    self.server.leave_subscriptions(session);
+                }
                 self.sessions.retain(|known| !Arc::ptr_eq(known, session));
                 login::close_session(&self.server, header, session)
             }
@@ -382,6 +391,16 @@ impl Connection {
             Service::ModifyMonitoredItems => services::modify_items(&view, &mut session.state(), header, reader, now)?,
             Service::SetMonitoringMode => services::set_monitoring_mode(&view, &mut session.state(), header, reader, now)?,
             Service::DeleteMonitoredItems => services::delete_items(&view, &mut session.state(), header, reader)?,
+            Service::SetTriggering => services::set_triggering(&mut session.state(), header, reader)?,
+            Service::TransferSubscriptions => transfer::transfer(&view, session, &actor, header, reader)?,
+            Service::RegisterNodes => register::register(&view, header, reader)?,
+            Service::UnregisterNodes => register::unregister(&view, header, reader)?,
+            Service::Cancel => {
+                let mut replies = Vec::new();
+                let answer = services::cancel(&mut session.state().subscriptions, header, reader, &mut replies)?;
+                self.send_all(replies)?;
+                answer
+            }
             Service::Republish => services::republish(&mut session.state(), header, reader)?,
             Service::Publish => {
                 let mut replies = Vec::new();

@@ -63,20 +63,25 @@ services! {
     CreateSession 461 464
     ActivateSession 467 470
     CloseSession 473 476
+    Cancel 479 482
     Browse 527 530
     BrowseNext 533 536
     TranslateBrowsePaths 554 557
+    RegisterNodes 560 563
+    UnregisterNodes 566 569
     Read 631 634
     Write 673 676
     Call 712 715
     CreateMonitoredItems 751 754
     ModifyMonitoredItems 763 766
     SetMonitoringMode 769 772
+    SetTriggering 775 778
     DeleteMonitoredItems 781 784
     CreateSubscription 787 790
     ModifySubscription 793 796
     SetPublishingMode 799 802
     Publish 826 829
     Republish 832 835
+    TransferSubscriptions 841 844
     DeleteSubscriptions 847 850
 }

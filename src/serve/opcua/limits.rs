@@ -57,6 +57,8 @@ pub struct Limits {
     pub path_elements: usize,
     /// Targets that are followed in one step of a browse path.
     pub path_targets: usize,
+    /// Nodes in one RegisterNodes or UnregisterNodes.
+    pub nodes_per_register: usize,
     /// Methods in one Call.
     pub methods_per_call: usize,
     /// Continuation points of one session.
@@ -65,18 +67,28 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Subscriptions of one session.
     pub subscriptions_per_session: usize,
+    /// Subscriptions whose session has ended.
+    pub orphans: usize,
+    /// The same, of one user name or peer address.
+    pub orphans_per_user: usize,
     /// Monitored items of one subscription.
     pub items_per_subscription: usize,
     /// Monitored items.
     pub items: usize,
     /// Monitored items in one call.
     pub items_per_call: usize,
+    /// Links between triggering items of one subscription.
+    pub triggers: usize,
     /// Notifications queued for one item.
     pub queue: u32,
     /// Publish requests waiting in one session.
     pub publish_requests: usize,
     /// Messages kept for Republish, per subscription.
     pub retained: usize,
+    /// Bytes of messages kept for Republish, per subscription …
+    pub retained_bytes: usize,
+    /// … and of all subscriptions; the newest message of each is kept in any case.
+    pub retained_bytes_in_all: usize,
     /// Notifications in one message.
     pub notifications: u32,
     /// Shortest and longest publishing interval.
@@ -117,16 +129,22 @@ impl Default for Limits {
             paths_per_translate: 1_000,
             path_elements: 64,
             path_targets: 1_000,
+            nodes_per_register: 10_000,
             methods_per_call: 10,
             continuation_points: 10,
             subscriptions: 1_000,
             subscriptions_per_session: 50,
+            orphans: 100,
+            orphans_per_user: 20,
             items_per_subscription: 200_000,
             items: 1_000_000,
             items_per_call: 10_000,
+            triggers: 10_000,
             queue: 100,
             publish_requests: 100,
             retained: 100,
+            retained_bytes: 16 << 20,
+            retained_bytes_in_all: 256 << 20,
             notifications: 5_000,
             publishing: (Duration::from_millis(10), seconds(60)),
             sampling: Duration::from_millis(10),

@@ -314,7 +314,7 @@ async fn password(
     String::from_utf8(clear).map_err(|_| invalid)
 }
 
-/// CloseSession. Its subscriptions end with it, whatever the client asks for: nobody could take them over.
+/// CloseSession. The subscriptions that it still has end with it.
 pub fn close_session(server: &Server, header: &RequestHeader<'_>, session: &Session) -> Vec<u8> {
     server.sessions.remove(session);
     send::response(Service::CloseSession.response(), header.handle, StatusCode::GOOD).0

@@ -1,8 +1,7 @@
 //! The OPC UA server: our own services over the library's types and cryptography (SPEC section 5).
 //!
 //! A connection is one task, a session is nobody's, the address space is immutable and exchanged whole on a reload, values are
-//! read from the tag table. Deliberately absent until a later issue: Part 9 and events, history, node management, RegisterNodes,
-//! TransferSubscriptions, X.509 users.
+//! read from the tag table. Deliberately absent until a later issue: Part 9 and events, history, node management, X.509 users.
 
 mod attributes;
 mod browse;
@@ -20,6 +19,7 @@ mod login;
 mod names;
 mod ns0;
 mod read;
+mod register;
 mod send;
 mod session;
 mod space;
@@ -49,7 +49,17 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{attributes::View, conditions::Conditions, events::Hub, session::Sessions, space::Space, subscribe::Counts};
+use self::{
+    attributes::View,
+    conditions::Conditions,
+    events::Hub,
+    session::Sessions,
+    space::Space,
+    subscribe::{
+        Counts,
+        transfer::{Orphans, Owner},
+    },
+};
 use super::Gateway;
 use crate::{
     clock,
@@ -234,6 +244,8 @@ struct Server {
     /// The alarms as conditions.
     conditions: Conditions,
     counts: Arc<Counts>,
+    /// Subscriptions that have outlived their sessions.
+    orphans: Orphans,
     keys: Semaphore,
     peers: Mutex<HashMap<IpAddr, usize>>,
     last_channel: AtomicU32,
@@ -276,6 +288,7 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         events: Hub::default(),
         conditions: Conditions::default(),
         counts: Arc::default(),
+        orphans: Orphans::default(),
         peers: Mutex::default(),
         last_channel: AtomicU32::new(0),
         last_token: AtomicU32::new(0),
@@ -346,13 +359,29 @@ impl Server {
     /// Ends sessions whose time is over and keeps the subscriptions of the others going that have no connection now.
     fn sweep(self: &Arc<Self>) {
         let now = Instant::now();
-        for session in self.sessions.sweep(&self.settings.limits, now) {
+        let swept = self.sessions.sweep(&self.settings.limits, now);
+        for session in swept.ended {
+            self.leave_subscriptions(&session);
+        }
+        self.orphans.tick(now, |role| self.view(role));
+        for session in swept.alone {
             let mut state = session.state();
             if let (Some(role), false) = (state.actor.as_ref().map(|actor| actor.role), state.attached) {
                 let view = self.view(role);
                 // Without a connection there is no Publish request to answer.
                 state.subscriptions.tick(now, &view, &mut Vec::new());
             }
+        }
+    }
+
+    /// Has the subscriptions of a session that ends live on without it (Part 4, 5.7.4).
+    fn leave_subscriptions(&self, session: &session::Session) {
+        let (actor, left) = {
+            let mut state = session.state();
+            (state.actor.clone(), state.subscriptions.leave_behind())
+        };
+        if let Some(actor) = actor {
+            self.orphans.keep(&Owner::of(session, &actor), left, &self.settings.limits);
         }
     }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::{
     browse::Continuation,
@@ -68,6 +69,8 @@ pub struct State {
     pub attached: bool,
     /// Its subscriptions.
     pub subscriptions: Subscriptions,
+    /// Wakes the connection that looks after it.
+    pub waker: Option<Arc<Notify>>,
     /// What Browse has not told yet.
     pub continuations: VecDeque<(u32, Continuation)>,
     /// Number of the last continuation point.
@@ -85,6 +88,15 @@ impl Session {
 #[derive(Default)]
 pub struct Sessions {
     all: Mutex<HashMap<[u8; TOKEN], Arc<Session>>>,
+}
+
+/// What [`Sessions::sweep`] found.
+#[derive(Default)]
+pub struct Swept {
+    /// Sessions whose time was over.
+    pub ended: Vec<Arc<Session>>,
+    /// Living sessions that no connection looks after.
+    pub alone: Vec<Arc<Session>>,
 }
 
 /// What a new session is made from.
@@ -134,6 +146,7 @@ impl Sessions {
                 used: now,
                 attached: false,
                 subscriptions: new.subscriptions,
+                waker: None,
                 continuations: VecDeque::new(),
                 last_continuation: 0,
             }),
@@ -159,10 +172,15 @@ impl Sessions {
         session.state().channel = NO_CHANNEL;
     }
 
-    /// Forgets those that were never activated or have been silent for too long, and gives the rest that no connection looks
-    /// after.
-    pub fn sweep(&self, limits: &Limits, now: Instant) -> Vec<Arc<Session>> {
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Forgets those that were never activated or have been silent for too long.
+    pub fn sweep(&self, limits: &Limits, now: Instant) -> Swept {
         let mut all = self.lock();
+        let mut swept = Swept::default();
         all.retain(|_, session| {
             let mut state = session.state();
             let silence = now.saturating_duration_since(state.used);
@@ -170,10 +188,13 @@ impl Sessions {
             if !lives {
                 // A connection that looks after it lets go of it.
                 state.channel = NO_CHANNEL;
+                swept.ended.push(Arc::clone(session));
+            } else if !state.attached {
+                swept.alone.push(Arc::clone(session));
             }
             lives
         });
-        all.values().filter(|session| !session.state().attached).cloned().collect()
+        swept
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; TOKEN], Arc<Session>>> {

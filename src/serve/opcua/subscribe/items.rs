@@ -1,29 +1,27 @@
-//! Monitored items and how they find what changed: by scanning versions of the tag table, block by block, at each sampling
-//! time. A version is stored only with the value that it belongs to, so a value that came last is never lost.
+//! The monitored items of one subscription (Part 4, 5.13): sampled in groups, told in the order in which news came up.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use super::item::{Mode, Parameters, Place};
 use super::{
     super::{
-        attributes::IndexRange,
         ns0::attribute,
         space::NodeRef,
-        wire::{Id, Reader, Timestamps, Writer},
+        wire::{Id, Reader, Writer},
     },
-    filter::{Filter, Told},
+    item::{Item, Watched},
+    scan::{Group, Slot, UNSEEN},
     status,
+    triggers::Triggers,
 };
 use crate::{
     engine::plan::TagDef,
-    tag::{BLOCK, Reading, StatusCode, TagId, Timestamp, Value},
+    tag::{Reading, StatusCode, TagId, Timestamp},
 };
-
-/// InfoType DataValue with the Overflow bit (Part 4, 7.39).
-const OVERFLOW: u32 = 0x0480;
 
 /// Where items take their values from.
 pub trait Sampler {
@@ -45,229 +43,6 @@ pub trait Sampler {
     fn wall(&self) -> Timestamp;
 }
 
-/// Whether an item is sampled and told (Part 4, 7.23).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Mode {
-    Disabled,
-    Sampling,
-    Reporting,
-}
-
-impl Mode {
-    /// `None` for a number that the standard does not give.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::Disabled,
-            1 => Self::Sampling,
-            2 => Self::Reporting,
-            _ => return None,
-        })
-    }
-}
-
-enum Payload {
-    Value(Value),
-    Encoded(Vec<u8>),
-}
-
-struct Notification {
-    status: StatusCode,
-    payload: Payload,
-    source: Timestamp,
-    server: Timestamp,
-}
-
-enum Watched {
-    /// The Value of a tag.
-    Tag(TagId),
-    /// Anything else; with what was last told of it.
-    Other(NodeRef, Option<Result<Vec<u8>, StatusCode>>),
-    /// The node was removed by a reload.
-    Gone,
-}
-
-/// What an item watches.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// The node, as the client named it.
-    pub id: Id<'a>,
-    /// The node.
-    pub node: NodeRef,
-    /// The attribute.
-    pub attribute: u32,
-    /// The part of it.
-    pub range: Option<IndexRange>,
-}
-
-/// What a client may set of an item.
-#[derive(Clone, Copy, Debug)]
-pub struct Parameters {
-    /// Returned with each notification.
-    pub handle: u32,
-    /// Revised.
-    pub sampling: Duration,
-    /// When a value is news.
-    pub filter: Filter,
-    /// Revised, at least 1.
-    pub queue: u32,
-    /// Which end gives way when the queue is full.
-    pub discard_oldest: bool,
-    /// Which timestamps are told.
-    pub timestamps: Timestamps,
-}
-
-/// A monitored item.
-pub struct Item {
-    watched: Watched,
-    /// Encoded NodeId, to find the node again after a reload.
-    node: Box<[u8]>,
-    attribute: u32,
-    range: Option<IndexRange>,
-    mode: Mode,
-    parameters: Parameters,
-    told: Option<Told>,
-    queue: VecDeque<Notification>,
-    is_ready: bool,
-}
-
-impl Item {
-    fn offer(&mut self, reading: Reading, now: Timestamp) {
-        let mut value = reading.value;
-        let mut status = reading.status;
-        if let Some(range) = self.range.filter(|_| !status.is_bad()) {
-            match range.of(&value) {
-                Ok(part) => value = part,
-                Err(failed) => (value, status) = (Value::Null, failed),
-            }
-        }
-        let new = Told { value, status, source_time: reading.source_time };
-        if !self.parameters.filter.is_news(self.told.as_ref(), &new) {
-            return;
-        }
-        let payload = Payload::Value(new.value.clone());
-        self.push(Notification { status, payload, source: new.source_time, server: now });
-        self.told = Some(new);
-    }
-
-    fn offer_encoded(&mut self, found: Result<Vec<u8>, StatusCode>, now: Timestamp) {
-        let (status, bytes) = match &found {
-            Ok(bytes) => (StatusCode::GOOD, bytes.clone()),
-            Err(status) => (*status, Vec::new()),
-        };
-        match &mut self.watched {
-            Watched::Other(_, last) if last.as_ref() == Some(&found) => return,
-            Watched::Other(_, last) => *last = Some(found),
-            Watched::Tag(_) | Watched::Gone => {}
-        }
-        let source = if self.attribute == attribute::VALUE { now } else { Timestamp::NULL };
-        self.push(Notification { status, payload: Payload::Encoded(bytes), source, server: now });
-    }
-
-    fn push(&mut self, new: Notification) {
-        let size = self.parameters.queue as usize;
-        let full = self.queue.len() >= size;
-        if !full {
-            self.queue.push_back(new);
-        } else if size == 1 {
-            // The newest value replaces the old one; a queue of one never overflows (Part 4, 7.21).
-            self.queue.clear();
-            self.queue.push_back(new);
-        } else if self.parameters.discard_oldest {
-            self.queue.pop_front();
-            self.queue.push_back(new);
-            if let Some(oldest) = self.queue.front_mut() {
-                oldest.status.0 |= OVERFLOW;
-            }
-        } else if let Some(newest) = self.queue.back_mut() {
-            *newest = new;
-            newest.status.0 |= OVERFLOW;
-        }
-    }
-
-    fn shrink(&mut self) {
-        let size = self.parameters.queue as usize;
-        let overflown = self.queue.len() > size;
-        while self.queue.len() > size {
-            if self.parameters.discard_oldest {
-                self.queue.pop_front()
-            } else {
-                self.queue.pop_back()
-            };
-        }
-        if overflown && size > 1 {
-            let place = if self.parameters.discard_oldest { self.queue.front_mut() } else { self.queue.back_mut() };
-            if let Some(notification) = place {
-                notification.status.0 |= OVERFLOW;
-            }
-        }
-    }
-}
-
-struct Slot {
-    tag: TagId,
-    item: u32,
-    version: u64,
-}
-
-struct Run {
-    begin: usize,
-    version: u64,
-}
-
-/// Items that are sampled together.
-struct Group {
-    interval: Duration,
-    due: Instant,
-    slots: Vec<Slot>,
-    runs: Vec<Run>,
-    others: Vec<u32>,
-    is_sorted: bool,
-}
-
-/// Never a version: whatever stands there is found to differ.
-const UNSEEN: u64 = u64::MAX;
-
-impl Group {
-    fn sort(&mut self) {
-        self.slots.sort_by_key(|slot| (slot.tag, slot.item));
-        self.runs.clear();
-        let mut last = None;
-        for (begin, slot) in self.slots.iter().enumerate() {
-            let block = slot.tag.index() / BLOCK;
-            if last != Some(block) {
-                self.runs.push(Run { begin, version: UNSEEN });
-                last = Some(block);
-            }
-        }
-        self.is_sorted = true;
-    }
-
-    /// Calls `news` with each item whose tag moved.
-    fn scan(&mut self, sampler: &dyn Sampler, news: &mut dyn FnMut(u32, Reading)) {
-        if !self.is_sorted {
-            self.sort();
-        }
-        for place in 0..self.runs.len() {
-            let end = self.runs.get(place + 1).map_or(self.slots.len(), |next| next.begin);
-            let run = &mut self.runs[place];
-            // The block's counter first, the versions after it: what is written in between is found by the next scan.
-            let version = sampler.block_version(self.slots[run.begin].tag);
-            if version == run.version {
-                continue;
-            }
-            run.version = version;
-            for slot in &mut self.slots[run.begin..end] {
-                if sampler.version(slot.tag) != slot.version {
-                    let reading = sampler.reading(slot.tag);
-                    slot.version = reading.version;
-                    news(slot.item, reading);
-                }
-            }
-        }
-    }
-}
-
 /// The items of one subscription.
 #[derive(Default)]
 pub struct Items {
@@ -275,6 +50,8 @@ pub struct Items {
     groups: Vec<Group>,
     /// Items with something to tell, in the order in which it came up.
     ready: VecDeque<u32>,
+    /// Which items trigger which (SetTriggering).
+    pub triggers: Triggers,
     last_id: u32,
     generation: usize,
 }
@@ -290,6 +67,18 @@ impl Items {
         !self.ready.is_empty()
     }
 
+    /// True when there is an item of this id.
+    pub fn contains(&self, id: u32) -> bool {
+        self.all.contains_key(&id)
+    }
+
+    /// Ids and client handles of all items, by id.
+    pub fn handles(&self) -> Vec<(u32, u32)> {
+        let mut handles: Vec<_> = self.all.iter().map(|(id, item)| (*id, item.parameters.handle)).collect();
+        handles.sort_unstable();
+        handles
+    }
+
     /// Adds an item and takes its first sample. Gives its id.
     pub fn add(
         &mut self,
@@ -301,22 +90,9 @@ impl Items {
     ) -> u32 {
         self.generation = if self.all.is_empty() { sampler.generation() } else { self.generation };
         self.last_id = self.last_id.wrapping_add(1).max(1);
-        let Place { id, node, attribute, range } = place;
-        let mut encoded = Writer::default();
-        encoded.id(id);
-        let item = Item {
-            watched: watched(node, attribute, sampler),
-            node: encoded.0.into(),
-            attribute,
-            range,
-            mode,
-            parameters,
-            told: None,
-            queue: VecDeque::new(),
-            is_ready: false,
-        };
-        self.all.insert(self.last_id, item);
+        self.all.insert(self.last_id, Item::new(place, mode, parameters, sampler));
         self.enter(self.last_id, at.0, at.1, sampler);
+        self.trigger();
         self.last_id
     }
 
@@ -330,35 +106,34 @@ impl Items {
         Ok(node.filter(|_| item.attribute == attribute::VALUE).and_then(|node| sampler.tag(node)))
     }
 
-    /// Changes an item; false when there is none.
-    pub fn modify(&mut self, id: u32, parameters: Parameters, at: (Instant, Duration), sampler: &dyn Sampler) -> bool {
-        let Some(item) = self.all.get_mut(&id) else { return false };
-        item.parameters = parameters;
-        item.shrink();
-        self.leave(id);
-        self.enter(id, at.0, at.1, sampler);
-        true
+    /// Changes an item; false when there is none. [`Self::settle`] has to follow for all that were changed.
+    pub fn modify(&mut self, id: u32, parameters: Parameters) -> bool {
+        self.all.get_mut(&id).map(|item| item.modify(parameters)).is_some()
     }
 
-    /// Changes an item's mode; false when there is none.
-    pub fn set_mode(&mut self, id: u32, mode: Mode, at: (Instant, Duration), sampler: &dyn Sampler) -> bool {
-        let Some(item) = self.all.get_mut(&id) else { return false };
-        if mode == Mode::Disabled {
-            // What is disabled tells nothing and begins anew when it is enabled (Part 4, 5.13.4).
-            item.queue.clear();
-            item.told = None;
-            if let Watched::Other(_, last) = &mut item.watched {
-                *last = None;
+    /// Changes an item's mode; false when there is none. [`Self::settle`] has to follow for all that were changed.
+    pub fn set_mode(&mut self, id: u32, mode: Mode) -> bool {
+        self.all.get_mut(&id).map(|item| item.set_mode(mode)).is_some()
+    }
+
+    /// Puts items that were changed where they belong now and takes a sample of each.
+    pub fn settle(&mut self, ids: &[u32], at: (Instant, Duration), sampler: &dyn Sampler) {
+        let set: HashSet<u32> = ids.iter().copied().filter(|id| self.all.contains_key(id)).collect();
+        self.leave(&set);
+        self.ready.retain(|id| !set.contains(id));
+        for id in &set {
+            if let Some(item) = self.all.get_mut(id) {
+                item.is_ready = false;
             }
         }
-        if item.mode != mode {
-            item.mode = mode;
-            item.is_ready = false;
-            self.ready.retain(|ready| *ready != id);
-            self.leave(id);
-            self.enter(id, at.0, at.1, sampler);
+        // In the order in which the client named them.
+        for id in ids {
+            if self.all.get(id).is_some_and(|item| !item.is_ready) && set.contains(id) {
+                self.enter(*id, at.0, at.1, sampler);
+                self.line_up(*id);
+            }
         }
-        true
+        self.trigger();
     }
 
     /// Puts all items into groups again, for another publishing interval.
@@ -397,47 +172,34 @@ impl Items {
         let sampling = item.parameters.sampling;
         let interval = if item.parameters.queue == 1 { sampling.max(publishing) } else { sampling };
         let place = self.groups.iter().position(|group| group.interval == interval).unwrap_or_else(|| {
-            self.groups.push(Group {
-                interval,
-                due: now + interval,
-                slots: Vec::new(),
-                runs: Vec::new(),
-                others: Vec::new(),
-                is_sorted: true,
-            });
+            self.groups.push(Group::new(interval, now + interval));
             self.groups.len() - 1
         });
         let group = &mut self.groups[place];
         match item.watched {
-            Watched::Tag(tag) => {
-                group.slots.push(Slot { tag, item: id, version });
-                group.is_sorted = false;
-            }
+            Watched::Tag(tag) => group.add(Slot { tag, item: id, version }),
             Watched::Other(..) => group.others.push(id),
             Watched::Gone => {}
         }
     }
 
-    fn leave(&mut self, id: u32) {
+    fn leave(&mut self, ids: &HashSet<u32>) {
         for group in &mut self.groups {
-            let before = group.slots.len();
-            group.slots.retain(|slot| slot.item != id);
-            group.is_sorted &= group.slots.len() == before;
-            group.others.retain(|other| *other != id);
+            group.retain(|id| !ids.contains(&id));
         }
-        self.groups.retain(|group| !group.slots.is_empty() || !group.others.is_empty());
+        self.groups.retain(|group| !group.is_empty());
     }
 
     /// Removes items; says of each whether it was there.
     pub fn remove_all(&mut self, ids: &[u32]) -> Vec<bool> {
         let removed: Vec<bool> = ids.iter().map(|id| self.all.remove(id).is_some()).collect();
+        let all = &self.all;
         for group in &mut self.groups {
-            group.slots.retain(|slot| self.all.contains_key(&slot.item));
-            group.is_sorted = false;
-            group.others.retain(|other| self.all.contains_key(other));
+            group.retain(|id| all.contains_key(&id));
         }
-        self.groups.retain(|group| !group.slots.is_empty() || !group.others.is_empty());
-        self.ready.retain(|id| self.all.contains_key(id));
+        self.groups.retain(|group| !group.is_empty());
+        self.ready.retain(|id| all.contains_key(id));
+        self.triggers.retain(|id| all.contains_key(&id));
         removed
     }
 
@@ -471,28 +233,29 @@ impl Items {
             let found = sampler.attribute(*node, *attribute);
             self.other_news(id, found, wall);
         }
+        self.trigger();
     }
 
     /// After a reload: nodes lie elsewhere, some are gone, some are back.
     fn find_again(&mut self, now: Instant, publishing: Duration, sampler: &dyn Sampler) {
         self.generation = sampler.generation();
         let wall = sampler.wall();
-        let mut changed = Vec::new();
+        let mut changed = HashSet::new();
         for (id, item) in &mut self.all {
             let node = Reader::new(&item.node).id().ok().and_then(|id| sampler.find(id));
-            let is_now = node.map_or(Watched::Gone, |node| watched(node, item.attribute, sampler));
+            let is_now = node.map_or(Watched::Gone, |node| Watched::of(node, item.attribute, sampler));
             match (&mut item.watched, is_now) {
                 (Watched::Tag(was), Watched::Tag(now)) if *was == now => {}
                 (Watched::Other(was, _), Watched::Other(now, _)) => *was = now,
                 (Watched::Gone, Watched::Gone) => {}
                 (was, now) => {
                     *was = now;
-                    changed.push(*id);
+                    changed.insert(*id);
                 }
             }
         }
+        self.leave(&changed);
         for id in changed {
-            self.leave(id);
             let gone = matches!(self.all.get(&id), Some(Item { watched: Watched::Gone, .. }));
             if gone {
                 self.news(id, Reading { status: StatusCode::BAD_NODE_ID_UNKNOWN, ..Reading::default() }, wall);
@@ -503,16 +266,53 @@ impl Items {
     }
 
     fn news(&mut self, id: u32, reading: Reading, wall: Timestamp) {
-        if let Some(item) = self.all.get_mut(&id).filter(|item| item.mode != Mode::Disabled) {
-            item.offer(reading, wall);
-            mark(id, item, &mut self.ready);
+        if let Some(item) = self.all.get_mut(&id).filter(|item| item.mode != Mode::Disabled)
+            && item.offer(reading, wall)
+        {
+            self.triggers.fire(id);
+            self.line_up(id);
         }
     }
 
     fn other_news(&mut self, id: u32, found: Result<Vec<u8>, StatusCode>, wall: Timestamp) {
-        if let Some(item) = self.all.get_mut(&id).filter(|item| item.mode != Mode::Disabled) {
-            item.offer_encoded(found, wall);
-            mark(id, item, &mut self.ready);
+        if let Some(item) = self.all.get_mut(&id).filter(|item| item.mode != Mode::Disabled)
+            && item.offer_encoded(found, wall)
+        {
+            self.triggers.fire(id);
+            self.line_up(id);
+        }
+    }
+
+    /// Puts an item with news in line, unless it stands there.
+    fn line_up(&mut self, id: u32) {
+        if let Some(item) = self.all.get_mut(&id)
+            && item.has_news()
+            && !item.is_ready
+        {
+            item.is_ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Has the items told that are triggered by those which had news (Part 4, 5.13.1.6).
+    fn trigger(&mut self) {
+        for id in self.triggers.fired() {
+            if let Some(item) = self.all.get_mut(&id).filter(|item| item.can_be_triggered()) {
+                item.is_triggered = true;
+                self.line_up(id);
+            }
+        }
+    }
+
+    /// Has the last value of every reporting item told once more where none waits (Part 4, 5.14.7; Part 5, 9.2).
+    pub fn resend(&mut self, wall: Timestamp) {
+        let mut ids: Vec<u32> = self.all.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            if let Some(item) = self.all.get_mut(&id) {
+                item.resend(wall);
+                self.line_up(id);
+            }
         }
     }
 
@@ -520,27 +320,15 @@ impl Items {
     pub fn tell(&mut self, most: usize, room: usize, w: &mut Writer) -> usize {
         let (begin, mut told) = (w.0.len(), 0);
         while let Some(id) = self.ready.front().copied() {
-            let Some(item) = self.all.get_mut(&id).filter(|item| item.mode == Mode::Reporting) else {
-                self.ready.pop_front();
-                if let Some(item) = self.all.get_mut(&id) {
-                    item.is_ready = false;
+            if let Some(item) = self.all.get_mut(&id) {
+                while item.has_news() {
+                    if told >= most || w.0.len() - begin >= room {
+                        return told;
+                    }
+                    told += usize::from(item.tell(w));
                 }
-                continue;
-            };
-            while told < most && w.0.len() - begin < room {
-                let Some(notification) = item.queue.pop_front() else { break };
-                w.u32(item.parameters.handle);
-                let Notification { status, payload, source, server } = notification;
-                w.data_value(item.parameters.timestamps, status, source, server, |w| match payload {
-                    Payload::Value(value) => w.variant(&value),
-                    Payload::Encoded(bytes) => w.0.extend_from_slice(&bytes),
-                });
-                told += 1;
+                item.is_ready = false;
             }
-            if !item.queue.is_empty() {
-                break;
-            }
-            item.is_ready = false;
             self.ready.pop_front();
         }
         told
@@ -549,19 +337,5 @@ impl Items {
     /// When the next sample between two publishing times is due.
     pub fn next_sample(&self, publishing: Duration) -> Option<Instant> {
         self.groups.iter().filter(|group| group.interval < publishing).map(|group| group.due).min()
-    }
-}
-
-fn mark(id: u32, item: &mut Item, ready: &mut VecDeque<u32>) {
-    if item.mode == Mode::Reporting && !item.queue.is_empty() && !item.is_ready {
-        item.is_ready = true;
-        ready.push_back(id);
-    }
-}
-
-fn watched(node: NodeRef, attribute: u32, sampler: &dyn Sampler) -> Watched {
-    match sampler.tag(node).filter(|_| attribute == attribute::VALUE) {
-        Some(def) => Watched::Tag(def.id),
-        None => Watched::Other(node, None),
     }
 }

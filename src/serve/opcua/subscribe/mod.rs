@@ -1,11 +1,14 @@
 //! Subscriptions of one session (Part 4, 5.14), without I/O and without a clock: time comes in, responses come out.
-//!
-//! Deliberately absent: SetTriggering, TransferSubscriptions, events; they join later.
 
 mod filter;
+mod item;
 mod items;
+mod machine;
+mod scan;
 pub mod services;
 mod subscription;
+pub mod transfer;
+mod triggers;
 
 use std::{
     collections::VecDeque,
@@ -17,7 +20,9 @@ use std::{
 };
 
 pub use items::Sampler;
-use subscription::{Subscription, Terms, Wanted};
+use machine::Act;
+pub use subscription::Subscription;
+use subscription::{Farewell, Terms, Wanted};
 
 use super::{decode::Service, limits::Limits, send, wire::Writer};
 use crate::tag::{StatusCode, Timestamp};
@@ -27,6 +32,8 @@ pub mod status {
     #![allow(missing_docs)]
     use crate::tag::StatusCode;
 
+    pub const GOOD_SUBSCRIPTION_TRANSFERRED: StatusCode = StatusCode(0x002D_0000);
+    pub const BAD_REQUEST_CANCELLED_BY_CLIENT: StatusCode = StatusCode(0x802C_0000);
     pub const BAD_SUBSCRIPTION_ID_INVALID: StatusCode = StatusCode(0x8028_0000);
     pub const BAD_TIMESTAMPS_TO_RETURN_INVALID: StatusCode = StatusCode(0x802B_0000);
     pub const BAD_MONITORING_MODE_INVALID: StatusCode = StatusCode(0x8041_0000);
@@ -50,6 +57,8 @@ pub struct Counts {
     pub subscriptions: AtomicUsize,
     /// Monitored items.
     pub items: AtomicUsize,
+    /// Bytes of messages kept for Republish.
+    pub retained: AtomicUsize,
     /// The last id given to a subscription.
     last: AtomicU32,
 }
@@ -76,8 +85,8 @@ pub struct Subscriptions {
     counts: Arc<Counts>,
     all: Vec<Subscription>,
     requests: VecDeque<Request>,
-    /// Subscriptions that ended, until the client is told.
-    ended: VecDeque<Subscription>,
+    /// Subscriptions that ended or went to another session, until the client is told.
+    farewells: VecDeque<Farewell>,
     /// Where the round among equals goes on.
     turn: usize,
 }
@@ -85,7 +94,7 @@ pub struct Subscriptions {
 impl Subscriptions {
     /// None yet.
     pub fn new(limits: Limits, counts: Arc<Counts>) -> Self {
-        Self { limits, counts, all: Vec::new(), requests: VecDeque::new(), ended: VecDeque::new(), turn: 0 }
+        Self { limits, counts, all: Vec::new(), requests: VecDeque::new(), farewells: VecDeque::new(), turn: 0 }
     }
 
     /// CreateSubscription: id and terms.
@@ -153,7 +162,9 @@ impl Subscriptions {
             Err(status) => status,
         });
         let results = results.collect();
-        if self.all.is_empty() && self.ended.is_empty() {
+        // A request is a sign of life to each: rows 4 and 13.
+        self.all.iter_mut().for_each(Subscription::touch);
+        if self.all.is_empty() && self.farewells.is_empty() {
             out.push(Reply { request_id, body: send::fault(handle, status::BAD_NO_SUBSCRIPTION) });
             return;
         }
@@ -167,28 +178,140 @@ impl Subscriptions {
         self.requests.push_back(Request { id: request_id, handle, until, results });
     }
 
+    /// True when the subscription is one of these.
+    pub fn contains(&self, id: u32) -> bool {
+        self.all.iter().any(|subscription| subscription.id == id)
+    }
+
+    /// True when there is room for one more.
+    pub fn has_room(&self) -> bool {
+        self.all.len() < self.limits.subscriptions_per_session
+    }
+
+    /// Gives a subscription away to another session; the client is told (row 23).
+    pub fn give(&mut self, id: u32) -> Option<Subscription> {
+        let place = self.all.iter().position(|subscription| subscription.id == id)?;
+        let given = self.all.remove(place);
+        self.lose(&given, status::GOOD_SUBSCRIPTION_TRANSFERRED);
+        Some(given)
+    }
+
+    /// Takes a subscription over from another session (row 23).
+    pub fn adopt(&mut self, mut subscription: Subscription) {
+        subscription.touch();
+        self.all.push(subscription);
+    }
+
+    /// All subscriptions, of a session that ends without them.
+    pub fn leave_behind(&mut self) -> Vec<Subscription> {
+        std::mem::take(&mut self.all)
+    }
+
+    /// GetMonitoredItems (Part 5, 9.1): ids and client handles of a subscription's items.
+    ///
+    /// # Errors
+    /// `Bad_SubscriptionIdInvalid`.
+    pub fn handles(&mut self, id: u32) -> Result<Vec<(u32, u32)>, StatusCode> {
+        self.get(id).map(|subscription| subscription.items.handles())
+    }
+
+    /// ResendData (Part 5, 9.2): has the last value of each reporting item told once more.
+    ///
+    /// # Errors
+    /// `Bad_SubscriptionIdInvalid`.
+    pub fn resend(&mut self, id: u32, wall: Timestamp) -> Result<(), StatusCode> {
+        self.get(id).map(|subscription| subscription.items.resend(wall))
+    }
+
     /// The client's connection is gone, and with it the requests that came through it.
     pub fn detach(&mut self) {
         self.requests.clear();
     }
 
+    /// Cancel: answers the Publish requests of this handle and says how many they were.
+    pub fn cancel(&mut self, handle: u32, out: &mut Vec<Reply>) -> u32 {
+        let before = out.len();
+        self.requests.retain(|request| {
+            let cancelled = request.handle == handle;
+            if cancelled {
+                let body = send::fault(handle, status::BAD_REQUEST_CANCELLED_BY_CLIENT);
+                out.push(Reply { request_id: request.id, body });
+            }
+            !cancelled
+        });
+        u32::try_from(out.len() - before).unwrap_or(u32::MAX)
+    }
+
     /// Lets time pass and answers what can be answered.
     pub fn tick(&mut self, now: Instant, sampler: &dyn Sampler, out: &mut Vec<Reply>) {
         self.drop_late_requests(now, out);
-        let can_publish = !self.requests.is_empty();
-        let mut place = 0;
-        while place < self.all.len() {
-            if self.all[place].advance(now, can_publish, sampler) {
-                place += 1;
-            } else {
-                self.ended.push_back(self.all.remove(place));
-                // One farewell a subscription, and not more than a session may have.
-                if self.ended.len() > self.limits.subscriptions_per_session {
-                    self.ended.pop_front();
-                }
+        let wall = sampler.wall();
+        self.say_farewell(wall, out);
+        let mut expired = Vec::new();
+        for (place, subscription) in self.all.iter_mut().enumerate() {
+            if subscription.advance(now, sampler) {
+                expired.push(place);
             }
         }
-        self.answer(sampler.wall(), out);
+        // The highest priority first, equals in turn.
+        let (turn, count) = (self.turn, self.all.len());
+        expired
+            .sort_by_key(|place| (std::cmp::Reverse(self.all[*place].priority()), (place + count - turn % count.max(1)) % count));
+        let mut closed = Vec::new();
+        for place in expired {
+            let act = self.all[place].timer(!self.requests.is_empty());
+            if act == Act::Close {
+                closed.push(place);
+            }
+            self.answer(place, act, wall, out);
+        }
+        closed.sort_unstable();
+        for place in closed.into_iter().rev() {
+            let ended = self.all.remove(place);
+            self.lose(&ended, StatusCode::BAD_TIMEOUT);
+        }
+        self.say_farewell(wall, out);
+        while !self.requests.is_empty()
+            && let Some(place) = self.next_in_turn()
+        {
+            let act = self.all[place].request();
+            self.answer(place, act, wall, out);
+        }
+        if self.all.is_empty() && self.farewells.is_empty() {
+            for request in self.requests.drain(..) {
+                out.push(Reply { request_id: request.id, body: send::fault(request.handle, status::BAD_NO_SUBSCRIPTION) });
+            }
+        }
+    }
+
+    /// Answers a Publish request with what a subscription has to say.
+    fn answer(&mut self, place: usize, act: Act, wall: Timestamp, out: &mut Vec<Reply>) {
+        if matches!(act, Act::Nothing | Act::Close) {
+            return;
+        }
+        let Some(request) = self.requests.pop_front() else { return };
+        let subscription = &mut self.all[place];
+        let Some(message) = subscription.message(act, wall) else { return };
+        out.push(response(&request, subscription.id, subscription.available(), &message));
+        self.turn = place + 1;
+    }
+
+    /// Notes that the client is to be told of a subscription that is no longer here.
+    fn lose(&mut self, subscription: &Subscription, status: StatusCode) {
+        self.farewells.push_back(subscription.farewell(status));
+        // One farewell a subscription, and not more than a session may have.
+        if self.farewells.len() > self.limits.subscriptions_per_session {
+            self.farewells.pop_front();
+        }
+    }
+
+    fn say_farewell(&mut self, wall: Timestamp, out: &mut Vec<Reply>) {
+        while !self.requests.is_empty()
+            && let Some(farewell) = self.farewells.pop_front()
+            && let Some(request) = self.requests.pop_front()
+        {
+            out.push(response(&request, farewell.id, std::iter::empty(), &farewell.message(wall)));
+        }
     }
 
     fn drop_late_requests(&mut self, now: Instant, out: &mut Vec<Reply>) {
@@ -201,43 +324,14 @@ impl Subscriptions {
         });
     }
 
-    fn answer(&mut self, wall: Timestamp, out: &mut Vec<Reply>) {
-        while !self.requests.is_empty() {
-            if let Some(mut ended) = self.ended.pop_front() {
-                let Some(request) = self.requests.pop_front() else { return };
-                let message = ended.farewell(StatusCode::BAD_TIMEOUT, wall);
-                out.push(response(&request, ended.id, std::iter::empty(), &message));
-                continue;
-            }
-            let Some(place) = self.next_in_turn() else { break };
-            let Some(message) = self.all[place].message(wall) else { continue };
-            let Some(request) = self.requests.pop_front() else { return };
-            let subscription = &self.all[place];
-            out.push(response(&request, subscription.id, subscription.available(), &message));
-        }
-        // A publishing time without news is over once it was looked at.
-        for subscription in &mut self.all {
-            if !subscription.wants_to_publish() {
-                let _ = subscription.message(wall);
-            }
-        }
-        if self.all.is_empty() && self.ended.is_empty() {
-            for request in self.requests.drain(..) {
-                out.push(Reply { request_id: request.id, body: send::fault(request.handle, status::BAD_NO_SUBSCRIPTION) });
-            }
-        }
-    }
-
-    /// Of those that want to publish the one with the highest priority; equals take turns.
-    fn next_in_turn(&mut self) -> Option<usize> {
+    /// Of those that want a Publish request the one with the highest priority; equals take turns.
+    fn next_in_turn(&self) -> Option<usize> {
         let count = self.all.len();
         let from = self.turn;
-        let place = (0..count)
+        (0..count)
             .map(|step| (from + step) % count.max(1))
-            .filter(|place| self.all[*place].wants_to_publish())
-            .reduce(|best, place| if self.all[place].priority() > self.all[best].priority() { place } else { best })?;
-        self.turn = place + 1;
-        Some(place)
+            .filter(|place| self.all[*place].machine.wants_request())
+            .reduce(|best, place| if self.all[place].priority() > self.all[best].priority() { place } else { best })
     }
 
     /// When the next tick is worth while.

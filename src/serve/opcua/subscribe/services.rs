@@ -83,7 +83,7 @@ pub fn set_publishing_mode(state: &mut State, header: &RequestHeader<'_>, body: 
     let ids = ids(body, state.subscriptions.limits.subscriptions_per_session)?;
     let each = |id: &u32| match state.subscriptions.get(*id) {
         Ok(subscription) => {
-            subscription.set_enabled(enabled);
+            subscription.machine.set_publishing(enabled);
             StatusCode::GOOD
         }
         Err(status) => status,
@@ -120,6 +120,20 @@ pub fn publish(
     let acknowledged: Vec<_> = (0..count).map(|_| Ok((body.u32()?, body.u32()?))).collect::<Read<_>>().map_err(malformed)?;
     subscriptions.publish(request_id, header.handle, header.timeout, &acknowledged, now, out);
     Ok(())
+}
+
+/// Cancel: of what waits in a session only Publish can be cancelled; what was handed to a device or a person goes on.
+pub fn cancel(
+    subscriptions: &mut Subscriptions,
+    header: &RequestHeader<'_>,
+    body: &mut Reader<'_>,
+    out: &mut Vec<Reply>,
+) -> Answer {
+    let handle = body.u32().map_err(malformed)?;
+    let cancelled = subscriptions.cancel(handle, out);
+    let mut w = send::response(Service::Cancel.response(), header.handle, StatusCode::GOOD);
+    w.u32(cancelled);
+    Ok(w.0)
 }
 
 /// Republish.
@@ -266,12 +280,14 @@ pub fn modify_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
     let publishing = subscription.terms.interval;
     let mut w = send::response(Service::ModifyMonitoredItems.response(), header.handle, StatusCode::GOOD);
     w.count(count);
+    let mut modified = Vec::new();
     for _ in 0..count {
         let parts = (|| Ok((body.u32()?, Asked::read(body)?)))();
         let (item, asked) = parts.map_err(malformed)?;
         let done = subscription.items.tag_of(item, view).and_then(|tag| {
             let parameters = asked.revise(timestamps, tag.as_deref(), publishing, view)?;
-            subscription.items.modify(item, parameters, (now, publishing), view);
+            subscription.items.modify(item, parameters);
+            modified.push(item);
             Ok(parameters)
         });
         match done {
@@ -285,6 +301,7 @@ pub fn modify_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
             }
         }
     }
+    subscription.items.settle(&modified, (now, publishing), view);
     w.null();
     Ok(w.0)
 }
@@ -304,10 +321,60 @@ pub fn set_monitoring_mode(
     let subscription = state.subscriptions.get(id)?;
     subscription.touch();
     let at = (now, subscription.terms.interval);
+    let mut changed = Vec::new();
     let each = |item: &u32| {
-        if subscription.items.set_mode(*item, mode, at, view) { StatusCode::GOOD } else { status::BAD_MONITORED_ITEM_ID_INVALID }
+        let is_there = subscription.items.set_mode(*item, mode);
+        if is_there {
+            changed.push(*item);
+        }
+        good_or_unknown(is_there)
     };
-    Ok(answer_list(Service::SetMonitoringMode, header, &items.iter().map(each).collect::<Vec<_>>()))
+    let done: Vec<_> = items.iter().map(each).collect();
+    subscription.items.settle(&changed, at, view);
+    Ok(answer_list(Service::SetMonitoringMode, header, &done))
+}
+
+/// SetTriggering: links that are to go go first (Part 4, 5.13.5.2).
+pub fn set_triggering(state: &mut State, header: &RequestHeader<'_>, body: &mut Reader<'_>) -> Answer {
+    let limits = &state.subscriptions.limits;
+    let (most, most_links) = (limits.items_per_call, limits.triggers);
+    let parts = (|| {
+        let (id, triggering) = (body.u32()?, body.u32()?);
+        let mut list = || (0..body.count(4)?).map(|_| body.u32()).collect::<Read<Vec<_>>>();
+        Ok((id, triggering, list()?, list()?))
+    })();
+    let (id, triggering, add, remove) = parts.map_err(malformed)?;
+    let items = &mut state.subscriptions.get(id)?.items;
+    match add.len() + remove.len() {
+        0 => return Err(StatusCode::BAD_NOTHING_TO_DO),
+        count if count > most => return Err(StatusCode::BAD_TOO_MANY_OPERATIONS),
+        _ => {}
+    }
+    if !items.contains(triggering) {
+        return Err(status::BAD_MONITORED_ITEM_ID_INVALID);
+    }
+    let gone = |linked: &u32| items.triggers.unlink(triggering, *linked);
+    let removed: Vec<_> = remove.iter().map(gone).map(good_or_unknown).collect();
+    let link = |linked: &u32| match items.contains(*linked) {
+        true if items.triggers.len() >= most_links => StatusCode::BAD_RESOURCE_UNAVAILABLE,
+        is_there => {
+            if is_there {
+                items.triggers.link(triggering, *linked);
+            }
+            good_or_unknown(is_there)
+        }
+    };
+    let added: Vec<_> = add.iter().map(link).collect();
+    let subscription = state.subscriptions.get(id)?;
+    subscription.touch();
+    let mut w = send::response(Service::SetTriggering.response(), header.handle, StatusCode::GOOD);
+    results(&mut w, &added);
+    results(&mut w, &removed);
+    Ok(w.0)
+}
+
+const fn good_or_unknown(is_there: bool) -> StatusCode {
+    if is_there { StatusCode::GOOD } else { status::BAD_MONITORED_ITEM_ID_INVALID }
 }
 
 /// DeleteMonitoredItems.
@@ -319,6 +386,5 @@ pub fn delete_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
     subscription.touch();
     let removed = subscription.items.remove_all(&items);
     counts.items.fetch_sub(removed.iter().filter(|was_there| **was_there).count(), Ordering::Relaxed);
-    let each = |was_there: &bool| if *was_there { StatusCode::GOOD } else { status::BAD_MONITORED_ITEM_ID_INVALID };
-    Ok(answer_list(Service::DeleteMonitoredItems, header, &removed.iter().map(each).collect::<Vec<_>>()))
+    Ok(answer_list(Service::DeleteMonitoredItems, header, &removed.into_iter().map(good_or_unknown).collect::<Vec<_>>()))
 }

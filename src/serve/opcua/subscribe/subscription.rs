@@ -1,4 +1,5 @@
-//! One subscription: the state table of Part 4, 5.14.1.2, with time as an argument.
+//! One subscription (Part 4, 5.14): its terms, its messages and those kept for Republish, with time as an argument. When it does
+//! what is the state table's business, in `machine`.
 
 use std::{
     collections::VecDeque,
@@ -13,6 +14,7 @@ use super::{
     },
     Counts,
     items::{Items, Sampler},
+    machine::{Act, Machine, Step},
 };
 use crate::tag::{StatusCode, Timestamp};
 
@@ -74,6 +76,27 @@ pub struct Message {
     pub more: bool,
 }
 
+/// The last word of a subscription to a session: that it has ended, or went elsewhere.
+pub struct Farewell {
+    /// Which subscription.
+    pub id: u32,
+    /// What happened to it.
+    pub status: StatusCode,
+    sequence: u32,
+}
+
+impl Farewell {
+    /// The StatusChangeNotification.
+    pub fn message(&self, wall: Timestamp) -> Message {
+        let mut w = begin(self.sequence, wall);
+        w.extension(STATUS_CHANGE, |w| {
+            w.status(self.status);
+            w.u8(0);
+        });
+        Message { bytes: w.0, more: false }
+    }
+}
+
 /// A subscription.
 pub struct Subscription {
     /// Unique in the server.
@@ -82,16 +105,11 @@ pub struct Subscription {
     pub terms: Terms,
     /// Its items.
     pub items: Items,
-    enabled: bool,
+    /// Where it stands in the state table.
+    pub machine: Machine,
     next: Instant,
-    idle: u32,
-    silent: u32,
-    /// A publishing time came, or something was left over, and no message has answered it yet.
-    is_due: bool,
-    told_anything: bool,
     sequence: u32,
-    retained: VecDeque<(u32, Vec<u8>)>,
-    most_retained: usize,
+    retained: Retained,
     counts: Arc<Counts>,
 }
 
@@ -103,15 +121,10 @@ impl Subscription {
             id,
             terms,
             items: Items::default(),
-            enabled,
+            machine: Machine::new(enabled, terms.keep_alive, terms.lifetime),
             next: now + terms.interval,
-            idle: 0,
-            silent: 0,
-            is_due: false,
-            told_anything: false,
             sequence: 1,
-            retained: VecDeque::new(),
-            most_retained: limits.retained,
+            retained: Retained::new(limits, Arc::clone(&counts)),
             counts,
         }
     }
@@ -122,8 +135,8 @@ impl Subscription {
     }
 
     /// The client showed that it is alive.
-    pub fn touch(&mut self) {
-        self.silent = 0;
+    pub const fn touch(&mut self) {
+        self.machine.touch();
     }
 
     /// Takes other terms.
@@ -133,61 +146,62 @@ impl Subscription {
             self.items.regroup(now, terms.interval);
         }
         self.terms = terms;
-        self.silent = 0;
+        self.machine.modify(terms.keep_alive, terms.lifetime);
     }
 
-    /// SetPublishingMode.
-    pub fn set_enabled(&mut self, enabled: bool) {
-        self.enabled = enabled;
-        self.silent = 0;
-    }
-
-    /// Lets time pass: samples, and the publishing timer. False when the subscription has lived out its life.
-    pub fn advance(&mut self, now: Instant, can_publish: bool, sampler: &dyn Sampler) -> bool {
+    /// Lets time pass: takes the samples that are due. True when the publishing timer expired: [`Self::timer`] has to follow.
+    pub fn advance(&mut self, now: Instant, sampler: &dyn Sampler) -> bool {
         let is_tick = now >= self.next;
         self.items.sample(now, self.terms.interval, is_tick, sampler);
         if !is_tick {
-            return true;
+            return false;
         }
         self.next += self.terms.interval;
         if self.next <= now {
             self.next = now + self.terms.interval;
         }
-        self.is_due = true;
-        self.idle += 1;
-        self.silent = if can_publish { 0 } else { self.silent + 1 };
-        self.silent < self.terms.lifetime
+        true
     }
 
-    /// The message that is due, if one is.
-    pub fn message(&mut self, wall: Timestamp) -> Option<Message> {
-        if !self.is_due {
-            return None;
+    /// The publishing timer expired; `queued`: a Publish request waits.
+    pub fn timer(&mut self, queued: bool) -> Act {
+        let available = self.items.has_news();
+        let step = self.machine.timer(queued, available);
+        self.trace(step)
+    }
+
+    /// A Publish request is there, if this subscription wants it.
+    pub fn request(&mut self) -> Act {
+        let available = self.items.has_news();
+        let step = self.machine.publish(available);
+        self.trace(step)
+    }
+
+    fn trace(&self, step: Step) -> Act {
+        tracing::trace!(subscription = self.id, row = step.row, act = ?step.act, "subscription");
+        step.act
+    }
+
+    /// The message that `act` asks for; `None` for none.
+    pub fn message(&mut self, act: Act, wall: Timestamp) -> Option<Message> {
+        match act {
+            Act::Notify => Some(self.news(wall)),
+            Act::KeepAlive => Some(self.keep_alive(wall)),
+            Act::Nothing | Act::Close => None,
         }
-        if self.enabled && self.items.has_news() {
-            return Some(self.news(wall));
-        }
-        if self.told_anything && self.idle < self.terms.keep_alive {
-            self.is_due = false;
-            return None;
-        }
-        self.sent();
-        self.is_due = false;
+    }
+
+    /// A keep-alive names the next number and does not use it.
+    fn keep_alive(&self, wall: Timestamp) -> Message {
         let mut w = Writer::default();
-        // A keep-alive names the next number and does not use it.
         w.u32(self.sequence);
         w.time(wall);
         w.count(0);
-        Some(Message { bytes: w.0, more: false })
-    }
-
-    /// True when a message is due, would one be asked for.
-    pub fn wants_to_publish(&self) -> bool {
-        self.is_due && ((self.enabled && self.items.has_news()) || !self.told_anything || self.idle >= self.terms.keep_alive)
+        Message { bytes: w.0, more: false }
     }
 
     fn news(&mut self, wall: Timestamp) -> Message {
-        let mut w = self.begin(wall);
+        let mut w = begin(self.sequence, wall);
         let (most, items) = (self.terms.notifications, &mut self.items);
         w.extension(DATA_CHANGE, |w| {
             let at = w.0.len();
@@ -197,60 +211,32 @@ impl Subscription {
             w.null();
         });
         let more = self.items.has_news();
-        self.is_due = more;
-        self.keep(&w);
+        self.machine.set_more(more);
+        self.retained.keep(self.sequence, &w.0);
+        // Sequence numbers leave out zero (Part 4, 7.25).
+        self.sequence = self.sequence.wrapping_add(1).max(1);
         Message { bytes: w.0, more }
     }
 
-    /// The StatusChangeNotification that tells the client of this subscription's end.
-    pub fn farewell(&mut self, status: StatusCode, wall: Timestamp) -> Message {
-        let mut w = self.begin(wall);
-        w.extension(STATUS_CHANGE, |w| {
-            w.status(status);
-            w.u8(0);
-        });
-        Message { bytes: w.0, more: false }
-    }
-
-    fn begin(&mut self, wall: Timestamp) -> Writer {
-        self.sent();
-        let mut w = Writer::default();
-        w.u32(self.sequence);
-        w.time(wall);
-        w.count(1);
-        w
-    }
-
-    fn sent(&mut self) {
-        self.idle = 0;
-        self.silent = 0;
-        self.told_anything = true;
-    }
-
-    fn keep(&mut self, w: &Writer) {
-        self.retained.push_back((self.sequence, w.0.clone()));
-        while self.retained.len() > self.most_retained {
-            self.retained.pop_front();
-        }
-        // Sequence numbers leave out zero (Part 4, 7.25).
-        self.sequence = self.sequence.wrapping_add(1).max(1);
+    /// What a session is told that loses this subscription.
+    pub const fn farewell(&self, status: StatusCode) -> Farewell {
+        Farewell { id: self.id, status, sequence: self.sequence }
     }
 
     /// Numbers of the messages that can be republished.
     pub fn available(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
-        self.retained.iter().map(|(number, _)| *number)
+        self.retained.messages.iter().map(|(number, _)| *number)
     }
 
     /// Forgets an acknowledged message; false when there is none.
     pub fn acknowledge(&mut self, sequence: u32) -> bool {
-        let place = self.retained.iter().position(|(number, _)| *number == sequence);
-        place.and_then(|place| self.retained.remove(place)).is_some()
+        self.retained.forget(sequence)
     }
 
     /// A message once more.
     pub fn republish(&mut self, sequence: u32) -> Option<&[u8]> {
-        self.silent = 0;
-        self.retained.iter().find(|(number, _)| *number == sequence).map(|(_, bytes)| &**bytes)
+        self.touch();
+        self.retained.messages.iter().find(|(number, _)| *number == sequence).map(|(_, bytes)| &**bytes)
     }
 
     /// When it wants to be looked at next.
@@ -263,5 +249,59 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         self.counts.subscriptions.fetch_sub(1, Ordering::Relaxed);
         self.counts.items.fetch_sub(self.items.len(), Ordering::Relaxed);
+    }
+}
+
+/// Begins a NotificationMessage of one notification.
+fn begin(sequence: u32, wall: Timestamp) -> Writer {
+    let mut w = Writer::default();
+    w.u32(sequence);
+    w.time(wall);
+    w.count(1);
+    w
+}
+
+/// Messages that were sent and not acknowledged yet, oldest first.
+struct Retained {
+    messages: VecDeque<(u32, Vec<u8>)>,
+    bytes: usize,
+    most: usize,
+    most_bytes: (usize, usize),
+    counts: Arc<Counts>,
+}
+
+impl Retained {
+    fn new(limits: &Limits, counts: Arc<Counts>) -> Self {
+        let most_bytes = (limits.retained_bytes, limits.retained_bytes_in_all);
+        Self { messages: VecDeque::new(), bytes: 0, most: limits.retained, most_bytes, counts }
+    }
+
+    /// Keeps a message; the oldest give way, but the newest stays whatever its size.
+    fn keep(&mut self, sequence: u32, message: &[u8]) {
+        self.bytes += message.len();
+        let mut in_all = self.counts.retained.fetch_add(message.len(), Ordering::Relaxed) + message.len();
+        self.messages.push_back((sequence, message.to_vec()));
+        while self.messages.len() > 1
+            && (self.messages.len() > self.most || self.bytes > self.most_bytes.0 || in_all > self.most_bytes.1)
+        {
+            in_all -= self.messages.pop_front().map_or(0, |(_, message)| self.gone(&message));
+        }
+    }
+
+    fn forget(&mut self, sequence: u32) -> bool {
+        let place = self.messages.iter().position(|(number, _)| *number == sequence);
+        place.and_then(|place| self.messages.remove(place)).map(|(_, message)| self.gone(&message)).is_some()
+    }
+
+    fn gone(&mut self, message: &[u8]) -> usize {
+        self.bytes -= message.len();
+        self.counts.retained.fetch_sub(message.len(), Ordering::Relaxed);
+        message.len()
+    }
+}
+
+impl Drop for Retained {
+    fn drop(&mut self) {
+        self.counts.retained.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -280,9 +280,11 @@ fn modes_and_removed_items_tell_nothing() {
     let item = bench.watch(id, 1, 1, 0, true);
     let at = (bench.begin, Duration::from_millis(100));
     let (table, items) = (&bench.table, &mut bench.subscriptions.get(id).unwrap().items);
-    assert!(items.set_mode(item, Mode::Disabled, at, &Table(table)) && !items.has_news());
-    assert!(items.set_mode(item, Mode::Sampling, at, &Table(table)) && !items.has_news());
-    assert!(items.set_mode(item, Mode::Reporting, at, &Table(table)) && items.has_news());
+    for (mode, has_news) in [(Mode::Disabled, false), (Mode::Sampling, false), (Mode::Reporting, true)] {
+        assert!(items.set_mode(item, mode));
+        items.settle(&[item], at, &Table(table));
+        assert_eq!(items.has_news(), has_news, "{mode:?}");
+    }
     assert_eq!(items.remove_all(&[item, 77]), [true, false]);
     assert!(!items.has_news());
 }

@@ -8,7 +8,7 @@ use super::{
     decode::{RequestHeader, Service},
     frame::status as transport,
     send,
-    space::{Kind, Method, NodeRef},
+    space::{Fixed, Kind, Method, NodeRef},
     wire::{Identifier, Incoming, Read, Reader, Writer, built_in},
 };
 use crate::{
@@ -84,7 +84,7 @@ fn read_one(view: &View, body: &mut Reader<'_>) -> Read<Checked> {
 fn check(view: &View, found: (Option<NodeRef>, Option<NodeRef>), arguments: &[Incoming]) -> Checked {
     let (Some(object), Some(method_node)) = found else { return Err(StatusCode::BAD_NODE_ID_UNKNOWN.into()) };
     let NodeRef::Own(index) = method_node else { return Err(BAD_METHOD_INVALID.into()) };
-    let Kind::Method(method) = view.space.own(index).kind else { return Err(BAD_METHOD_INVALID.into()) };
+    let Kind::Fixed(Fixed::Method(method)) = view.space.kind(index) else { return Err(BAD_METHOD_INVALID.into()) };
     let mut owned = false;
     view.space.references(object, &mut |_, forward, target| owned |= forward && target == method_node);
     if !owned {

@@ -271,7 +271,7 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         endpoint.port = address.port();
     }
     let plan = gateway.plan();
-    let space = tokio::task::spawn_blocking(move || Space::build(&plan)).await;
+    let space = tokio::task::spawn_blocking(move || Space::build(plan, seconds())).await;
     let space = space.map_err(|error| StartError(format!("build the address space: {error}")))?;
     tracing::info!(endpoint = %endpoint.url(None), nodes = space.len(), "OPC UA server listens");
     let url = endpoint.url(None);
@@ -297,6 +297,11 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
     let load = Load(Arc::downgrade(&server));
     let task = tokio::spawn(run(server, listener, stop));
     Ok(Running { address, endpoint: url, load, task })
+}
+
+/// Now, as a version that grows: seconds since 1970.
+fn seconds() -> u32 {
+    u32::try_from(clock::now().unix_millis() / 1_000).unwrap_or(u32::MAX)
 }
 
 async fn bind(settings: &Settings, endpoint: &Endpoint) -> Result<TcpListener, StartError> {
@@ -329,7 +334,7 @@ async fn run(server: Arc<Server>, listener: TcpListener, stop: CancellationToken
             changed = plans.changed(), if has_plans => match changed {
                 Ok(()) => {
                     let plan = Arc::clone(&plans.borrow_and_update());
-                    if let Ok(space) = tokio::task::spawn_blocking(move || Space::build(&plan)).await {
+                    if let Ok(space) = tokio::task::spawn_blocking(move || Space::build(plan, seconds())).await {
                         server.space.store(Arc::new(space));
                     }
                 }

@@ -35,6 +35,10 @@ pub mod attribute {
     pub const EXECUTABLE: u32 = 21;
     pub const USER_EXECUTABLE: u32 = 22;
     pub const DATA_TYPE_DEFINITION: u32 = 23;
+    pub const ROLE_PERMISSIONS: u32 = 24;
+    pub const USER_ROLE_PERMISSIONS: u32 = 25;
+    pub const ACCESS_RESTRICTIONS: u32 = 26;
+    pub const ACCESS_LEVEL_EX: u32 = 27;
     /// The greatest id that Part 6 gives.
     pub const LAST: u32 = 27;
 }
@@ -43,11 +47,14 @@ pub mod attribute {
 pub mod reference {
     #![allow(missing_docs)]
     pub const ORGANIZES: u32 = 35;
+    pub const HAS_EVENT_SOURCE: u32 = 36;
     pub const HAS_ENCODING: u32 = 38;
     pub const HAS_TYPE_DEFINITION: u32 = 40;
     pub const HAS_SUBTYPE: u32 = 45;
     pub const HAS_PROPERTY: u32 = 46;
     pub const HAS_COMPONENT: u32 = 47;
+    pub const HAS_NOTIFIER: u32 = 48;
+    pub const HAS_CONDITION: u32 = 9_006;
 }
 
 /// A reference between two nodes of namespace 0.

@@ -66,7 +66,7 @@ fn check(
         return Err(status::BAD_ATTRIBUTE_ID_INVALID);
     }
     let NodeRef::Own(index) = node else { return Err(StatusCode::BAD_NOT_WRITABLE) };
-    let Kind::Tag(def) = &view.space.own(index).kind else { return Err(StatusCode::BAD_NOT_WRITABLE) };
+    let Kind::Tag(def) = view.space.kind(index) else { return Err(StatusCode::BAD_NOT_WRITABLE) };
     if attribute != attribute::VALUE || !def.writable {
         return Err(StatusCode::BAD_NOT_WRITABLE);
     }

@@ -92,7 +92,8 @@ async def browse(client):
     expect([(row.Username, row.PhoneNumber, row.MessagesSent) for row in rows], [("alice", "+1•••4444", 5), ("bob", "+1•••4444", 7)], "rows")
     alarm = await client.nodes.objects.get_child([f"{index}:{name}" for name in ("Alarms", "Plant", "Line1", "TankLevel", "HighHigh")])
     expect(alarm.nodeid.Identifier, "Plant/Line1/TankLevel/Alarms/HighHigh", "alarm's NodeId")
-    expect(len(await alarm.get_children()), 12, "plain variables of the alarm")
+    plain = [node for node in await alarm.get_children() if "0:" not in node.nodeid.Identifier]
+    expect(len(plain), 12, "plain variables of the alarm")
     waiting = await client.get_node(ua.NodeId("Plant/Line1/Broken", index)).read_data_value(raise_on_bad_status=False)
     expect((waiting.StatusCode.value, waiting.Value.Value), (ua.StatusCodes.BadWaitingForInitialData, None), "not loaded yet")
     status = await client.nodes.server_state.read_value()

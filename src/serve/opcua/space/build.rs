@@ -1,0 +1,134 @@
+//! Making the space of a plan.
+
+use std::{
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::{
+    Space, TWILIO,
+    folders::{Children, Folders, Parent},
+    members::AllMembers,
+};
+use crate::engine::plan::Plan;
+
+impl Space {
+    /// The space of `plan`. A folder's NodeVersion is `version`.
+    pub fn build(plan: Arc<Plan>, version: u32) -> Self {
+        static GENERATION: AtomicUsize = AtomicUsize::new(1);
+        let members = AllMembers::of(&plan);
+        let mut space = Self {
+            by_path: HashTable::with_capacity(plan.tags.len() + plan.alarms.len()),
+            plan,
+            folders: Folders::default(),
+            members,
+            hasher: DefaultHashBuilder::default(),
+            children: Children::default(),
+            conditions: Vec::new(),
+            doubled: Vec::new(),
+            has_methods: false,
+            version,
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+        };
+        for index in 0..space.first_folder() {
+            space.enter(index);
+        }
+        let plan = Arc::clone(&space.plan);
+        let mut parents = Vec::with_capacity(plan.tags.len());
+        let mut last: Option<(&str, u32)> = None;
+        for def in &plan.tags {
+            // Neighbours in the plan are most often neighbours in a folder.
+            let parent = match (def.path.parent(), last) {
+                (None, _) => Parent::Objects,
+                (Some(path), Some((known, index))) if known == path => Parent::Own(index),
+                (Some(path), _) => {
+                    let index = space.ensure(path);
+                    last = Some((path, index));
+                    Parent::Own(index)
+                }
+            };
+            parents.push(parent);
+        }
+        for (number, alarm) in (0..).zip(&plan.alarms) {
+            parents.push(Parent::Own(space.ensure(&folder_of(&alarm.path))));
+            if alarm.path.starts_with("System/")
+                && let Some((folder, _)) = alarm.path.rsplit_once('/')
+            {
+                let folder = space.ensure(folder);
+                space.doubled.push((number, folder));
+            }
+        }
+        space.has_methods = space.find_path(TWILIO).is_some();
+        for folder in 0..space.folders.len() {
+            let parent = space.folders.path(folder).rsplit_once('/').and_then(|(parent, _)| space.find_path(parent));
+            parents.push(parent.map_or(Parent::Objects, Parent::Own));
+            space.folders.set_version(folder, version);
+        }
+        space.attach(&parents);
+        space.hang_conditions();
+        space.folders.finish();
+        space
+    }
+
+    fn attach(&mut self, parents: &[Parent]) {
+        let (first, alarms) = (self.first_alarm(), self.first_alarm());
+        let doubled = &self.doubled;
+        self.children = Children::new(first, self.first_fixed(), &|each| {
+            for (child, parent) in (0..).zip(parents) {
+                each(child, *parent);
+            }
+            for (alarm, folder) in doubled {
+                each(alarms + alarm, Parent::Own(*folder));
+            }
+        });
+    }
+
+    /// Notes which tags have conditions, and the folders above them.
+    fn hang_conditions(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        for (number, alarm) in (0..).zip(&plan.alarms) {
+            let Some(tag) = self.node_of(alarm.tag) else { continue };
+            self.conditions.push((tag, number));
+            let mut path = &*plan.tags[tag as usize].path;
+            while let Some((parent, _)) = path.rsplit_once('/') {
+                path = parent;
+                let folder = self.find_path(path).and_then(|index| index.checked_sub(self.first_folder()));
+                if folder.is_some_and(|folder| !self.folders.mark(folder)) {
+                    break;
+                }
+            }
+        }
+        self.conditions.sort_unstable();
+    }
+
+    /// The node at `path`, or a folder made for it and those above it.
+    fn ensure(&mut self, path: &str) -> u32 {
+        if let Some(index) = self.find_path(path) {
+            return index;
+        }
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            self.ensure(parent);
+        }
+        let index = self.first_folder() + self.folders.add(path);
+        self.enter(index);
+        index
+    }
+
+    fn enter(&mut self, index: u32) {
+        let hash = self.hasher.hash_one(self.path(index));
+        let mut by_path = std::mem::take(&mut self.by_path);
+        by_path.insert_unique(hash, index, |index| self.hasher.hash_one(self.path(*index)));
+        self.by_path = by_path;
+    }
+}
+
+/// Where the alarm at `path` is browsed: `Alarms/<tag path>`.
+pub fn folder_of(path: &str) -> String {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    format!("Alarms/{}", folder.strip_suffix("/Alarms").unwrap_or(folder))
+}

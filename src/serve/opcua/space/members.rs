@@ -1,0 +1,262 @@
+//! The members of condition instances (Part 9, 5): which type an alarm is of, and what an instance of it has. They are read off the
+//! type nodes of namespace 0 once and shared by all alarms of a shape; no node is stored for a member.
+
+use std::sync::Arc;
+
+use super::super::ns0::{Core, CoreReference, reference};
+use crate::{
+    engine::plan::{AlarmDef, Mode, Plan},
+    tag::DataType,
+};
+
+const BASE_EVENT_TYPE: u32 = 2_041;
+const MANDATORY: u32 = 78;
+const HAS_MODELLING_RULE: u32 = 37;
+/// The deepest member is `ShelvingState/CurrentState/Id`.
+const DEEPEST: usize = 4;
+
+/// What instances of one shape have.
+#[derive(Debug)]
+pub struct Members {
+    /// The condition's type, in namespace 0.
+    pub condition_type: u32,
+    /// Parents before their children.
+    pub list: Vec<Member>,
+}
+
+/// A member of a condition.
+#[derive(Debug)]
+pub struct Member {
+    /// Browse names below the condition, joined by `/`, such as `ActiveState/Id`.
+    pub path: Box<str>,
+    /// What its NodeId has after the condition's, such as `/0:ActiveState/0:Id`.
+    pub suffix: Box<str>,
+    /// The declaration that it is an instance of, by place in [`Core`]; of a method, the type's method.
+    pub declaration: u32,
+    /// By which its parent refers to it.
+    pub reference: u32,
+    /// Place of the member that it hangs on; `None` for the condition.
+    pub parent: Option<u16>,
+}
+
+impl Member {
+    /// Its BrowseName, in namespace 0.
+    pub fn name(&self) -> &str {
+        self.path.rsplit_once('/').map_or(&*self.path, |(_, name)| name)
+    }
+
+    /// Its NodeClass.
+    pub fn class(&self) -> u32 {
+        Core::get().class(self.declaration)
+    }
+
+    /// True for what says the arguments of a method.
+    pub fn is_arguments(&self) -> bool {
+        matches!(self.name(), "InputArguments" | "OutputArguments")
+    }
+}
+
+/// What sets one list of members apart from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    condition_type: u32,
+    low: bool,
+    high: bool,
+    shelving: bool,
+    suppressed: bool,
+    latching: bool,
+    on_delay: bool,
+    off_delay: bool,
+    re_alarm: bool,
+}
+
+impl Shape {
+    /// The shape of an alarm (SPEC 5).
+    pub fn of(alarm: &AlarmDef, plan: &Plan) -> Self {
+        let is_bool = || plan.tag(alarm.tag).is_some_and(|tag| tag.value_type.data_type == DataType::Boolean);
+        let (condition_type, low, high) = match &alarm.mode {
+            Mode::Above(_) => (9_482, false, true),
+            Mode::Below(_) => (9_482, true, false),
+            Mode::Between(..) | Mode::Outside(..) | Mode::OutOfRange => (10_060, true, true),
+            Mode::RateOfChange { .. } => (9_623, false, true),
+            Mode::Equal(_) if is_bool() => (10_637, false, false),
+            Mode::Bit { .. } => (10_637, false, false),
+            Mode::Equal(_) | Mode::NotEqual(_) | Mode::BadQuality | Mode::AnyChange | Mode::Condition(_) | Mode::System => {
+                (10_523, false, false)
+            }
+        };
+        Self {
+            condition_type,
+            low,
+            high,
+            shelving: alarm.shelving,
+            suppressed: alarm.suppressed_by.is_some(),
+            latching: alarm.latching,
+            on_delay: !alarm.on_delay.is_zero(),
+            off_delay: !alarm.off_delay.is_zero(),
+            re_alarm: alarm.re_alarm_after.is_some(),
+        }
+    }
+
+    /// Whether instances of this shape have what the type leaves open.
+    fn has(self, path: &str) -> bool {
+        let is_non_exclusive = self.condition_type == 10_060;
+        match path {
+            "OutOfServiceState"
+            | "RemoveFromService"
+            | "PlaceInService"
+            | "ActiveState/TransitionTime"
+            | "AckedState/TransitionTime"
+            | "EnabledState/TransitionTime" => true,
+            "ShelvingState" | "MaxTimeShelved" => self.shelving,
+            "SuppressedState" => self.suppressed,
+            "LatchedState" => self.latching,
+            "OnDelay" => self.on_delay,
+            "OffDelay" => self.off_delay,
+            "ReAlarmTime" => self.re_alarm,
+            "HighLimit" => self.high,
+            "LowLimit" => self.low,
+            "HighState" => self.high && is_non_exclusive,
+            "LowState" => self.low && is_non_exclusive,
+            _ => false,
+        }
+    }
+
+    /// What instances of this shape have: of each name, the declaration of the most derived type.
+    pub fn members(self) -> Members {
+        let core = Core::get();
+        let mut members = Members { condition_type: self.condition_type, list: Vec::new() };
+        let mut declares = core.find(self.condition_type);
+        while let Some(index) = declares {
+            self.declared(index, None, &mut members.list);
+            if core.id(index) == BASE_EVENT_TYPE {
+                break;
+            }
+            let up = core.references(index).iter().find(|r| r.kind == reference::HAS_SUBTYPE && !r.forward);
+            declares = up.and_then(|up| core.find(up.target));
+        }
+        members
+    }
+
+    fn declared(self, of: u32, parent: Option<u16>, list: &mut Vec<Member>) {
+        let core = Core::get();
+        for declared in core.references(of) {
+            let belongs = declared.forward && matches!(declared.kind, reference::HAS_COMPONENT | reference::HAS_PROPERTY);
+            let Some(declaration) = core.find(declared.target).filter(|_| belongs) else { continue };
+            let name = core.browse_name(declaration).1;
+            let above = parent.map(|parent| &list[usize::from(parent)]);
+            let path = above.map_or_else(|| name.to_owned(), |above| format!("{}/{name}", above.path));
+            let known = list.iter().position(|member| *member.path == *path);
+            let place = known.unwrap_or(list.len());
+            if known.is_none() {
+                if !is_mandatory(declaration) && !self.has(&path) {
+                    continue;
+                }
+                let suffix = path.split('/').fold(String::new(), |suffix, name| suffix + "/0:" + name);
+                list.push(Member { path: path.into(), suffix: suffix.into(), declaration, reference: declared.kind, parent });
+            }
+            if list[place].path.split('/').count() < DEEPEST {
+                self.declared(declaration, u16::try_from(place).ok(), list);
+            }
+        }
+    }
+}
+
+fn is_mandatory(declaration: u32) -> bool {
+    let rule = |r: &CoreReference| r.forward && r.kind == HAS_MODELLING_RULE && r.target == MANDATORY;
+    Core::get().references(declaration).iter().any(rule)
+}
+
+/// The lists of members of all alarms of a plan.
+#[derive(Debug, Default)]
+pub struct AllMembers {
+    shapes: Vec<(Shape, Arc<Members>)>,
+    /// By position of the alarm.
+    of: Vec<u16>,
+}
+
+impl AllMembers {
+    /// Those of `plan`.
+    pub fn of(plan: &Plan) -> Self {
+        let mut all = Self { shapes: Vec::new(), of: Vec::with_capacity(plan.alarms.len()) };
+        for alarm in &plan.alarms {
+            let shape = Shape::of(alarm, plan);
+            let place = all.shapes.iter().position(|(known, _)| *known == shape).unwrap_or_else(|| {
+                all.shapes.push((shape, Arc::new(shape.members())));
+                all.shapes.len() - 1
+            });
+            all.of.push(u16::try_from(place).expect("a shape is a type and eight flags"));
+        }
+        all
+    }
+
+    /// Those of the alarm at this position in the plan.
+    pub fn get(&self, alarm: u32) -> &Members {
+        &self.shapes[usize::from(self.of[alarm as usize])].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(condition_type: u32) -> Shape {
+        Shape {
+            condition_type,
+            low: true,
+            high: true,
+            shelving: true,
+            suppressed: false,
+            latching: false,
+            on_delay: false,
+            off_delay: false,
+            re_alarm: false,
+        }
+    }
+
+    #[test]
+    fn an_instance_has_what_its_type_demands_and_what_the_alarm_has() {
+        for (condition_type, has, has_not) in [
+            (9_482, vec!["LimitState/CurrentState/Id", "HighLimit", "LowLimit"], vec!["HighState", "NormalState"]),
+            (10_060, vec!["HighState/Id", "LowState", "HighLimit"], vec!["LimitState", "HighHighState"]),
+            (9_623, vec!["LimitState/CurrentState"], vec!["EngineeringUnits"]),
+            (10_637, vec!["NormalState"], vec!["LimitState"]),
+            (10_523, vec!["InputNode"], vec!["NormalState"]),
+        ] {
+            let members = shape(condition_type).members();
+            let paths: Vec<&str> = members.list.iter().map(|member| &*member.path).collect();
+            let all = "EventId EventType SourceNode SourceName Time ReceiveTime Message Severity ConditionClassId ConditionClassName \
+                       ConditionName BranchId Retain EnabledState EnabledState/Id Quality Quality/SourceTimestamp LastSeverity \
+                       LastSeverity/SourceTimestamp Comment Comment/SourceTimestamp ClientUserId Disable Enable AddComment \
+                       AddComment/InputArguments AckedState AckedState/Id Acknowledge Acknowledge/InputArguments ActiveState \
+                       ActiveState/Id ActiveState/TransitionTime InputNode SuppressedOrShelved ShelvingState \
+                       ShelvingState/CurrentState ShelvingState/CurrentState/Id ShelvingState/UnshelveTime \
+                       ShelvingState/TimedShelve/InputArguments ShelvingState/Unshelve ShelvingState/OneShotShelve MaxTimeShelved \
+                       OutOfServiceState/Id";
+            for wanted in all.split_ascii_whitespace().chain(has) {
+                assert!(paths.contains(&wanted), "{condition_type} {wanted}: {paths:?}");
+            }
+            for none in ["ConfirmedState", "SuppressedState", "ConditionRefresh", "Confirm"].into_iter().chain(has_not) {
+                assert!(!paths.contains(&none), "{condition_type} {none}");
+            }
+            let mut unique = paths.clone();
+            unique.sort_unstable();
+            unique.dedup();
+            assert_eq!(unique.len(), paths.len(), "{condition_type}");
+            for member in &members.list {
+                let above =
+                    member.parent.map(|parent| format!("{}/", members.list[usize::from(parent)].path)).unwrap_or_default();
+                assert_eq!(*member.path, format!("{above}{}", member.name()));
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_name_the_most_derived_declaration_counts() {
+        let members = shape(9_482).members();
+        let find = |path: &str| members.list.iter().find(|member| &*member.path == path).unwrap();
+        assert_eq!(Core::get().id(find("ActiveState").declaration), 9_398);
+        assert_eq!(Core::get().id(find("Acknowledge").declaration), 9_111);
+        assert_eq!(&*find("ActiveState/Id").suffix, "/0:ActiveState/0:Id");
+    }
+}

@@ -52,8 +52,24 @@ pub(super) fn rules(roots: &mut Roots<'_>, book: &Book) -> AlarmRules {
             }
         }
     }
-    section.not_yet("severity", "the severities are 100, 300, 500, 700 and 900");
+    severities(&mut section, &mut rules);
     rules
+}
+
+/// What OPC UA clients see as urgency, by priority.
+fn severities(section: &mut Section<'_>, rules: &mut AlarmRules) {
+    let Some(mut table) = section.section("severity") else { return };
+    for (rule, priority) in rules.severity.iter_mut().zip(Priority::ALL) {
+        if let Some(value) = table.integer(priority.name(), 1..=1000).and_then(|value| u16::try_from(value).ok()) {
+            *rule = value;
+        }
+    }
+    if !rules.severity.is_sorted() {
+        let found = rules.severity.map(|severity| severity.to_string()).join(", ");
+        let message = format!("the severities fall while the priorities rise: {found}");
+        let help = "from diagnostic to critical; those left out are 100, 300, 500, 700 and 900";
+        table.warning(table.span(), message, help);
+    }
 }
 
 /// The alarms of one tag.

@@ -265,6 +265,7 @@ impl Core {
                 Effect::Record(_) => {}
                 Effect::Script { run, script, alarm, timeout } => self.shared.run_script(run, script, alarm, timeout),
                 Effect::Publish(sample) => published.push(sample),
+                Effect::Condition(condition) => self.shared.conditions.tell(condition),
                 Effect::Answer { request, outcome } => self.shared.requests.answer(request, outcome),
                 Effect::Send(message) => self.shared.send(message, oldest_sample),
                 Effect::EndCall { twilio, sid, last_words } => self.shared.end_call(twilio, sid, last_words),

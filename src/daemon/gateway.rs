@@ -2,13 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use super::{Shared, inbox::Message};
 use crate::{
     BoxFuture, clock,
     engine::{
         Engine,
+        condition::Condition,
         io::{Actor, CallAction, CallDocument, CallEvent, Command, DeliveryState, InboundText, Input, OutboxId, Outcome, Via},
         plan::{Cover, Plan, Role},
         view::{AlarmView, OutboxView, UserStatistics},
@@ -54,6 +55,14 @@ impl Gateway for Arc<Shared> {
 
     fn table(&self) -> &TagTable {
         &self.table
+    }
+
+    fn conditions(&self) -> Vec<Arc<Condition>> {
+        self.conditions.all()
+    }
+
+    fn condition_changes(&self) -> broadcast::Receiver<Arc<Condition>> {
+        self.conditions.changes()
     }
 
     fn log_in(&self, user: String, password: String, from: IpAddr, via: Via) -> BoxFuture<'_, Result<Actor, StatusCode>> {

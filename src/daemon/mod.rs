@@ -1,5 +1,6 @@
 //! The composition root: assembles the rooms, runs them, and shuts them down in order.
 
+mod conditions;
 mod core;
 mod gateway;
 mod heartbeat;
@@ -111,6 +112,8 @@ pub(crate) struct Shared {
     /// Tags whose samples go on to the engine.
     watched: ArcSwap<HashSet<TagId>>,
     alarm_nodes: ArcSwap<HashMap<TagId, (Arc<str>, AlarmNode)>>,
+    /// The alarms as others follow them.
+    conditions: conditions::Conditions,
     inbox: Inbox,
     requests: Requests,
     store: Arc<Store>,
@@ -169,6 +172,7 @@ pub async fn run(
         table: TagTable::default(),
         watched: ArcSwap::from_pointee(Engine::watched(&plan)),
         alarm_nodes: ArcSwap::from_pointee(alarm_nodes(&plan)),
+        conditions: conditions::Conditions::default(),
         inbox: Inbox::default(),
         requests: Requests::default(),
         store,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
+    condition::{Act, Condition},
     plan::{Channel, Cover, Plan, Role, ScriptDef},
     record::Record,
 };
@@ -197,6 +198,15 @@ pub enum Command {
         out: bool,
         /// For the journal.
         note: String,
+    },
+    /// A method of the alarm's condition, with the codes of OPC 10000-9.
+    Condition {
+        /// `<tag path>/Alarms/<name>`.
+        alarm: Arc<str>,
+        /// Which.
+        act: Act,
+        /// `None` leaves the last comment as it is, an empty one clears it.
+        comment: Option<String>,
     },
     /// Starts a drill (SPEC 14).
     StartDrill,
@@ -545,6 +555,8 @@ pub enum Effect {
     Record(Record),
     /// A new value of one of the program's own tags, or of a derived tag.
     Publish(Sample),
+    /// An alarm is not as it was told last.
+    Condition(Arc<Condition>),
     /// One attempt to send; answered by `Input::SendResult`.
     Send(Outgoing),
     /// A search of Twilio's list; answered by `Input::LookupResult`.

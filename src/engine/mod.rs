@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod answer;
 mod call;
+pub mod condition;
 mod counters;
 pub mod detect;
 mod drill;
@@ -44,6 +45,7 @@ use uuid::Uuid;
 use self::{
     alarm::{AckRefused, AckScope, Alarm, Change, ShelveRefused},
     call::Session,
+    condition::Condition,
     counters::Counters,
     detect::Detector,
     drill::{DRILL, Drills},
@@ -130,6 +132,8 @@ struct Slot {
     shown: Shown,
     /// The store has a row of it.
     stored: bool,
+    /// What was told of it last; `None` while nothing ever happened to it.
+    told: Option<Arc<Condition>>,
 }
 
 /// What waits for a time.
@@ -304,6 +308,7 @@ impl Engine {
     fn command(&mut self, request: RequestId, by: &Actor, command: Command) {
         let needed = match command {
             Command::OutOfService { .. } => Role::Engineer,
+            Command::Condition { act, .. } => act.role(),
             _ => Role::Operator,
         };
         if by.role < needed {
@@ -316,6 +321,7 @@ impl Engine {
             Command::Shelve { alarm, minutes, note } => self.shelve(&alarm, minutes, by, &note),
             Command::ShelveOneShot { alarm, note } => self.shelve_one_shot(&alarm, by, &note),
             Command::OutOfService { alarm, out, note } => self.set_out_of_service(&alarm, out, by, &note),
+            Command::Condition { alarm, act, comment } => self.act(&alarm, act, comment.as_deref(), by),
             Command::StartDrill => return self.answer_words(request, |engine| engine.start_drill(by)),
             Command::Identify { user_id, phone, consent } => {
                 return self.answer_words(request, |engine| engine.identify(&user_id, phone.as_deref(), consent, by));
@@ -358,6 +364,11 @@ impl Engine {
             Change::Acknowledged { event, .. } => Some(*event),
             _ => None,
         });
+        if !note.is_empty() {
+            for event in changes.iter().filter_map(Change::event) {
+                self.remark(index, Some(event), note, by);
+            }
+        }
         self.apply(index, &changes, Some(by), note);
         self.answered_in_flood(&by.name);
         let rows = event.and_then(|event| self.start_write_back(index, event, &by.name, by.via));
@@ -408,6 +419,9 @@ impl Engine {
         if changes.is_empty() {
             return;
         }
+        if !note.is_empty() {
+            self.remark(index, None, note, by);
+        }
         self.apply(index, changes, Some(by), note);
         let path = Arc::clone(&self.plan.alarms[index].path);
         let words = changes.iter().map(change_words).collect::<Vec<_>>().join(", ");
@@ -451,6 +465,8 @@ impl Engine {
         self.settle_run(index);
         self.follow_up(index, changes);
         self.set_alarm_timer(index);
+        self.note_limits(index);
+        self.tell(index);
         if let Some(by) = by.filter(|_| changes.iter().any(|change| matches!(change, Change::Acknowledged { .. }))) {
             self.drill_acknowledged(&def.path, by);
         }

@@ -172,6 +172,8 @@ pub enum JournalKind {
     WriteBack,
     /// A message's template, or a parameter's operations, failed; it was sent all the same.
     Wording,
+    /// Somebody said something of it.
+    Commented,
 }
 
 /// One message, call, acknowledgement, write or configuration change.
@@ -215,6 +217,7 @@ pub enum AuditKind {
     Acknowledge,
     Shelve,
     OutOfService,
+    Comment,
     Write,
     WriteBack,
     OptOut,

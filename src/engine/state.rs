@@ -38,6 +38,7 @@ impl Engine {
         engine.random.stir(entropy);
         engine.dirty.engine = true;
         engine.seat_alarms(alarms, first_start);
+        engine.resume_conditions();
         engine.allocate_user_ids();
         engine.resume_outbox();
         engine.resume_calls();
@@ -221,12 +222,16 @@ impl Engine {
                 slot.detector.redefined();
             }
         }
-        for (path, (_, slot)) in old_slots {
+        for (path, (_, mut slot)) in old_slots {
             self.remove_alarm(&path, &slot.alarm);
+            self.forget_condition(&mut slot);
         }
         for index in 0..self.alarms.len() {
             self.set_alarm_timer(index);
             self.dirty.alarms.insert(index);
+            if self.alarms[index].told.is_some() {
+                self.tell(index);
+            }
         }
         self.sources.retain(|source, _| self.plan.sources.iter().any(|def| def.name == *source));
         self.allocate_user_ids();
@@ -321,7 +326,7 @@ impl Engine {
 fn slot(alarm: Alarm, first_start: bool) -> Slot {
     let stored = alarm != Alarm::default();
     let detector = Detector::new(alarm.state().is_active(), first_start);
-    Slot { alarm, detector, shown: Shown::default(), stored }
+    Slot { alarm, detector, shown: Shown::default(), stored, told: None }
 }
 
 fn paths(plan: &Plan) -> HashMap<Arc<str>, TagId> {

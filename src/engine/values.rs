@@ -118,8 +118,17 @@ pub(super) struct Values {
 #[derive(Debug, Default)]
 pub(super) struct SourceState {
     connected: bool,
+    /// It was lost, or could not be reached; else it was only not connected yet.
+    lost: bool,
     /// Needed tags that cannot be evaluated, and since when.
     unusable: BTreeMap<TagId, Timestamp>,
+}
+
+impl SourceState {
+    /// It was connected and is no more, or could not be reached at all.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.lost
+    }
 }
 
 impl Engine {
@@ -159,6 +168,7 @@ impl Engine {
         }
         for index in &dependents.own {
             self.detect(*index, true);
+            self.follow_input(*index);
         }
         for index in &dependents.limits {
             self.detect(*index, false);
@@ -261,7 +271,7 @@ impl Engine {
     pub(super) fn source_up(&mut self, source: &Arc<str>) {
         let now = self.now;
         let state = self.sources.entry(Arc::clone(source)).or_default();
-        state.connected = true;
+        (state.connected, state.lost) = (true, false);
         for since in state.unusable.values_mut() {
             *since = now;
         }
@@ -276,7 +286,8 @@ impl Engine {
 
     /// Alarms of the source hold their state; the loss is one alarm.
     pub(super) fn source_down(&mut self, source: &Arc<str>, error: &str) {
-        self.sources.entry(Arc::clone(source)).or_default().connected = false;
+        let state = self.sources.entry(Arc::clone(source)).or_default();
+        (state.connected, state.lost) = (false, true);
         let lost: Vec<TagId> = self
             .plan
             .tags
@@ -290,6 +301,7 @@ impl Engine {
             for index in &dependents.own {
                 self.alarms[*index].detector.source_lost();
                 self.set_alarm_timer(*index);
+                self.follow_input(*index);
             }
         }
         self.set_system(&format!("System/Gateway/Sources/{source}/Alarms/CommLoss"), Some(format!("{source} is lost: {error}")));

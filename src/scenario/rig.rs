@@ -377,6 +377,7 @@ impl Rig {
             Effect::EndCall { sid, last_words, .. } => self.world.end_call(self.now, &sid, &last_words),
             Effect::Script { run, script, alarm, .. } => self.world.run_script(self.now, run, &script.name, alarm),
             Effect::Record(record) => return Err(format!("a record stands behind an effect: {record:?}")),
+            Effect::Condition(_) => {}
             Effect::Publish(sample) => _ = self.shown.insert(sample.tag, sample.value),
             Effect::Answer { request, outcome } => {
                 if !self.world.answered(self.now, request, &outcome) {

@@ -18,6 +18,7 @@ use std::{net::IpAddr, sync::Arc};
 use crate::{
     BoxFuture,
     engine::{
+        condition::Condition,
         io::{Actor, CallAction, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
         plan::{Cover, Plan},
         view::{AlarmView, OutboxView, UserStatistics},
@@ -33,6 +34,14 @@ pub trait Gateway: Send + Sync {
     fn plan_changes(&self) -> tokio::sync::watch::Receiver<Arc<Plan>>;
     /// The present values.
     fn table(&self) -> &TagTable;
+    /// Every alarm that anything ever happened to, as it was told last; the others are [`Condition::normal`].
+    fn conditions(&self) -> Vec<Arc<Condition>> {
+        Vec::new()
+    }
+    /// Tells of every change of an alarm, after its commit. Who falls behind takes [`Gateway::conditions`] again.
+    fn condition_changes(&self) -> tokio::sync::broadcast::Receiver<Arc<Condition>> {
+        tokio::sync::broadcast::channel(1).1
+    }
     /// Checks a password (argon2, off the reactor, slowed down after failures per user and per address). Both a wrong user and a
     /// wrong password are `BadUserAccessDenied`, after the same time.
     fn log_in(&self, user: String, password: String, from: IpAddr, via: Via) -> BoxFuture<'_, Result<Actor, StatusCode>>;

@@ -75,10 +75,15 @@ status_codes! {
     BAD_SENSOR_FAILURE "BadSensorFailure" = 0x808C_0000;
     /// Disabled on purpose.
     BAD_OUT_OF_SERVICE "BadOutOfService" = 0x808D_0000;
+    BAD_CONDITION_ALREADY_DISABLED "BadConditionAlreadyDisabled" = 0x8098_0000;
+    BAD_CONDITION_DISABLED "BadConditionDisabled" = 0x8099_0000;
     BAD_EVENT_ID_UNKNOWN "BadEventIdUnknown" = 0x809A_0000;
     BAD_INVALID_ARGUMENT "BadInvalidArgument" = 0x80AB_0000;
     BAD_INVALID_STATE "BadInvalidState" = 0x80AF_0000;
+    BAD_CONDITION_ALREADY_ENABLED "BadConditionAlreadyEnabled" = 0x80CC_0000;
     BAD_CONDITION_BRANCH_ALREADY_ACKED "BadConditionBranchAlreadyAcked" = 0x80CF_0000;
+    BAD_CONDITION_ALREADY_SHELVED "BadConditionAlreadyShelved" = 0x80D1_0000;
+    BAD_CONDITION_NOT_SHELVED "BadConditionNotShelved" = 0x80D2_0000;
     BAD_SHELVING_TIME_OUT_OF_RANGE "BadShelvingTimeOutOfRange" = 0x80D3_0000;
 }
 

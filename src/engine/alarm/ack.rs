@@ -80,20 +80,20 @@ impl Alarm {
         self.older.retain(|event| {
             let taken = wanted(event.id, event.number);
             if taken {
-                closed.push((event.id, event.number, false));
+                closed.push((event.id, event.number, event.comment.clone(), false));
             }
             !taken
         });
         if let Some(newest) = self.newest.as_mut().filter(|event| event.is_open() && wanted(event.id, event.number)) {
             newest.acknowledged = Some(by.clone());
-            closed.push((newest.id, newest.number, true));
+            closed.push((newest.id, newest.number, newest.comment.clone(), true));
             self.state = self.state.after(Stimulus::Acknowledge);
         }
-        for (event, number, newest) in closed {
+        for (event, number, comment, newest) in closed {
             if self.closed.len() == MAX_CLOSED {
                 self.closed.pop_front();
             }
-            self.closed.push_back(Closed { id: event, number, acknowledged: by.clone() });
+            self.closed.push_back(Closed { id: event, number, acknowledged: by.clone(), comment });
             changes.push(Change::Acknowledged { event, by: by.clone(), newest });
         }
     }

@@ -5,6 +5,7 @@
 
 mod ack;
 mod chatter;
+mod notice;
 mod silence;
 mod table;
 
@@ -13,13 +14,18 @@ use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::chatter::Chattering;
 pub use self::{
     ack::{AckRefused, AckScope},
+    notice::{Around, Meaning},
     silence::{ShelveRefused, Shelving, suppresses},
     table::{State, Stimulus},
 };
+use self::{
+    chatter::Chattering,
+    notice::{Notice, Told},
+};
 use super::{
+    condition::Comment,
     detect::Flank,
     io::Via,
     plan::{AckMode, AlarmDef, Plan},
@@ -50,8 +56,11 @@ pub struct Alarm {
     shelving: Option<Shelving>,
     suppressed: bool,
     out_of_service: bool,
+    /// Out of service, and out of sight too.
+    disabled: bool,
     chattering: Chattering,
     re_alarm_at: Option<Timestamp>,
+    told: Told,
 }
 
 /// One activation of an alarm.
@@ -73,6 +82,15 @@ pub struct AlarmEvent {
     pub merged: u64,
     /// What was found when it became active.
     pub captured: Captured,
+    /// What somebody said of it last.
+    #[serde(default)]
+    pub comment: Option<Comment>,
+    /// Notifications before this one belong to earlier events, or to this one before it was acknowledged and alarmed again.
+    #[serde(default)]
+    since: u64,
+    /// Its last notification as an older event.
+    #[serde(default)]
+    notice: Notice,
 }
 
 impl AlarmEvent {
@@ -111,6 +129,8 @@ struct Closed {
     id: Uuid,
     number: u64,
     acknowledged: Acknowledgement,
+    #[serde(default)]
+    comment: Option<Comment>,
 }
 
 /// Something that happened to an alarm.
@@ -411,6 +431,9 @@ impl Alarm {
             needs_ack,
             merged: 0,
             captured,
+            comment: None,
+            since: self.told.last + 1,
+            notice: Notice::default(),
         });
         let (marked, held) = match &plan.throttle.chatter {
             Some(rules) => self.chattering.activation(rules, now, wanted && !self.is_silent()),
@@ -474,6 +497,7 @@ impl Alarm {
         let Some(newest) = self.newest.as_mut().filter(|_| self.state == State::Acknowledged) else { return };
         self.state = self.state.after(Stimulus::ReAlarm);
         newest.acknowledged = None;
+        newest.since = self.told.last + 1;
         let event = newest.id;
         self.closed.retain(|closed| closed.id != event);
         changes.push(Change::ReAlarmed { event, notify: !silent });

@@ -85,10 +85,24 @@ impl Alarm {
         self.silence(change, |alarm| std::mem::replace(&mut alarm.suppressed, on) != on)
     }
 
-    /// Takes it out of service or puts it back.
+    /// Takes it out of service or puts it back; what was disabled is enabled by that.
     pub fn set_out_of_service(&mut self, out: bool) -> Vec<Change> {
+        self.disabled &= out;
         let change = if out { Change::OutOfService } else { Change::InService };
         self.silence(change, |alarm| std::mem::replace(&mut alarm.out_of_service, out) != out)
+    }
+
+    /// Takes it out of service, and out of sight: what is known of it is not told any more (Part 9, 5.5.2).
+    pub fn disable(&mut self) -> Vec<Change> {
+        let changes = self.set_out_of_service(true);
+        self.disabled = true;
+        changes
+    }
+
+    /// It was disabled.
+    #[must_use]
+    pub const fn is_disabled(&self) -> bool {
+        self.disabled
     }
 
     /// Nobody is told of it: shelved, suppressed or out of service.

@@ -273,7 +273,7 @@ impl Talk {
                         self.seen.push(shown(&document));
                     }
                 }
-                Effect::Read { .. } | Effect::Publish(_) | Effect::Script { .. } => {}
+                Effect::Read { .. } | Effect::Publish(_) | Effect::Condition(_) | Effect::Script { .. } => {}
                 Effect::Write { row, .. } => {
                     self.seen.push("write".to_owned());
                     let status = StatusCode::GOOD;

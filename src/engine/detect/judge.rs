@@ -91,6 +91,28 @@ fn compare(def: &AlarmDef, tag: &TagDef, value: &Value, read: &dyn Fn(TagId) -> 
     })
 }
 
+/// Which limits the value is beyond, upper and lower, while the alarm is active; `None` when that cannot be said, or when the
+/// value is inside and only a delay or the deadband keeps the alarm active. Between two limits it is beyond both.
+pub(super) fn limits(def: &AlarmDef, tag: &TagDef, reading: &Reading, read: &dyn Fn(TagId) -> Reading) -> Option<(bool, bool)> {
+    let (low, high) = match &def.mode {
+        Mode::Above(_) => return Some((true, false)),
+        Mode::Below(_) => return Some((false, true)),
+        Mode::Between(..) => return Some((true, true)),
+        Mode::RateOfChange { setpoint: limit, .. } => {
+            let falling = setpoint(&limit.setpoint, read)?.as_f64()? < 0.0;
+            return Some((!falling, falling));
+        }
+        Mode::Outside(low, high) => (setpoint(&low.setpoint, read)?, setpoint(&high.setpoint, read)?),
+        Mode::OutOfRange => tag.range.map(|(low, high)| (Value::Double(low), Value::Double(high)))?,
+        _ => return None,
+    };
+    let value = number(&reading.value, &reading.value).filter(|_| reading.status.is_usable())?;
+    let (low, high) = (number(&low, &reading.value)?, number(&high, &reading.value)?);
+    // With `inclusive` the limit itself is beyond; without it the alarm is not active there.
+    let (is_high, is_low) = (value >= high, value <= low);
+    (is_high || is_low).then_some((is_high, is_low))
+}
+
 /// The setpoint's value now; `None` when it has none that is usable.
 pub(super) fn setpoint(setpoint: &Setpoint, read: &dyn Fn(TagId) -> Reading) -> Option<Value> {
     match setpoint {

@@ -16,6 +16,11 @@ use self::{
 use super::plan::{AlarmDef, Limit, Mode, Setpoint, TagDef};
 use crate::tag::{Reading, StatusCode, TagId, Timestamp, Value};
 
+/// Beyond which limits, upper and lower, the value of an active alarm is ([`judge::limits`]).
+pub(super) fn limits(def: &AlarmDef, tag: &TagDef, reading: &Reading, read: &dyn Fn(TagId) -> Reading) -> Option<(bool, bool)> {
+    judge::limits(def, tag, reading, read)
+}
+
 /// What a detector found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flank {

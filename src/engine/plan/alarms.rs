@@ -247,6 +247,8 @@ pub struct AlarmRules {
     pub system_pipeline: Option<String>,
     /// Longest shelving by priority, in the order of [`Priority::ALL`].
     pub max_shelve: [Duration; 5],
+    /// What OPC UA clients see as urgency, 1 to 1000, by priority in the order of [`Priority::ALL`] (Part 9, 4.6).
+    pub severity: [u16; 5],
     /// How long a write-back is tried.
     pub ack_timeout: Duration,
     /// From a pipeline's last message to NobodyReached.
@@ -263,6 +265,7 @@ impl Default for AlarmRules {
             unusable_after: Duration::from_secs(60),
             system_pipeline: None,
             max_shelve: [minutes(1440), minutes(1440), minutes(480), minutes(120), minutes(30)],
+            severity: [100, 300, 500, 700, 900],
             ack_timeout: Duration::from_secs(60),
             unanswered_after: minutes(10),
             fallback: None,

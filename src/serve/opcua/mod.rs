@@ -44,7 +44,7 @@ pub use limits::Limits;
 pub use opcua::crypto::SecurityPolicy;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, broadcast::Receiver},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -64,7 +64,7 @@ use super::Gateway;
 use crate::{
     clock,
     config::ServerSettings,
-    engine::plan::Role,
+    engine::{condition::Condition, plan::Role},
     pki::{OwnCertificate, Pki},
     tag::Timestamp,
     ua::wire,
@@ -275,7 +275,10 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
     let space = space.map_err(|error| StartError(format!("build the address space: {error}")))?;
     tracing::info!(endpoint = %endpoint.url(None), nodes = space.len(), "OPC UA server listens");
     let url = endpoint.url(None);
+    // Before anything happens to an alarm, so that nothing is missed.
+    let changes = gateway.condition_changes();
     let server = Arc::new(Server {
+        conditions: Conditions::new(Arc::clone(&gateway)),
         keys: Semaphore::new(settings.limits.rsa),
         settings,
         endpoint,
@@ -286,7 +289,6 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         started: clock::now(),
         sessions: Sessions::default(),
         events: Hub::default(),
-        conditions: Conditions::default(),
         counts: Arc::default(),
         orphans: Orphans::default(),
         peers: Mutex::default(),
@@ -295,7 +297,7 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         last_session: AtomicU32::new(0),
     });
     let load = Load(Arc::downgrade(&server));
-    let task = tokio::spawn(run(server, listener, stop));
+    let task = tokio::spawn(run(server, listener, changes, stop));
     Ok(Running { address, endpoint: url, load, task })
 }
 
@@ -315,8 +317,9 @@ async fn bind(settings: &Settings, endpoint: &Endpoint) -> Result<TcpListener, S
     })
 }
 
-async fn run(server: Arc<Server>, listener: TcpListener, stop: CancellationToken) {
+async fn run(server: Arc<Server>, listener: TcpListener, changes: Receiver<Arc<Condition>>, stop: CancellationToken) {
     let connections = TaskTracker::new();
+    connections.spawn(conditions::follow(Arc::clone(&server), changes, stop.clone()));
     let mut plans = server.gateway.plan_changes();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -8,6 +8,7 @@ mod kills_calls;
 mod modbus;
 mod opcua_attacks;
 mod opcua_client;
+mod opcua_fuzz;
 mod opcua_server;
 mod phone;
 mod program;

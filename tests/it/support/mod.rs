@@ -1,11 +1,14 @@
 //! What the integration tests share: third-party peers, and child processes that end with their test.
 
 pub mod alone;
+pub mod bytes;
+pub mod mutate;
 pub mod peers;
 pub mod plant;
 pub mod process;
 pub mod program;
 pub mod raw;
+pub mod requests;
 pub mod source;
 pub mod twilio;
 

@@ -81,6 +81,20 @@ pub struct Limits {
     pub triggers: usize,
     /// Notifications queued for one item.
     pub queue: u32,
+    /// Event items of one subscription; they count as monitored items too.
+    pub event_items_per_subscription: usize,
+    /// Event items.
+    pub event_items: usize,
+    /// Events queued for one item: what a client gets that asks for 1, that asks for 0, and at most (Part 4, 7.21).
+    pub event_queue: (u32, u32, u32),
+    /// Select clauses of an event filter.
+    pub select_clauses: usize,
+    /// Elements of a where clause.
+    pub filter_elements: usize,
+    /// Operands of a where clause, all elements together.
+    pub filter_operands: usize,
+    /// Bytes of all literals of a where clause.
+    pub filter_literals: usize,
     /// Publish requests waiting in one session.
     pub publish_requests: usize,
     /// Messages kept for Republish, per subscription.
@@ -141,6 +155,13 @@ impl Default for Limits {
             items_per_call: 10_000,
             triggers: 10_000,
             queue: 100,
+            event_items_per_subscription: 500,
+            event_items: 5_000,
+            event_queue: (100, 1_000, 10_000),
+            select_clauses: 1_000,
+            filter_elements: 200,
+            filter_operands: 1_000,
+            filter_literals: 32_768,
             publish_requests: 100,
             retained: 100,
             retained_bytes: 16 << 20,

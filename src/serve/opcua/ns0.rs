@@ -186,6 +186,11 @@ impl Core {
         reader.qualified_name().unwrap_or((0, ""))
     }
 
+    /// The type above the type `id`.
+    pub fn supertype(&self, id: u32) -> Option<u32> {
+        self.supertypes.get(&id).copied()
+    }
+
     /// True when `kind` is `of` or one of its sub types.
     pub fn is_a(&self, mut kind: u32, of: u32) -> bool {
         while kind != of {

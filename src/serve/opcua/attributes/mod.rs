@@ -13,7 +13,9 @@ pub use values::{data_type_id, write_reading};
 use values::{localized, put};
 
 use super::{
-    Server, live,
+    Server,
+    events::{Event, Hub, base::EVENT_ID, is_audit},
+    live,
     ns0::{Core, attribute},
     space::{NodeRef, Space},
     subscribe::Sampler,
@@ -169,6 +171,21 @@ impl Sampler for View {
 
     fn wall(&self) -> Timestamp {
         clock::now()
+    }
+
+    fn hub(&self) -> &Hub {
+        &self.server.events
+    }
+
+    /// What others do here is for those who may change anything.
+    fn may_see(&self, event: &Event) -> bool {
+        self.role >= Role::Engineer || !is_audit(event)
+    }
+
+    fn event_id(&self) -> [u8; EVENT_ID] {
+        let mut id = [0; EVENT_ID];
+        opcua::crypto::random::bytes(&mut id);
+        id
     }
 }
 

@@ -4,9 +4,9 @@ use super::{
     super::{
         events::Field,
         ns0::attribute,
-        space::{Argument, NAMESPACE, STATISTICS_ENCODING, STATISTICS_TYPE},
+        space::{Argument, STATISTICS_ENCODING, STATISTICS_TYPE},
         units,
-        wire::{Id, Identifier, Timestamps, Writer, built_in},
+        wire::{Id, Timestamps, Writer, built_in},
     },
     IndexRange, status,
 };
@@ -129,28 +129,10 @@ pub fn arguments(arguments: &[Argument], w: &mut Writer) {
 /// The status of a member that cannot be told now.
 pub fn field(field: &Field, w: &mut Writer) -> Result<(), StatusCode> {
     match field {
-        Field::Value(value) => w.variant(value),
-        Field::Standard(id) => {
-            w.u8(17);
-            w.standard(*id);
+        Field::Bad(status) => Err(*status),
+        told => {
+            told.write(w);
+            Ok(())
         }
-        Field::Node(path) => {
-            w.u8(17);
-            w.id(Id::text(NAMESPACE, path));
-        }
-        Field::Opaque(bytes) => {
-            w.u8(17);
-            w.id(Id { namespace: NAMESPACE, identifier: Identifier::Opaque(bytes) });
-        }
-        Field::Text(text) => {
-            w.u8(21);
-            w.localized_text(text);
-        }
-        Field::Status(status) => {
-            w.u8(19);
-            w.status(*status);
-        }
-        Field::Bad(status) => return Err(*status),
     }
-    Ok(())
 }

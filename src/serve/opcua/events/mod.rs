@@ -1,17 +1,37 @@
 //! Events (Part 3, 4.7; Part 5, 6.4): what one is, and the hub through which all of them go.
 //!
-//! Whoever has something to tell calls [`Hub::emit`] once. The hub knows no subscription: it keeps the last [`KEPT`] events, numbered,
-//! and each event item remembers how far it has read. An item that falls behind has lost events and says so.
+//! Whoever has something to tell calls [`Hub::emit`] once. The hub knows no subscription: it numbers the events and keeps them until
+//! every [`Reader`] has read them, at most [`KEPT`]. A reader that falls further behind has lost events and says so. While nobody
+//! reads nothing is kept.
+
+pub mod base;
+pub mod clause;
+mod compare;
+pub mod content;
+mod datum;
+pub mod fields;
+pub mod filter;
+mod like;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use super::{
+    ns0::Core,
+    space::NAMESPACE,
+    wire::{Id, Identifier, Writer},
+};
 use crate::tag::{StatusCode, Value};
 
-/// Events that are kept for items which have not read them yet.
-pub const KEPT: usize = 100_000;
+/// Events that are kept for those who have not read them yet.
+pub const KEPT: usize = 50_000;
+/// Events after which the hub looks for what everybody has read.
+const TIDY: u64 = 256;
 
 /// What a field of an event, or a member of a condition, holds: the types that a tag can have, and those that only events need.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +50,38 @@ pub enum Field {
     Status(StatusCode),
     /// The member cannot be told now: read, it is this Bad status; in an event, it is a StatusCode in place of the value (Part 9, 5.2).
     Bad(StatusCode),
+    /// A whole Variant, encoded, of a type that the others do not have, such as an array of structures.
+    Encoded(Arc<[u8]>),
+}
+
+impl Field {
+    /// Writes it as a Variant.
+    pub fn write(&self, w: &mut Writer) {
+        match self {
+            Self::Value(value) => w.variant(value),
+            Self::Standard(id) => {
+                w.u8(17);
+                w.standard(*id);
+            }
+            Self::Node(path) => {
+                w.u8(17);
+                w.id(Id::text(NAMESPACE, path));
+            }
+            Self::Opaque(bytes) => {
+                w.u8(17);
+                w.id(Id { namespace: NAMESPACE, identifier: Identifier::Opaque(bytes) });
+            }
+            Self::Text(text) => {
+                w.u8(21);
+                w.localized_text(text);
+            }
+            Self::Status(status) | Self::Bad(status) => {
+                w.u8(19);
+                w.status(*status);
+            }
+            Self::Encoded(bytes) => w.0.extend_from_slice(bytes),
+        }
+    }
 }
 
 /// One event, immutable. The same event reaches every item with the same EventId.
@@ -62,7 +114,13 @@ impl Event {
     }
 }
 
-/// All events of late.
+/// True for an AuditEvent (Part 5, 6.4.3).
+pub fn is_audit(event: &Event) -> bool {
+    const AUDIT_EVENT: u32 = 2_052;
+    Core::get().is_a(event.event_type, AUDIT_EVENT)
+}
+
+/// All events that somebody has still to read.
 #[derive(Debug, Default)]
 pub struct Hub {
     kept: Mutex<Kept>,
@@ -73,50 +131,94 @@ struct Kept {
     /// The number of the next event.
     next: u64,
     events: VecDeque<Arc<Event>>,
+    /// How far each reader has read.
+    readers: Vec<Weak<AtomicU64>>,
 }
 
-/// What an item finds that reads on.
+/// One who reads events; what it has not read is kept for it until it is dropped.
+#[derive(Debug)]
+pub struct Reader(Arc<AtomicU64>);
+
+/// What a reader finds.
 #[derive(Debug, PartialEq)]
 pub struct News {
     /// Oldest first.
     pub events: Vec<Arc<Event>>,
-    /// Where to read on.
-    pub next: u64,
     /// Events went before they were read.
     pub lost: bool,
 }
 
 impl Hub {
-    /// Tells everybody.
+    /// Tells everybody. Whoever changes the state that the event tells of changes it first, so that a refresh never sends an older
+    /// state after a newer one.
     pub fn emit(&self, event: Event) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.lock();
+        kept.next += 1;
+        if kept.readers.is_empty() {
+            return;
+        }
         if kept.events.len() >= KEPT {
             kept.events.pop_front();
         }
         kept.events.push_back(Arc::new(event));
-        kept.next += 1;
+        if kept.next.is_multiple_of(TIDY) {
+            kept.tidy();
+        }
     }
 
-    /// Where an item begins that wants only what is to come.
+    /// A reader of what is to come.
     #[must_use]
-    pub fn now(&self) -> u64 {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).next
+    pub fn reader(&self) -> Reader {
+        let mut kept = self.lock();
+        kept.tidy();
+        let reader = Arc::new(AtomicU64::new(kept.next));
+        kept.readers.push(Arc::downgrade(&reader));
+        Reader(reader)
     }
 
-    /// Up to `most` events from number `from` on.
+    /// Up to `most` events that `reader` has not read yet.
     #[must_use]
-    pub fn since(&self, from: u64, most: usize) -> News {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn read(&self, reader: &Reader, most: usize) -> News {
+        let kept = self.lock();
+        let from = reader.0.load(Ordering::Relaxed);
         let oldest = kept.next - kept.events.len() as u64;
         let begin = from.max(oldest);
         let skip = usize::try_from(begin - oldest).unwrap_or(usize::MAX);
         let events: Vec<_> = kept.events.iter().skip(skip).take(most).cloned().collect();
-        News { next: begin + events.len() as u64, lost: from < oldest, events }
+        reader.0.store(begin + events.len() as u64, Ordering::Relaxed);
+        News { lost: from < oldest, events }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// Forgets readers that are gone, and what all others have read.
+    fn tidy(&mut self) {
+        let mut slowest = self.next;
+        self.readers.retain(|reader| match reader.upgrade() {
+            Some(reader) => {
+                slowest = slowest.min(reader.load(Ordering::Relaxed));
+                true
+            }
+            None => false,
+        });
+        let oldest = self.next - self.events.len() as u64;
+        let read = usize::try_from(slowest.saturating_sub(oldest)).unwrap_or(usize::MAX).min(self.events.len());
+        self.events.drain(..read);
+        if self.events.capacity() > 4 * self.events.len() + 1_024 {
+            self.events.shrink_to_fit();
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod hub_tests {
     use super::*;
 
     fn event(source: &str) -> Event {
@@ -129,20 +231,41 @@ mod tests {
     }
 
     #[test]
-    fn an_item_reads_on_and_learns_what_it_lost() {
+    fn a_reader_reads_on_and_learns_what_it_lost() {
         let hub = Hub::default();
-        let begin = hub.now();
+        hub.emit(event("nobody reads this"));
+        assert!(hub.lock().events.is_empty());
+        let reader = hub.reader();
         hub.emit(event("a"));
         hub.emit(event("b"));
-        let news = hub.since(begin, 1);
-        assert_eq!((news.events.len(), news.next, news.lost), (1, 1, false));
+        let news = hub.read(&reader, 1);
+        assert_eq!((news.events.len(), &*news.events[0].source, news.lost), (1, "a", false));
         assert_eq!(news.events[0].field("Severity"), Some(&Field::Value(Value::UInt16(1))));
         assert_eq!(news.events[0].field("Time"), None);
         for _ in 0..KEPT {
             hub.emit(event("c"));
         }
-        let news = hub.since(news.next, usize::MAX);
+        let news = hub.read(&reader, usize::MAX);
         assert_eq!((news.events.len(), news.lost), (KEPT, true));
-        assert_eq!(hub.since(news.next, 10).events.len(), 0);
+        assert_eq!(hub.read(&reader, 10), News { events: Vec::new(), lost: false });
+    }
+
+    #[test]
+    fn what_everybody_has_read_is_forgotten() {
+        let hub = Hub::default();
+        let (fast, slow) = (hub.reader(), hub.reader());
+        for _ in 0..1_000 {
+            hub.emit(event("a"));
+        }
+        assert_eq!(hub.read(&fast, usize::MAX).events.len(), 1_000);
+        hub.lock().tidy();
+        assert_eq!(hub.lock().events.len(), 1_000);
+        assert_eq!(hub.read(&slow, 900).events.len(), 900);
+        hub.lock().tidy();
+        assert_eq!(hub.lock().events.len(), 100);
+        drop(slow);
+        hub.lock().tidy();
+        assert!(hub.lock().events.is_empty());
+        assert_eq!(hub.lock().readers.len(), 1);
     }
 }

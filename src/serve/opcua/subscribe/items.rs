@@ -9,6 +9,7 @@ use std::{
 pub use super::item::{Mode, Parameters, Place};
 use super::{
     super::{
+        events::{Event, Hub, base::EVENT_ID},
         ns0::attribute,
         space::NodeRef,
         wire::{Id, Reader, Writer},
@@ -41,6 +42,12 @@ pub trait Sampler {
     fn generation(&self) -> usize;
     /// Now.
     fn wall(&self) -> Timestamp;
+    /// Where events come from.
+    fn hub(&self) -> &Hub;
+    /// True when the session may be told of an event.
+    fn may_see(&self, event: &Event) -> bool;
+    /// An EventId that was never used.
+    fn event_id(&self) -> [u8; EVENT_ID];
 }
 
 /// The items of one subscription.
@@ -79,6 +86,12 @@ impl Items {
         handles
     }
 
+    /// An id for another item of the subscription, whatever it watches.
+    pub fn next_id(&mut self) -> u32 {
+        self.last_id = self.last_id.wrapping_add(1).max(1);
+        self.last_id
+    }
+
     /// Adds an item and takes its first sample. Gives its id.
     pub fn add(
         &mut self,
@@ -89,11 +102,11 @@ impl Items {
         sampler: &dyn Sampler,
     ) -> u32 {
         self.generation = if self.all.is_empty() { sampler.generation() } else { self.generation };
-        self.last_id = self.last_id.wrapping_add(1).max(1);
-        self.all.insert(self.last_id, Item::new(place, mode, parameters, sampler));
-        self.enter(self.last_id, at.0, at.1, sampler);
+        let id = self.next_id();
+        self.all.insert(id, Item::new(place, mode, parameters, sampler));
+        self.enter(id, at.0, at.1, sampler);
         self.trigger();
-        self.last_id
+        id
     }
 
     /// The tag whose Value an item watches; `None` when it watches something else.

@@ -1,5 +1,6 @@
 //! Subscriptions of one session (Part 4, 5.14), without I/O and without a clock: time comes in, responses come out.
 
+mod events;
 mod filter;
 mod item;
 mod items;
@@ -24,7 +25,7 @@ use machine::Act;
 pub use subscription::Subscription;
 use subscription::{Farewell, Terms, Wanted};
 
-use super::{decode::Service, limits::Limits, send, wire::Writer};
+use super::{decode::Service, events::Event, limits::Limits, send, wire::Writer};
 use crate::tag::{StatusCode, Timestamp};
 
 /// Codes of subscriptions and monitored items.
@@ -48,6 +49,8 @@ pub mod status {
     pub const BAD_MESSAGE_NOT_AVAILABLE: StatusCode = StatusCode(0x807B_0000);
     pub const BAD_DEADBAND_FILTER_INVALID: StatusCode = StatusCode(0x808E_0000);
     pub const BAD_TOO_MANY_MONITORED_ITEMS: StatusCode = StatusCode(0x80DB_0000);
+    pub const BAD_NOT_SUPPORTED: StatusCode = StatusCode(0x803D_0000);
+    pub const BAD_REFRESH_IN_PROGRESS: StatusCode = StatusCode(0x8097_0000);
 }
 
 /// What all sessions have together.
@@ -57,6 +60,8 @@ pub struct Counts {
     pub subscriptions: AtomicUsize,
     /// Monitored items.
     pub items: AtomicUsize,
+    /// Those of them that are for events.
+    pub event_items: AtomicUsize,
     /// Bytes of messages kept for Republish.
     pub retained: AtomicUsize,
     /// The last id given to a subscription.
@@ -141,6 +146,26 @@ impl Subscriptions {
         self.all.iter_mut().find(|subscription| subscription.id == id).ok_or(status::BAD_SUBSCRIPTION_ID_INVALID)
     }
 
+    /// ConditionRefresh, or with `item` ConditionRefresh2 (Part 9, 5.5.7 and 5.5.8), of a subscription of this session: RefreshStart,
+    /// what `retained` gives as far as each item's filter lets it pass, RefreshEnd. `retained` is asked only when it is needed.
+    /// Gives the method's result: also `Bad_SubscriptionIdInvalid`, `Bad_MonitoredItemIdInvalid`, `Bad_NothingToDo` without an
+    /// event item, `Bad_RefreshInProgress`.
+    pub fn refresh(
+        &mut self,
+        id: u32,
+        item: Option<u32>,
+        retained: impl FnOnce() -> Vec<Arc<Event>>,
+        sampler: &dyn Sampler,
+    ) -> StatusCode {
+        match self.get(id) {
+            Ok(subscription) => {
+                subscription.touch();
+                subscription.events.refresh(item, retained, sampler)
+            }
+            Err(status) => status,
+        }
+    }
+
     /// Publish: acknowledges, then waits in line. What can be answered at once is left to [`Self::tick`].
     pub fn publish(
         &mut self,
@@ -212,7 +237,12 @@ impl Subscriptions {
     /// # Errors
     /// `Bad_SubscriptionIdInvalid`.
     pub fn handles(&mut self, id: u32) -> Result<Vec<(u32, u32)>, StatusCode> {
-        self.get(id).map(|subscription| subscription.items.handles())
+        self.get(id).map(|subscription| {
+            let mut handles = subscription.items.handles();
+            handles.extend(subscription.events.handles());
+            handles.sort_unstable();
+            handles
+        })
     }
 
     /// ResendData (Part 5, 9.2): has the last value of each reporting item told once more.
@@ -358,5 +388,7 @@ fn response(request: &Request, id: u32, available: impl ExactSizeIterator<Item =
     Reply { request_id: request.id, body: w.0 }
 }
 
+#[cfg(test)]
+mod event_tests;
 #[cfg(test)]
 mod tests;

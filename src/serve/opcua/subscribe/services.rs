@@ -9,7 +9,9 @@ use super::{
     super::{
         attributes::View,
         decode::{RequestHeader, Service},
+        events::filter::{EventFilter, EventFilterResult, Refused},
         frame::status as transport,
+        limits::Limits,
         ns0::attribute,
         read::{Target, results},
         send,
@@ -17,6 +19,7 @@ use super::{
         wire::{Extension, Malformed, Read, Reader, Timestamps, Writer},
     },
     Reply, Sampler, Subscriptions,
+    events::EventParameters,
     filter::Filter,
     items::{Mode, Parameters, Place},
     status,
@@ -165,6 +168,14 @@ impl<'a> Asked<'a> {
         })
     }
 
+    /// For an event item. Of the queue size 0 means the default, 1 the minimum, the greatest number the maximum (Part 4, 7.21).
+    fn revise_event(&self, limits: &Limits) -> Result<(EventParameters, Option<EventFilterResult>), Refused> {
+        let (filter, result) = EventFilter::read(&self.filter, limits)?;
+        let (least, default, most) = limits.event_queue;
+        let queue = if self.queue == 0 { default } else { self.queue.clamp(least, most) };
+        Ok((EventParameters { handle: self.handle, filter, queue, discard_oldest: self.discard_oldest }, result))
+    }
+
     fn revise(
         &self,
         timestamps: Timestamps,
@@ -205,6 +216,13 @@ pub fn create_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
     for _ in 0..count {
         let parts = (|| Ok((Target::read(body)?, body.u32()?, Asked::read(body)?)))();
         let (target, mode, asked) = parts.map_err(malformed)?;
+        if target.attribute == attribute::EVENT_NOTIFIER {
+            let created = create_event_item(view, state, id, &target, mode, &asked);
+            w.status(created.as_ref().err().map_or(StatusCode::GOOD, |refused| refused.status));
+            w.u32(created.as_ref().map_or(0, |(item, _)| *item));
+            event_revised(created.map(|(_, revised)| revised), &mut w);
+            continue;
+        }
         match create_item(view, state, id, timestamps, &target, mode, &asked, now) {
             Ok((item, parameters)) => {
                 w.status(StatusCode::GOOD);
@@ -260,6 +278,56 @@ fn create_item(
     Ok((item, parameters))
 }
 
+/// An event item's revised queue size, and what there is to tell about its filter.
+type EventRevised = (u32, Option<EventFilterResult>);
+
+fn create_event_item(
+    view: &View,
+    state: &mut State,
+    id: u32,
+    target: &Target<'_>,
+    mode: u32,
+    asked: &Asked<'_>,
+) -> Result<(u32, EventRevised), Refused> {
+    let (node, _) = target.resolve(view)?;
+    let mode = Mode::from_number(mode).ok_or(status::BAD_MONITORING_MODE_INVALID)?;
+    // A Byte whose first bit is SubscribeToEvents (Part 3, 8.59).
+    let notifier = Sampler::attribute(view, node, attribute::EVENT_NOTIFIER)?;
+    if notifier.last().is_none_or(|bits| bits & 1 == 0) {
+        return Err(status::BAD_NOT_SUPPORTED.into());
+    }
+    let limits = &view.server.settings.limits;
+    let counts = std::sync::Arc::clone(&state.subscriptions.counts);
+    let subscription = state.subscriptions.get(id)?;
+    subscription.touch();
+    let all_items = subscription.items.len() + subscription.events.len();
+    if all_items >= limits.items_per_subscription
+        || subscription.events.len() >= limits.event_items_per_subscription
+        || counts.items.load(Ordering::Relaxed) >= limits.items
+        || counts.event_items.load(Ordering::Relaxed) >= limits.event_items
+    {
+        return Err(status::BAD_TOO_MANY_MONITORED_ITEMS.into());
+    }
+    let (parameters, result) = asked.revise_event(limits)?;
+    let queue = parameters.queue;
+    let item = subscription.items.next_id();
+    subscription.events.add(item, target.id, mode, parameters, view)?;
+    counts.items.fetch_add(1, Ordering::Relaxed);
+    counts.event_items.fetch_add(1, Ordering::Relaxed);
+    Ok((item, (queue, result)))
+}
+
+/// The revised sampling interval (none), queue size and filter result.
+fn event_revised(revised: Result<EventRevised, Refused>, w: &mut Writer) {
+    let (queue, result) = revised.unwrap_or_else(|refused| (0, refused.result));
+    w.f64(0.0);
+    w.u32(queue);
+    match result {
+        Some(result) => result.write(w),
+        None => w.0.extend_from_slice(&[0, 0, 0]),
+    }
+}
+
 fn revised(parameters: &Parameters, w: &mut Writer) {
     w.f64(parameters.sampling.as_secs_f64() * 1_000.0);
     w.u32(parameters.queue);
@@ -284,6 +352,16 @@ pub fn modify_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
     for _ in 0..count {
         let parts = (|| Ok((body.u32()?, Asked::read(body)?)))();
         let (item, asked) = parts.map_err(malformed)?;
+        if subscription.events.contains(item) {
+            let revised = asked.revise_event(&view.server.settings.limits).map(|(parameters, result)| {
+                let queue = parameters.queue;
+                subscription.events.modify(item, parameters, view);
+                (queue, result)
+            });
+            w.status(revised.as_ref().err().map_or(StatusCode::GOOD, |refused| refused.status));
+            event_revised(revised, &mut w);
+            continue;
+        }
         let done = subscription.items.tag_of(item, view).and_then(|tag| {
             let parameters = asked.revise(timestamps, tag.as_deref(), publishing, view)?;
             subscription.items.modify(item, parameters);
@@ -327,7 +405,7 @@ pub fn set_monitoring_mode(
         if is_there {
             changed.push(*item);
         }
-        good_or_unknown(is_there)
+        good_or_unknown(is_there || subscription.events.set_mode(*item, mode, view))
     };
     let done: Vec<_> = items.iter().map(each).collect();
     subscription.items.settle(&changed, at, view);
@@ -384,7 +462,13 @@ pub fn delete_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
     let counts = std::sync::Arc::clone(&state.subscriptions.counts);
     let subscription = state.subscriptions.get(id)?;
     subscription.touch();
-    let removed = subscription.items.remove_all(&items);
+    let mut removed = subscription.items.remove_all(&items);
+    for (item, was_there) in items.iter().zip(&mut removed) {
+        if subscription.events.remove(*item) {
+            *was_there = true;
+            counts.event_items.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
     counts.items.fetch_sub(removed.iter().filter(|was_there| **was_there).count(), Ordering::Relaxed);
     Ok(answer_list(Service::DeleteMonitoredItems, header, &removed.into_iter().map(good_or_unknown).collect::<Vec<_>>()))
 }

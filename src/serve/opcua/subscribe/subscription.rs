@@ -13,12 +13,16 @@ use super::{
         wire::{Id, Writer},
     },
     Counts,
+    events::EventItems,
     items::{Items, Sampler},
     machine::{Act, Machine, Step},
 };
 use crate::tag::{StatusCode, Timestamp};
 
 const DATA_CHANGE: Id<'static> = Id::numeric(0, 811);
+const EVENT_LIST: Id<'static> = Id::numeric(0, 916);
+/// How long events wait at most until their subscription takes them, so that nobody else must keep them for it.
+const EVENT_PULL: Duration = Duration::from_secs(1);
 const STATUS_CHANGE: Id<'static> = Id::numeric(0, 820);
 /// Bytes of notifications after which a message ends and another follows.
 const MESSAGE_ROOM: usize = 1 << 20;
@@ -88,7 +92,10 @@ pub struct Farewell {
 impl Farewell {
     /// The StatusChangeNotification.
     pub fn message(&self, wall: Timestamp) -> Message {
-        let mut w = begin(self.sequence, wall);
+        let mut w = Writer::default();
+        w.u32(self.sequence);
+        w.time(wall);
+        w.count(1);
         w.extension(STATUS_CHANGE, |w| {
             w.status(self.status);
             w.u8(0);
@@ -103,8 +110,12 @@ pub struct Subscription {
     pub id: u32,
     /// As revised.
     pub terms: Terms,
-    /// Its items.
+    /// Its items of values.
     pub items: Items,
+    /// Its items of events.
+    pub events: EventItems,
+    /// When events are taken next.
+    pull: Instant,
     /// Where it stands in the state table.
     pub machine: Machine,
     next: Instant,
@@ -121,6 +132,8 @@ impl Subscription {
             id,
             terms,
             items: Items::default(),
+            events: EventItems::default(),
+            pull: now,
             machine: Machine::new(enabled, terms.keep_alive, terms.lifetime),
             next: now + terms.interval,
             sequence: 1,
@@ -153,6 +166,10 @@ impl Subscription {
     pub fn advance(&mut self, now: Instant, sampler: &dyn Sampler) -> bool {
         let is_tick = now >= self.next;
         self.items.sample(now, self.terms.interval, is_tick, sampler);
+        if is_tick || now >= self.pull {
+            self.events.pull(sampler);
+            self.pull = now + EVENT_PULL;
+        }
         if !is_tick {
             return false;
         }
@@ -165,14 +182,14 @@ impl Subscription {
 
     /// The publishing timer expired; `queued`: a Publish request waits.
     pub fn timer(&mut self, queued: bool) -> Act {
-        let available = self.items.has_news();
+        let available = self.has_news();
         let step = self.machine.timer(queued, available);
         self.trace(step)
     }
 
     /// A Publish request is there, if this subscription wants it.
     pub fn request(&mut self) -> Act {
-        let available = self.items.has_news();
+        let available = self.has_news();
         let step = self.machine.publish(available);
         self.trace(step)
     }
@@ -200,17 +217,34 @@ impl Subscription {
         Message { bytes: w.0, more: false }
     }
 
+    fn has_news(&self) -> bool {
+        self.items.has_news() || self.events.has_news()
+    }
+
+    /// Events first: they are few, and no number of values may keep them waiting.
     fn news(&mut self, wall: Timestamp) -> Message {
-        let mut w = begin(self.sequence, wall);
-        let (most, items) = (self.terms.notifications, &mut self.items);
-        w.extension(DATA_CHANGE, |w| {
-            let at = w.0.len();
-            w.u32(0);
-            let told = items.tell(most, MESSAGE_ROOM, w);
-            w.0[at..at + 4].copy_from_slice(&u32::try_from(told).unwrap_or(0).to_le_bytes());
-            w.null();
-        });
-        let more = self.items.has_news();
+        let mut w = Writer::default();
+        w.u32(self.sequence);
+        w.time(wall);
+        let parts_at = w.0.len();
+        w.count(0);
+        let begin = w.0.len();
+        let most = self.terms.notifications;
+        let (mut parts, mut told) = (0_u32, 0);
+        if self.events.has_news() {
+            w.extension(EVENT_LIST, |w| told = counted(w, |w| self.events.tell(most, MESSAGE_ROOM, w)));
+            parts += 1;
+        }
+        let room = MESSAGE_ROOM.saturating_sub(w.0.len() - begin);
+        if self.items.has_news() && told < most && room > 0 {
+            w.extension(DATA_CHANGE, |w| {
+                counted(w, |w| self.items.tell(most - told, room, w));
+                w.null();
+            });
+            parts += 1;
+        }
+        w.0[parts_at..begin].copy_from_slice(&parts.to_le_bytes());
+        let more = self.has_news();
         self.machine.set_more(more);
         self.retained.keep(self.sequence, &w.0);
         // Sequence numbers leave out zero (Part 4, 7.25).
@@ -241,24 +275,26 @@ impl Subscription {
 
     /// When it wants to be looked at next.
     pub fn next_look(&self) -> Instant {
-        self.items.next_sample(self.terms.interval).map_or(self.next, |sample| sample.min(self.next))
+        let pull = if self.events.len() > 0 { self.pull.min(self.next) } else { self.next };
+        self.items.next_sample(self.terms.interval).map_or(pull, |sample| sample.min(pull))
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.counts.subscriptions.fetch_sub(1, Ordering::Relaxed);
-        self.counts.items.fetch_sub(self.items.len(), Ordering::Relaxed);
+        self.counts.items.fetch_sub(self.items.len() + self.events.len(), Ordering::Relaxed);
+        self.counts.event_items.fetch_sub(self.events.len(), Ordering::Relaxed);
     }
 }
 
-/// Begins a NotificationMessage of one notification.
-fn begin(sequence: u32, wall: Timestamp) -> Writer {
-    let mut w = Writer::default();
-    w.u32(sequence);
-    w.time(wall);
-    w.count(1);
-    w
+/// Writes an array whose length `write` tells when it is written.
+fn counted(w: &mut Writer, write: impl FnOnce(&mut Writer) -> usize) -> usize {
+    let at = w.0.len();
+    w.u32(0);
+    let count = write(w);
+    w.0[at..at + 4].copy_from_slice(&u32::try_from(count).unwrap_or(0).to_le_bytes());
+    count
 }
 
 /// Messages that were sent and not acknowledged yet, oldest first.

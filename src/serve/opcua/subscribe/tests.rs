@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     super::{
+        events::{Event, Hub},
         ns0::attribute,
         space::NodeRef,
         wire::{Id, Reader, Timestamps},
@@ -23,13 +24,14 @@ use crate::{
 /// Tags 0 … 99, all Int32; node `Own(n)` is tag n.
 struct Bench {
     table: TagTable,
+    hub: Hub,
     subscriptions: Subscriptions,
     begin: Instant,
     out: Vec<Reply>,
     request: u32,
 }
 
-struct Table<'a>(&'a TagTable);
+struct Table<'a>(&'a TagTable, &'a Hub);
 
 impl Sampler for Table<'_> {
     fn reading(&self, tag: TagId) -> Reading {
@@ -71,6 +73,15 @@ impl Sampler for Table<'_> {
     }
     fn wall(&self) -> Timestamp {
         Timestamp::from_ticks(1)
+    }
+    fn hub(&self) -> &Hub {
+        self.1
+    }
+    fn may_see(&self, _: &Event) -> bool {
+        true
+    }
+    fn event_id(&self) -> [u8; 16] {
+        [7; 16]
     }
 }
 
@@ -124,6 +135,7 @@ impl Bench {
     fn new(interval: f64, keep_alive: u32, lifetime: u32) -> (Self, u32) {
         let mut bench = Self {
             table: TagTable::default(),
+            hub: Hub::default(),
             subscriptions: Subscriptions::new(Limits::default(), Arc::default()),
             begin: Instant::now(),
             out: Vec::new(),
@@ -151,7 +163,7 @@ impl Bench {
             timestamps: Timestamps::Neither,
         };
         let at = (self.begin, Duration::from_millis(100));
-        items.add(place, Mode::Reporting, parameters, at, &Table(&self.table))
+        items.add(place, Mode::Reporting, parameters, at, &Table(&self.table, &self.hub))
     }
 
     fn publish(&mut self) {
@@ -163,7 +175,7 @@ impl Bench {
     fn run(&mut self, from: u64, until: u64) -> Vec<(Said, u32)> {
         for step in from / 10..=until / 10 {
             let now = self.begin + Duration::from_millis(step * 10);
-            self.subscriptions.tick(now, &Table(&self.table), &mut self.out);
+            self.subscriptions.tick(now, &Table(&self.table, &self.hub), &mut self.out);
         }
         self.out.drain(..).map(|reply| understand(&reply.body)).collect()
     }
@@ -279,10 +291,10 @@ fn modes_and_removed_items_tell_nothing() {
     bench.set(1, 1, StatusCode::GOOD);
     let item = bench.watch(id, 1, 1, 0, true);
     let at = (bench.begin, Duration::from_millis(100));
-    let (table, items) = (&bench.table, &mut bench.subscriptions.get(id).unwrap().items);
+    let (table, hub, items) = (&bench.table, &bench.hub, &mut bench.subscriptions.get(id).unwrap().items);
     for (mode, has_news) in [(Mode::Disabled, false), (Mode::Sampling, false), (Mode::Reporting, true)] {
         assert!(items.set_mode(item, mode));
-        items.settle(&[item], at, &Table(table));
+        items.settle(&[item], at, &Table(table, hub));
         assert_eq!(items.has_news(), has_news, "{mode:?}");
     }
     assert_eq!(items.remove_all(&[item, 77]), [true, false]);

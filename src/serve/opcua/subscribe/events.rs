@@ -1,0 +1,361 @@
+//! Monitored items of events (Part 4, 5.13.1; Part 9, 4.5 and 5.5.7): queues, overflow, and the refresh of conditions.
+//!
+//! The items of one subscription read the server's [`Hub`](super::super::events::Hub) together; each gets each event once. What
+//! waits in a queue is shared, and is encoded when it is told.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+    sync::Arc,
+};
+
+use super::{
+    super::{
+        events::{
+            self, Event,
+            base::{event_type, of_server},
+            filter::EventFilter,
+        },
+        space::NAMESPACE,
+        wire::{Id, Identifier, Writer},
+    },
+    items::{Mode, Sampler},
+    status,
+};
+use crate::tag::StatusCode;
+
+/// Events that are taken from the hub at a time.
+const BATCH: usize = 1_000;
+/// Retained events that are looked at for one message.
+const MAX_LOOKED_AT: usize = 10_000;
+/// The folder under which alarms are browsed once more.
+const ALARMS: &str = "Alarms";
+const SERVER: u32 = 2_253;
+
+/// What a client may set of an event item.
+#[derive(Clone, Debug)]
+pub struct EventParameters {
+    /// Returned with each notification.
+    pub handle: u32,
+    /// Which events, and what of them.
+    pub filter: EventFilter,
+    /// Revised, at least 1.
+    pub queue: u32,
+    /// Which end gives way when the queue is full.
+    pub discard_oldest: bool,
+}
+
+/// Where an item listens.
+#[derive(Clone, Debug, PartialEq)]
+enum Notifier {
+    /// The Server object: everything.
+    Server,
+    /// A node of ours: what comes from it or from below it.
+    Path(Box<str>),
+}
+
+impl Notifier {
+    fn of(id: Id<'_>) -> Option<Self> {
+        match id {
+            Id { namespace: 0, identifier: Identifier::Numeric(SERVER) } => Some(Self::Server),
+            Id { namespace: NAMESPACE, identifier: Identifier::Text(path) } => Some(Self::Path(path.into())),
+            _ => None,
+        }
+    }
+
+    fn gets(&self, event: &Event) -> bool {
+        let Self::Path(path) = self else { return true };
+        let is_above = |above: &str| {
+            let rest = event.source.strip_prefix(above);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if is_above(path) || event.condition.as_deref() == Some(path) {
+            return true;
+        }
+        event.condition.is_some()
+            && path.strip_prefix(ALARMS).is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/').is_some_and(is_above))
+    }
+}
+
+enum Entry {
+    Event(Arc<Event>),
+    /// Comes in addition to the size of the queue, whatever the filter says.
+    Always(Arc<Event>),
+    /// As `Always`; there is at most one in a queue.
+    Overflow(Arc<Event>),
+    /// The retained conditions of a refresh, from `next` on.
+    Refresh {
+        retained: Arc<[Arc<Event>]>,
+        next: usize,
+    },
+}
+
+struct EventItem {
+    notifier: Notifier,
+    mode: Mode,
+    parameters: EventParameters,
+    queue: VecDeque<Entry>,
+    /// Entries that count against the size of the queue.
+    counted: usize,
+    /// A RefreshRequired that follows what is in the queue.
+    required: Option<Arc<Event>>,
+}
+
+impl EventItem {
+    fn offer(&mut self, event: &Arc<Event>, sampler: &dyn Sampler) {
+        if self.mode == Mode::Disabled || !self.notifier.gets(event) {
+            return;
+        }
+        // What asks for a refresh passes every filter (Part 9, 4.5).
+        if event.event_type != event_type::REFRESH_REQUIRED && !self.parameters.filter.passes(event) {
+            return;
+        }
+        let size = self.parameters.queue as usize;
+        if self.counted >= size && !self.parameters.discard_oldest {
+            self.overflow(event.condition.is_some(), sampler);
+            return;
+        }
+        self.queue.push_back(Entry::Event(Arc::clone(event)));
+        self.counted += 1;
+        self.shrink(sampler);
+    }
+
+    /// Discards what is more than the queue holds.
+    fn shrink(&mut self, sampler: &dyn Sampler) {
+        while self.counted > self.parameters.queue as usize {
+            let is_event = |entry: &Entry| matches!(entry, Entry::Event(_));
+            let place = if self.parameters.discard_oldest {
+                self.queue.iter().position(is_event)
+            } else {
+                self.queue.iter().rposition(is_event)
+            };
+            let Some(Entry::Event(lost)) = place.and_then(|place| self.queue.remove(place)) else { break };
+            self.counted -= 1;
+            self.overflow(lost.condition.is_some(), sampler);
+        }
+    }
+
+    /// Marks the end at which events were lost (Part 4, 5.13.1.5).
+    fn overflow(&mut self, is_condition: bool, sampler: &dyn Sampler) {
+        let make = |event_type| Arc::new(of_server(event_type, sampler.event_id(), sampler.wall()));
+        if !self.queue.iter().any(|entry| matches!(entry, Entry::Overflow(_))) {
+            let entry = Entry::Overflow(make(event_type::QUEUE_OVERFLOW));
+            if self.parameters.discard_oldest {
+                self.queue.push_front(entry);
+            } else {
+                self.queue.push_back(entry);
+            }
+        }
+        if is_condition && self.required.is_none() {
+            self.required = Some(make(event_type::REFRESH_REQUIRED));
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.mode == Mode::Reporting && !self.queue.is_empty()
+    }
+
+    fn is_refreshing(&self) -> bool {
+        self.queue.iter().any(|entry| matches!(entry, Entry::Refresh { .. }))
+    }
+
+    /// The next event to be told. `looked_at` counts retained events that did not pass.
+    fn next(&mut self, looked_at: &mut usize) -> Option<Arc<Event>> {
+        loop {
+            if let Some(Entry::Refresh { retained, next }) = self.queue.front_mut() {
+                let (notifier, filter) = (&self.notifier, &self.parameters.filter);
+                let rest = retained.get(*next..).unwrap_or_default();
+                let found = rest.iter().position(|event| notifier.gets(event) && filter.passes(event));
+                *looked_at += found.unwrap_or(rest.len());
+                match found {
+                    Some(place) => {
+                        let event = Arc::clone(&rest[place]);
+                        *next += place + 1;
+                        return Some(event);
+                    }
+                    None => {
+                        self.queue.pop_front();
+                    }
+                }
+                continue;
+            }
+            match self.queue.pop_front() {
+                Some(Entry::Event(event)) => {
+                    self.counted -= 1;
+                    return Some(event);
+                }
+                Some(Entry::Always(event) | Entry::Overflow(event)) => return Some(event),
+                Some(Entry::Refresh { .. }) => {}
+                None => return self.required.take(),
+            }
+        }
+    }
+}
+
+/// The event items of one subscription.
+#[derive(Default)]
+pub struct EventItems {
+    all: BTreeMap<u32, EventItem>,
+    reader: Option<events::Reader>,
+    /// The item that was told last.
+    turn: u32,
+}
+
+impl EventItems {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// True when `id` is one of them.
+    pub fn contains(&self, id: u32) -> bool {
+        self.all.contains_key(&id)
+    }
+
+    /// Ids and client handles of all items, by id.
+    pub fn handles(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.all.iter().map(|(id, item)| (*id, item.parameters.handle))
+    }
+
+    /// True when there is something to tell.
+    pub fn has_news(&self) -> bool {
+        self.all.values().any(EventItem::has_news)
+    }
+
+    /// Adds an item that listens at the node `at` from now on.
+    ///
+    /// # Errors
+    /// `Bad_NotSupported` for a node that no event ever comes to.
+    pub fn add(
+        &mut self,
+        id: u32,
+        at: Id<'_>,
+        mode: Mode,
+        parameters: EventParameters,
+        sampler: &dyn Sampler,
+    ) -> Result<(), StatusCode> {
+        let notifier = Notifier::of(at).ok_or(status::BAD_NOT_SUPPORTED)?;
+        self.pull(sampler);
+        self.reader.get_or_insert_with(|| sampler.hub().reader());
+        self.all.insert(id, EventItem { notifier, mode, parameters, queue: VecDeque::new(), counted: 0, required: None });
+        Ok(())
+    }
+
+    /// Changes an item; false when there is none.
+    pub fn modify(&mut self, id: u32, parameters: EventParameters, sampler: &dyn Sampler) -> bool {
+        self.pull(sampler);
+        let Some(item) = self.all.get_mut(&id) else { return false };
+        item.parameters = parameters;
+        item.shrink(sampler);
+        true
+    }
+
+    /// Changes an item's mode; false when there is none.
+    pub fn set_mode(&mut self, id: u32, mode: Mode, sampler: &dyn Sampler) -> bool {
+        self.pull(sampler);
+        let Some(item) = self.all.get_mut(&id) else { return false };
+        if mode == Mode::Disabled {
+            item.queue.clear();
+            item.counted = 0;
+            item.required = None;
+        }
+        item.mode = mode;
+        true
+    }
+
+    /// Removes an item; false when there is none.
+    pub fn remove(&mut self, id: u32) -> bool {
+        let was_there = self.all.remove(&id).is_some();
+        if self.all.is_empty() {
+            self.reader = None;
+        }
+        was_there
+    }
+
+    /// Takes what happened since the last time.
+    pub fn pull(&mut self, sampler: &dyn Sampler) {
+        let Some(reader) = &self.reader else { return };
+        loop {
+            let news = sampler.hub().read(reader, BATCH);
+            if news.lost {
+                for item in self.all.values_mut().filter(|item| item.mode != Mode::Disabled) {
+                    item.overflow(true, sampler);
+                }
+            }
+            for event in news.events.iter().filter(|event| sampler.may_see(event)) {
+                for item in self.all.values_mut() {
+                    item.offer(event, sampler);
+                }
+            }
+            if news.events.len() < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// ConditionRefresh (Part 9, 5.5.7) for all items or one of them. `retained` is asked when nothing stands against it, and after
+    /// everything that happened before was taken.
+    ///
+    /// # Errors
+    /// As the result of the method: `Bad_NothingToDo`, `Bad_MonitoredItemIdInvalid`, `Bad_RefreshInProgress` while an earlier
+    /// refresh has not been told to its end.
+    pub fn refresh(
+        &mut self,
+        only: Option<u32>,
+        retained: impl FnOnce() -> Vec<Arc<Event>>,
+        sampler: &dyn Sampler,
+    ) -> StatusCode {
+        if only.is_some_and(|only| !self.contains(only)) {
+            return status::BAD_MONITORED_ITEM_ID_INVALID;
+        }
+        if self.all.is_empty() {
+            return StatusCode::BAD_NOTHING_TO_DO;
+        }
+        let is_meant = |id: u32, item: &EventItem| only.is_none_or(|only| only == id) && item.mode == Mode::Reporting;
+        if self.all.iter().any(|(id, item)| is_meant(*id, item) && item.is_refreshing()) {
+            return status::BAD_REFRESH_IN_PROGRESS;
+        }
+        self.pull(sampler);
+        let make = |event_type| Arc::new(of_server(event_type, sampler.event_id(), sampler.wall()));
+        let (start, end) = (make(event_type::REFRESH_START), make(event_type::REFRESH_END));
+        let retained: Arc<[Arc<Event>]> = retained().into();
+        for (id, item) in &mut self.all {
+            if is_meant(*id, item) {
+                item.queue.push_back(Entry::Always(Arc::clone(&start)));
+                item.queue.push_back(Entry::Refresh { retained: Arc::clone(&retained), next: 0 });
+                item.queue.push_back(Entry::Always(Arc::clone(&end)));
+                // The refresh that was required is this one.
+                item.required = None;
+            }
+        }
+        StatusCode::GOOD
+    }
+
+    /// Writes up to `most` EventFieldLists, stopping soon after `room` bytes. Gives how many.
+    pub fn tell(&mut self, most: usize, room: usize, w: &mut Writer) -> usize {
+        let (begin, mut told, mut looked_at) = (w.0.len(), 0, 0);
+        let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+        let ids: Vec<u32> = self
+            .all
+            .range(after)
+            .chain(self.all.range(..=self.turn))
+            .filter(|(_, item)| item.has_news())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            let Some(item) = self.all.get_mut(&id) else { continue };
+            self.turn = id;
+            loop {
+                let is_full = told >= most || w.0.len() - begin >= room || (told > 0 && looked_at >= MAX_LOOKED_AT);
+                if is_full {
+                    return told;
+                }
+                let Some(event) = item.next(&mut looked_at) else { break };
+                w.u32(item.parameters.handle);
+                item.parameters.filter.write(&event, w);
+                told += 1;
+            }
+        }
+        told
+    }
+}

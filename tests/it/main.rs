@@ -6,6 +6,7 @@ mod heartbeat;
 mod kills;
 mod kills_calls;
 mod modbus;
+mod opcua_alarms;
 mod opcua_attacks;
 mod opcua_client;
 mod opcua_fuzz;

@@ -45,6 +45,7 @@ pub(super) struct Told {
     severity: u16,
     last_severity: u16,
     severity_time: Timestamp,
+    enabled_time: Timestamp,
 }
 
 /// What the alarm itself does not know.
@@ -111,6 +112,9 @@ impl Alarm {
         }
         if new.trunk != before.trunk || is_news(&new.state, &before.state, new.trunk.retain) {
             self.note_severity(before.state.severity, around);
+            if new.state.enabled != before.state.enabled {
+                self.told.enabled_time = around.now;
+            }
             new.state = self.condition_state(def, around);
             if new.state.quality == before.state.quality {
                 new.state.quality_time = before.state.quality_time;
@@ -195,6 +199,7 @@ impl Alarm {
     fn condition_state(&self, def: &AlarmDef, around: &Around) -> ConditionState {
         ConditionState {
             enabled: !self.disabled,
+            enabled_time: self.told.enabled_time,
             latched: def.latching && self.state.is_latched(),
             limits: if self.state.is_active() { self.told.limits } else { Limits::default() },
             shelving: self.shelving.clone(),

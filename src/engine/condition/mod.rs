@@ -129,6 +129,8 @@ impl Condition {
 pub struct ConditionState {
     /// False while a person has disabled it; then it is out of service too.
     pub enabled: bool,
+    /// When that changed; never is null.
+    pub enabled_time: Timestamp,
     /// Clear, but kept until it is reset.
     pub latched: bool,
     /// Which limits it is beyond; of limit alarms only.
@@ -155,6 +157,7 @@ impl Default for ConditionState {
     fn default() -> Self {
         Self {
             enabled: true,
+            enabled_time: Timestamp::NULL,
             latched: false,
             limits: Limits::default(),
             shelving: None,

@@ -1,15 +1,17 @@
-//! Call (Part 4, 5.12): the methods of `System/Gateway/Twilio`.
+//! Call (Part 4, 5.12): the methods of `System/Gateway/Twilio`, and those of conditions (see [`conditions::methods`]).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     attributes::View,
+    conditions::methods::{self, Asked},
     connection::Job,
     decode::{RequestHeader, Service},
     frame::status as transport,
     send,
+    session::Session,
     space::{Fixed, Kind, Method, NodeRef},
-    wire::{Identifier, Incoming, Read, Reader, Writer, built_in},
+    wire::{Id, Identifier, Incoming, Read, Reader, Writer, built_in},
 };
 use crate::{
     engine::{
@@ -21,15 +23,33 @@ use crate::{
     tag::{DataType, StatusCode, Structure, Value},
 };
 
-const BAD_METHOD_INVALID: StatusCode = StatusCode(0x8075_0000);
+/// The object has no such method.
+pub const BAD_METHOD_INVALID: StatusCode = StatusCode(0x8075_0000);
 const BAD_ARGUMENTS_MISSING: StatusCode = StatusCode(0x8076_0000);
+/// Another refresh is under way, or there were too many of late.
+const BAD_REFRESH_IN_PROGRESS: StatusCode = StatusCode(0x8097_0000);
 const BAD_TOO_MANY_ARGUMENTS: StatusCode = StatusCode(0x80E5_0000);
 /// Most arguments that are looked at.
 const MAX_ARGUMENTS: usize = 16;
 
-struct Refused {
-    status: StatusCode,
-    arguments: Vec<StatusCode>,
+/// Why a method is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Of the call.
+    pub status: StatusCode,
+    /// Of each argument, when it is for those.
+    pub arguments: Vec<StatusCode>,
+}
+
+impl Refused {
+    /// There are as many arguments as the method takes.
+    pub fn unless_counted(found: usize, wanted: usize) -> Result<(), Self> {
+        match found.cmp(&wanted) {
+            std::cmp::Ordering::Less => Err(BAD_ARGUMENTS_MISSING.into()),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(BAD_TOO_MANY_ARGUMENTS.into()),
+        }
+    }
 }
 
 impl From<StatusCode> for Refused {
@@ -38,10 +58,50 @@ impl From<StatusCode> for Refused {
     }
 }
 
-type Checked = Result<(Method, Vec<Value>), Refused>;
+/// An argument as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Argument {
+    /// What a tag can hold, or something foreign.
+    Plain(Incoming),
+    /// A LocalizedText; null parts are empty.
+    Text {
+        /// Such as `en`.
+        locale: String,
+        /// The text.
+        text: String,
+    },
+}
+
+impl Argument {
+    fn read(body: &mut Reader<'_>) -> Read<Self> {
+        const LOCALIZED_TEXT: u8 = 21;
+        if body.rest().first() != Some(&LOCALIZED_TEXT) {
+            return body.variant().map(Self::Plain);
+        }
+        body.u8()?;
+        let mask = body.u8()?;
+        let locale = if mask & 1 != 0 { body.text()?.to_owned() } else { String::new() };
+        let text = if mask & 2 != 0 { body.text()?.to_owned() } else { String::new() };
+        Ok(Self::Text { locale, text })
+    }
+}
+
+/// What is to be done.
+enum ToDo {
+    Own(Method, Vec<Value>),
+    Condition(Asked),
+}
+
+type Checked = Result<ToDo, Refused>;
 
 /// Call.
-pub fn call(view: &View, actor: Actor, header: &RequestHeader<'_>, body: &mut Reader<'_>) -> Result<Job, StatusCode> {
+pub fn call(
+    view: &View,
+    session: &Arc<Session>,
+    actor: Actor,
+    header: &RequestHeader<'_>,
+    body: &mut Reader<'_>,
+) -> Result<Job, StatusCode> {
     let malformed = |_| transport::BAD_DECODING_ERROR;
     let count = body.count(2 + 2 + 4).map_err(malformed)?;
     if count == 0 {
@@ -51,13 +111,20 @@ pub fn call(view: &View, actor: Actor, header: &RequestHeader<'_>, body: &mut Re
         return Err(StatusCode::BAD_TOO_MANY_OPERATIONS);
     }
     let calls: Vec<Checked> = (0..count).map(|_| read_one(view, body)).collect::<Read<_>>().map_err(malformed)?;
-    let (gateway, handle) = (Arc::clone(&view.server.gateway), header.handle);
+    let (view, session, handle) = (view.clone(), Arc::clone(session), header.handle);
     Ok(Box::pin(async move {
         let mut w = send::response(Service::Call.response(), handle, StatusCode::GOOD);
         w.count(calls.len());
         for call in calls {
+            let gateway = &*view.server.gateway;
             let outcome = match call {
-                Ok((method, arguments)) => carry_out(&*gateway, &actor, method, &arguments).await.map_err(Refused::from),
+                Ok(ToDo::Own(method, arguments)) => {
+                    carry_out(gateway, &actor, method, &arguments).await.map(Some).map_err(Refused::from)
+                }
+                Ok(ToDo::Condition(Asked::Act { alarm, act, comment })) => {
+                    act_on(gateway, actor.clone(), Command::Condition { alarm, act, comment }).await
+                }
+                Ok(ToDo::Condition(Asked::Refresh { subscription, item })) => refresh(&view, &session, subscription, item),
                 Err(refused) => Err(refused),
             };
             write_result(outcome, &mut w);
@@ -72,17 +139,40 @@ fn read_one(view: &View, body: &mut Reader<'_>) -> Read<Checked> {
     let count = body.count(1)?;
     let mut arguments = Vec::new();
     for place in 0..count {
-        let argument = body.variant()?;
+        let argument = Argument::read(body)?;
         if place < MAX_ARGUMENTS {
             arguments.push(argument);
         }
     }
-    let found = (view.space.find(object), view.space.find(method));
-    Ok(check(view, found, &arguments))
+    let asked = methods::find(&view.server.gateway.plan(), view.role, object, method, &arguments);
+    Ok(asked.map_or_else(|| check(view, (object, method), &arguments), |asked| asked.map(ToDo::Condition)))
 }
 
-fn check(view: &View, found: (Option<NodeRef>, Option<NodeRef>), arguments: &[Incoming]) -> Checked {
-    let (Some(object), Some(method_node)) = found else { return Err(StatusCode::BAD_NODE_ID_UNKNOWN.into()) };
+/// A method of a condition; resolves after the commit.
+async fn act_on(gateway: &dyn Gateway, actor: Actor, command: Command) -> Result<Option<Value>, Refused> {
+    let status = gateway.command(actor, command).await.status;
+    match status {
+        good if good.is_good() => Ok(None),
+        // The configuration changed meanwhile, or somebody was faster.
+        StatusCode::BAD_NOT_FOUND => Err(StatusCode::BAD_NODE_ID_UNKNOWN.into()),
+        StatusCode::BAD_NOTHING_TO_DO => Err(StatusCode::BAD_CONDITION_BRANCH_ALREADY_ACKED.into()),
+        other => Err(other.into()),
+    }
+}
+
+fn refresh(view: &View, session: &Session, subscription: u32, item: Option<u32>) -> Result<Option<Value>, Refused> {
+    let mut state = session.state();
+    if !state.refreshes.allow(&view.server.settings.limits, Instant::now()) {
+        return Err(BAD_REFRESH_IN_PROGRESS.into());
+    }
+    let status = state.subscriptions.refresh(subscription, item, || view.server.conditions.retained(), view);
+    if status.is_good() { Ok(None) } else { Err(status.into()) }
+}
+
+fn check(view: &View, (object, method): (Id<'_>, Id<'_>), arguments: &[Argument]) -> Checked {
+    let (Some(object), Some(method_node)) = (view.space.find(object), view.space.find(method)) else {
+        return Err(StatusCode::BAD_NODE_ID_UNKNOWN.into());
+    };
     let NodeRef::Own(index) = method_node else { return Err(BAD_METHOD_INVALID.into()) };
     let Kind::Fixed(Fixed::Method(method)) = view.space.kind(index) else { return Err(BAD_METHOD_INVALID.into()) };
     let mut owned = false;
@@ -94,17 +184,12 @@ fn check(view: &View, found: (Option<NodeRef>, Option<NodeRef>), arguments: &[In
         return Err(StatusCode::BAD_USER_ACCESS_DENIED.into());
     }
     let inputs = method.inputs();
-    if arguments.len() < inputs.len() {
-        return Err(BAD_ARGUMENTS_MISSING.into());
-    }
-    if arguments.len() > inputs.len() {
-        return Err(BAD_TOO_MANY_ARGUMENTS.into());
-    }
+    Refused::unless_counted(arguments.len(), inputs.len())?;
     let mut values = Vec::new();
     let mut results = Vec::new();
     for (argument, (_, data_type, _)) in arguments.iter().zip(inputs) {
         match argument {
-            Incoming::Value(value) if is_scalar_of(value, data_type.identifier) => {
+            Argument::Plain(Incoming::Value(value)) if is_scalar_of(value, data_type.identifier) => {
                 values.push(value.clone());
                 results.push(StatusCode::GOOD);
             }
@@ -114,7 +199,7 @@ fn check(view: &View, found: (Option<NodeRef>, Option<NodeRef>), arguments: &[In
     if values.len() < inputs.len() {
         return Err(Refused { status: StatusCode::BAD_INVALID_ARGUMENT, arguments: results });
     }
-    Ok((method, values))
+    Ok(ToDo::Own(method, values))
 }
 
 fn is_scalar_of(value: &Value, wanted: Identifier<'_>) -> bool {
@@ -158,14 +243,16 @@ fn structure(user: UserStatistics) -> Value {
     Value::Structure(Arc::new(Structure { data_type: DataType::UserStatistics, fields: fields.into() }))
 }
 
-fn write_result(outcome: Result<Value, Refused>, w: &mut Writer) {
+fn write_result(outcome: Result<Option<Value>, Refused>, w: &mut Writer) {
     match outcome {
         Ok(value) => {
             w.status(StatusCode::GOOD);
             w.null();
             w.null();
-            w.count(1);
-            w.variant(&value);
+            w.count(usize::from(value.is_some()));
+            if let Some(value) = value {
+                w.variant(&value);
+            }
         }
         Err(refused) => {
             w.status(refused.status);

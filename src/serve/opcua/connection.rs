@@ -376,7 +376,7 @@ impl Connection {
                 return Ok(None);
             }
             Service::Call => {
-                let job = call::call(&view, actor, header, reader)?;
+                let job = call::call(&view, session, actor, header, reader)?;
                 self.start(request_id, header.handle, job);
                 return Ok(None);
             }

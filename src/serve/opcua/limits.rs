@@ -61,6 +61,8 @@ pub struct Limits {
     pub nodes_per_register: usize,
     /// Methods in one Call.
     pub methods_per_call: usize,
+    /// Refreshes of conditions that one session may have, in such a time.
+    pub refreshes: (usize, Duration),
     /// Continuation points of one session.
     pub continuation_points: usize,
     /// Subscriptions.
@@ -145,6 +147,7 @@ impl Default for Limits {
             path_targets: 1_000,
             nodes_per_register: 10_000,
             methods_per_call: 10,
+            refreshes: (10, seconds(10)),
             continuation_points: 10,
             subscriptions: 1_000,
             subscriptions_per_session: 50,

@@ -51,7 +51,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     attributes::View,
-    conditions::Conditions,
+    conditions::{Certificate, Conditions},
     events::Hub,
     session::Sessions,
     space::Space,
@@ -278,7 +278,7 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
     // Before anything happens to an alarm, so that nothing is missed.
     let changes = gateway.condition_changes();
     let server = Arc::new(Server {
-        conditions: Conditions::new(Arc::clone(&gateway)),
+        conditions: Conditions::new(Arc::clone(&gateway), Certificate::of(&own.certificate)),
         keys: Semaphore::new(settings.limits.rsa),
         settings,
         endpoint,

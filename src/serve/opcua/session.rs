@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::{
     browse::Continuation,
+    conditions::methods::Refreshes,
     limits::Limits,
     subscribe::Subscriptions,
     wire::{Id, Identifier},
@@ -71,6 +72,8 @@ pub struct State {
     pub subscriptions: Subscriptions,
     /// Wakes the connection that looks after it.
     pub waker: Option<Arc<Notify>>,
+    /// Refreshes of conditions of late.
+    pub refreshes: Refreshes,
     /// What Browse has not told yet.
     pub continuations: VecDeque<(u32, Continuation)>,
     /// Number of the last continuation point.
@@ -147,6 +150,7 @@ impl Sessions {
                 attached: false,
                 subscriptions: new.subscriptions,
                 waker: None,
+                refreshes: Refreshes::default(),
                 continuations: VecDeque::new(),
                 last_continuation: 0,
             }),

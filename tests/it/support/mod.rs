@@ -1,5 +1,6 @@
 //! What the integration tests share: third-party peers, and child processes that end with their test.
 
+pub mod alarms;
 pub mod alone;
 pub mod bytes;
 pub mod mutate;

@@ -8,10 +8,16 @@ use crate::{
         condition::{Branch, Comment, Condition},
         plan::{AlarmDef, Limit, Mode, Plan, Setpoint, TagDef},
     },
-    serve::opcua::events::{Event, Field},
+    serve::opcua::{
+        events::{Event, Field},
+        wire::Writer,
+    },
     tag::{StatusCode, TagTable, Timestamp, Value},
 };
 
+/// Built-in types (Part 6, 5.1.2).
+const NODE_ID: u8 = 17;
+const LOCALIZED_TEXT: u8 = 21;
 const PROCESS_CLASS: (u32, &str) = (11_164, "ProcessConditionClassType");
 const SYSTEM_CLASS: (u32, &str) = (11_166, "SystemConditionClassType");
 const UNSHELVED: (u32, &str) = (2_930, "Unshelved");
@@ -56,8 +62,7 @@ pub fn source(def: &AlarmDef) -> &str {
 impl Subject<'_> {
     /// The event of the last notification.
     pub fn event(&self) -> Event {
-        let variables = members::members(self.def, self.tag).filter(|member| member.kind.data_type().is_some());
-        let fields = variables.filter_map(|member| Some((member.path, self.field(member.path)?)));
+        let fields = members::paths(self.def, self.tag).filter_map(|path| Some((path, self.field(path)?)));
         let kind = members::event_type(self.def, self.tag);
         Event::new(kind, source(self.def).into(), Some(Arc::clone(&self.def.path)), fields.collect())
     }
@@ -89,12 +94,15 @@ impl Subject<'_> {
             "Severity" => Field::Value(Value::UInt16(self.condition.state.severity)),
             "ConditionClassId" => Field::Standard(class),
             "ConditionClassName" => Field::Text(class_name.into()),
+            "ConditionSubClassId" => empty_array(NODE_ID),
+            "ConditionSubClassName" => empty_array(LOCALIZED_TEXT),
             "ConditionName" => Field::Value(Value::string(&*def.name)),
             "BranchId" if self.is_trunk() => Field::Standard(0),
             "BranchId" => Field::Opaque(branch.id.event.as_bytes().as_slice().into()),
             "Retain" => boolean(branch.retain),
             "EnabledState" => two_state(self.condition.state.enabled, "Enabled", "Disabled"),
             "EnabledState/Id" => boolean(self.condition.state.enabled),
+            "EnabledState/TransitionTime" => time(self.condition.state.enabled_time),
             _ => return None,
         })
     }
@@ -217,6 +225,13 @@ impl Subject<'_> {
 
 fn time(time: Timestamp) -> Field {
     Field::Value(Value::DateTime(time))
+}
+
+/// An array of the built-in type `kind` without elements.
+fn empty_array(kind: u8) -> Field {
+    let mut w = Writer::default();
+    w.array(kind, 0);
+    Field::Encoded(w.0.into())
 }
 
 fn boolean(value: bool) -> Field {

@@ -5,37 +5,34 @@
 
 mod fields;
 mod members;
+pub mod methods;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
+use opcua::crypto::X509;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use self::fields::Subject;
-pub use self::members::{CERTIFICATE_ALARM, MEMBERS, Member, MemberKind, event_type, event_type_in, members};
+pub use self::members::{event_type, limits};
 use super::{
     Server,
-    events::{Event, Field},
+    events::{Event, Field, base},
 };
 use crate::{
     clock,
     engine::{
-        condition::{Branch, Condition, NoticeId},
+        condition::{Branch, Condition},
         plan::{AlarmDef, TagDef},
     },
     serve::Gateway,
-    tag::{Timestamp, Value},
+    tag::{StatusCode, Timestamp, Value},
 };
-
-/// RefreshRequiredEventType (Part 9, 5.11.4).
-const REFRESH_REQUIRED: u32 = 2_789;
-/// Severity of what the server tells of itself.
-const OWN_SEVERITY: u16 = 100;
 
 /// The server's own certificate, for the alarm that tells of it.
 #[derive(Clone, Debug)]
@@ -46,11 +43,21 @@ pub struct Certificate {
     pub expires: Timestamp,
 }
 
+impl Certificate {
+    /// What is told of a certificate.
+    #[must_use]
+    pub fn of(certificate: &X509) -> Self {
+        let ends = certificate.not_after().ok().and_then(|ends| jiff::Timestamp::from_microsecond(ends.timestamp_micros()).ok());
+        let der = certificate.as_byte_string().as_ref().into();
+        Self { der, expires: ends.map(Timestamp::from).unwrap_or_default() }
+    }
+}
+
 /// The conditions as the server shows them.
 pub struct Conditions {
     gateway: Arc<dyn Gateway>,
     known: RwLock<BTreeMap<Arc<str>, Known>>,
-    certificate: Mutex<Certificate>,
+    certificate: Certificate,
 }
 
 /// A condition, with what was configured when it was told of.
@@ -64,9 +71,8 @@ struct Known {
 impl Conditions {
     /// The alarms as they are, which is no news.
     #[must_use]
-    pub fn new(gateway: Arc<dyn Gateway>) -> Self {
-        let certificate = Certificate { der: [].into(), expires: Timestamp::NULL };
-        let conditions = Self { gateway, known: RwLock::default(), certificate: Mutex::new(certificate) };
+    pub fn new(gateway: Arc<dyn Gateway>, certificate: Certificate) -> Self {
+        let conditions = Self { gateway, known: RwLock::default(), certificate };
         for condition in conditions.gateway.conditions() {
             drop(conditions.take(condition, false));
         }
@@ -79,7 +85,6 @@ impl Conditions {
         let plan = self.gateway.plan();
         let def = plan.alarm(alarm)?;
         let tag = plan.tag(def.tag);
-        members(def, tag.map(AsRef::as_ref)).find(|member| member.path == path)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let normal;
         let condition = match known.get(alarm) {
@@ -90,13 +95,12 @@ impl Conditions {
                 &normal
             }
         };
-        let certificate = self.certificate();
         let subject = Subject {
             def,
             tag: tag.map(AsRef::as_ref),
             max_shelved: fields::max_shelved(&plan, def),
             table: self.gateway.table(),
-            certificate: &certificate,
+            certificate: &self.certificate,
             condition,
             branch: &condition.trunk,
             at: clock::now(),
@@ -119,23 +123,10 @@ impl Conditions {
         retained.collect()
     }
 
-    /// What [`CERTIFICATE_ALARM`] tells of.
-    pub fn set_certificate(&self, certificate: Certificate) {
-        *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = certificate;
-    }
-
-    fn certificate(&self) -> Certificate {
-        self.certificate.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Of an alarm that is not retained, whose snapshot does not follow it.
     fn input_quality(&self, def: &AlarmDef, code: bool) -> Field {
         if matches!(def.mode, crate::engine::plan::Mode::System) {
-            return if code {
-                Field::Status(crate::tag::StatusCode::GOOD)
-            } else {
-                Field::Value(Value::DateTime(Timestamp::NULL))
-            };
+            return if code { Field::Status(StatusCode::GOOD) } else { Field::Value(Value::DateTime(Timestamp::NULL)) };
         }
         let reading = self.gateway.table().read(def.tag);
         if code { Field::Status(reading.status) } else { Field::Value(Value::DateTime(reading.source_time)) }
@@ -179,13 +170,12 @@ impl Conditions {
     }
 
     fn event(&self, known: &Known, branch: &Branch) -> Event {
-        let certificate = self.certificate();
         let subject = Subject {
             def: &known.def,
             tag: known.tag.as_deref(),
             max_shelved: known.max_shelved,
             table: self.gateway.table(),
-            certificate: &certificate,
+            certificate: &self.certificate,
             condition: &known.condition,
             branch,
             at: branch.time,
@@ -223,16 +213,7 @@ fn tell(server: &Server, condition: Arc<Condition>, missed: bool) {
 
 /// Tells every client that it may have missed something of the conditions.
 fn refresh_required(now: Timestamp) -> Event {
-    let id = NoticeId { event: uuid::Uuid::nil(), number: now.ticks().unsigned_abs() };
-    let fields = vec![
-        ("EventId", Field::Value(Value::ByteString(id.to_bytes().as_slice().into()))),
-        ("EventType", Field::Standard(REFRESH_REQUIRED)),
-        ("SourceNode", Field::Standard(2_253)),
-        ("SourceName", Field::Value(Value::string("Server"))),
-        ("Time", Field::Value(Value::DateTime(now))),
-        ("ReceiveTime", Field::Value(Value::DateTime(now))),
-        ("Message", Field::Text("alarms may have been missed: refresh".into())),
-        ("Severity", Field::Value(Value::UInt16(OWN_SEVERITY))),
-    ];
-    Event::new(REFRESH_REQUIRED, "".into(), None, fields)
+    let mut id = [0; base::EVENT_ID];
+    id[base::EVENT_ID - 8..].copy_from_slice(&now.ticks().to_be_bytes());
+    base::of_server(base::event_type::REFRESH_REQUIRED, id, now)
 }

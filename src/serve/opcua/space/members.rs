@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use super::super::ns0::{Core, CoreReference, reference};
-use crate::{
-    engine::plan::{AlarmDef, Mode, Plan},
-    tag::DataType,
+use super::super::{
+    conditions,
+    ns0::{Core, CoreReference, reference},
 };
+use crate::engine::plan::{AlarmDef, Plan};
 
 const BASE_EVENT_TYPE: u32 = 2_041;
 const MANDATORY: u32 = 78;
@@ -73,18 +73,8 @@ pub struct Shape {
 impl Shape {
     /// The shape of an alarm (SPEC 5).
     pub fn of(alarm: &AlarmDef, plan: &Plan) -> Self {
-        let is_bool = || plan.tag(alarm.tag).is_some_and(|tag| tag.value_type.data_type == DataType::Boolean);
-        let (condition_type, low, high) = match &alarm.mode {
-            Mode::Above(_) => (9_482, false, true),
-            Mode::Below(_) => (9_482, true, false),
-            Mode::Between(..) | Mode::Outside(..) | Mode::OutOfRange => (10_060, true, true),
-            Mode::RateOfChange { .. } => (9_623, false, true),
-            Mode::Equal(_) if is_bool() => (10_637, false, false),
-            Mode::Bit { .. } => (10_637, false, false),
-            Mode::Equal(_) | Mode::NotEqual(_) | Mode::BadQuality | Mode::AnyChange | Mode::Condition(_) | Mode::System => {
-                (10_523, false, false)
-            }
-        };
+        let condition_type = conditions::event_type(alarm, plan.tag(alarm.tag).map(AsRef::as_ref));
+        let (low, high) = conditions::limits(alarm);
         Self {
             condition_type,
             low,
@@ -105,12 +95,17 @@ impl Shape {
             "OutOfServiceState"
             | "RemoveFromService"
             | "PlaceInService"
+            | "RemoveFromService2"
+            | "PlaceInService2"
+            | "ShelvingState/TimedShelve2"
+            | "ShelvingState/OneShotShelve2"
+            | "ShelvingState/Unshelve2"
             | "ActiveState/TransitionTime"
             | "AckedState/TransitionTime"
             | "EnabledState/TransitionTime" => true,
             "ShelvingState" | "MaxTimeShelved" => self.shelving,
             "SuppressedState" => self.suppressed,
-            "LatchedState" => self.latching,
+            "LatchedState" | "Reset" | "Reset2" => self.latching,
             "OnDelay" => self.on_delay,
             "OffDelay" => self.off_delay,
             "ReAlarmTime" => self.re_alarm,

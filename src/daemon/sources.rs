@@ -3,10 +3,13 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -15,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::{
-    clock,
+    BoxFuture, clock,
     engine::{
         io::Input,
         plan::{OnCommLoss, Origin, Plan, SourceDef},
@@ -215,6 +218,15 @@ async fn supervise(shared: Arc<Shared>, def: Arc<SourceDef>, tags: Arc<[SourceTa
     state.publish(&shared, false, "stopped");
 }
 
+/// A session that panics is lost like any other; the daemon and the other sources go on.
+async fn guarded(mut session: BoxFuture<'_, SessionEnd>) -> SessionEnd {
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| session.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(SessionEnd::Lost("the driver broke; its log line says where".to_owned())))
+    })
+    .await
+}
+
 /// One session; `None` when it was asked to stop, else why it ended.
 async fn session(
     shared: &Arc<Shared>,
@@ -238,7 +250,7 @@ async fn session(
         stats: Arc::clone(&state.stats),
         sink: Arc::clone(&sink) as Arc<dyn SourceSink>,
     };
-    let mut running = source.session(&mut link);
+    let mut running = Box::pin(guarded(source.session(&mut link)));
     let mut watch = tokio::time::interval(WATCH);
     loop {
         tokio::select! {
@@ -376,5 +388,20 @@ impl Shared {
         let mut samples = samples;
         samples.retain(|sample| watched.contains(&sample.tag));
         self.inbox.samples(samples);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_a_driver_is_a_lost_session() {
+        let broken = guarded(Box::pin(async {
+            tokio::task::yield_now().await;
+            panic!("on purpose")
+        }));
+        assert!(matches!(broken.await, SessionEnd::Lost(reason) if reason.contains("broke")));
+        assert_eq!(guarded(Box::pin(async { SessionEnd::Stopped })).await, SessionEnd::Stopped);
     }
 }

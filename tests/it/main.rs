@@ -10,6 +10,7 @@ mod opcua_alarms;
 mod opcua_attacks;
 mod opcua_client;
 mod opcua_fuzz;
+mod opcua_hostile;
 mod opcua_server;
 mod phone;
 mod program;

@@ -144,7 +144,7 @@ impl Client {
     }
 }
 
-fn tag(id: usize, path: &str, data_type: &str, address: &str) -> SourceTag {
+pub fn tag(id: usize, path: &str, data_type: &str, address: &str) -> SourceTag {
     let address: Settings = Arc::new(TagAddress { node: address.parse().unwrap(), sampling: None });
     let def = TagDef {
         id: TagId(u32::try_from(id).unwrap()),
@@ -165,7 +165,7 @@ fn tag(id: usize, path: &str, data_type: &str, address: &str) -> SourceTag {
     SourceTag { def: Arc::new(def), address }
 }
 
-fn settings(url: &str, security: &str) -> OpcuaSettings {
+pub fn settings(url: &str, security: &str) -> OpcuaSettings {
     OpcuaSettings {
         server: Server {
             url: url.to_owned(),

@@ -2,15 +2,32 @@
 
 use std::{fmt, str::FromStr};
 
-use opcua::types::{
-    ByteString, Guid, Identifier, NamespaceMap, NodeId, ObjectId, QualifiedName, ReferenceTypeId, RelativePath,
-    RelativePathElement,
-};
+use opcua::types::{ByteString, Guid, Identifier, NodeId};
 
 /// The longest string identifier in bytes (Part 3, 8.2.4).
 const MAX_IDENTIFIER: usize = 4096;
 /// The most elements of a browse path.
 const MAX_ELEMENTS: usize = 32;
+/// The Root folder.
+const ROOT: u32 = 84;
+
+/// A server's NamespaceArray.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces(pub Vec<String>);
+
+impl Namespaces {
+    /// The index of a namespace, the first of equals.
+    #[must_use]
+    pub fn index(&self, uri: &str) -> Option<u16> {
+        self.0.iter().position(|known| known == uri)?.try_into().ok()
+    }
+
+    /// The namespace at an index.
+    #[must_use]
+    pub fn uri(&self, index: u16) -> Option<&str> {
+        self.0.get(usize::from(index)).map(String::as_str).filter(|uri| !uri.is_empty())
+    }
+}
 
 /// What stands in `address`, read but not yet resolved against a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,40 +131,35 @@ impl NodeAddress {
     ///
     /// # Errors
     /// A fragment when the server has no such namespace.
-    pub fn node_id(&self, namespaces: &NamespaceMap) -> Result<Option<NodeId>, String> {
+    pub fn node_id(&self, namespaces: &Namespaces) -> Result<Option<NodeId>, String> {
         let Self::Node(namespace, identifier) = self else { return Ok(None) };
         let index = match namespace {
             Namespace::Index(index) => *index,
-            Namespace::Uri(uri) => namespaces.get_index(uri).ok_or_else(|| format!("the server has no namespace {uri:?}"))?,
+            Namespace::Uri(uri) => namespaces.index(uri).ok_or_else(|| format!("the server has no namespace {uri:?}"))?,
         };
         Ok(Some(NodeId::new(index, identifier.clone())))
     }
 
-    /// The relative path from the Root folder (`i=84`); `None` for a NodeId.
+    /// The browse names from the Root folder on; `None` for a NodeId.
     #[must_use]
-    pub fn relative_path(&self) -> Option<RelativePath> {
-        let Self::Path(names) = self else { return None };
-        let element = |(index, name): &(u16, String)| RelativePathElement {
-            reference_type_id: ReferenceTypeId::HierarchicalReferences.into(),
-            is_inverse: false,
-            include_subtypes: true,
-            target_name: QualifiedName::new(*index, name.as_str()),
-        };
-        Some(RelativePath { elements: Some(names.iter().map(element).collect()) })
+    pub fn path(&self) -> Option<&[(u16, String)]> {
+        match self {
+            Self::Path(names) => Some(names),
+            Self::Node(..) => None,
+        }
     }
 
     /// Where browse paths begin.
     #[must_use]
     pub fn root() -> NodeId {
-        ObjectId::RootFolder.into()
+        NodeId::new(0, ROOT)
     }
 }
 
 /// A NodeId as an address that survives a change of the server's namespace indices.
 #[must_use]
-pub fn stable(node: &NodeId, namespaces: &NamespaceMap) -> String {
-    let uri = namespaces.known_namespaces().iter().find(|(_, index)| **index == node.namespace).map(|(uri, _)| uri);
-    match uri {
+pub fn stable(node: &NodeId, namespaces: &Namespaces) -> String {
+    match namespaces.uri(node.namespace) {
         _ if node.namespace == 0 => format!("{}", Id(&node.identifier)),
         Some(uri) => format!("nsu={};{}", uri.replace('%', "%25").replace(';', "%3B"), Id(&node.identifier)),
         None => format!("ns={};{}", node.namespace, Id(&node.identifier)),
@@ -171,11 +183,8 @@ impl fmt::Display for Id<'_> {
 mod tests {
     use super::*;
 
-    fn namespaces() -> NamespaceMap {
-        let mut map = NamespaceMap::new();
-        map.add_namespace("urn:server");
-        map.add_namespace("urn:plant;v=1%");
-        map
+    fn namespaces() -> Namespaces {
+        Namespaces(["http://opcfoundation.org/UA/", "urn:server", "urn:plant;v=1%"].map(str::to_owned).to_vec())
     }
 
     #[test]
@@ -205,7 +214,7 @@ mod tests {
         let address: NodeAddress = "/Objects/2:Plant/2:A&/B/10&:30/3:4:5".parse().unwrap();
         let expected = [(0, "Objects"), (2, "Plant"), (2, "A/B"), (0, "10:30"), (3, "4:5")];
         assert_eq!(address, NodeAddress::Path(expected.map(|(index, name)| (index, name.to_owned())).to_vec()));
-        assert_eq!(address.relative_path().unwrap().elements.unwrap().len(), 5);
+        assert_eq!(address.path().unwrap().len(), 5);
     }
 
     #[test]

@@ -5,25 +5,29 @@ use std::{
     fmt::{self, Write},
 };
 
-use opcua::{
-    client::Session,
-    types::{
-        AttributeId, BrowseDescription, BrowseDirection, BrowsePath, BrowseResult, BrowseResultMask, Error, NamespaceMap,
-        NodeClass, NodeId, ObjectId, ReferenceDescription, ReferenceTypeId, TimestampsToReturn, Variant,
-        VariantScalarTypeId as Wire,
-    },
-};
+use opcua::types::{NodeId, VariantScalarTypeId as Wire};
 use serde::Serialize;
 
 use super::{
-    address::{NodeAddress, stable},
+    address::{Namespaces, NodeAddress, stable},
     calls::{Limits, Types, attribute, read},
     connect,
     settings::Server,
 };
 use crate::{
     pki::Pki,
-    tag::{DataType, Rank, ValueType},
+    tag::{DataType, Rank, Value, ValueType},
+    ua::{
+        client::{
+            Error,
+            data::Data,
+            services::{
+                BROWSE_NAME, DATA_TYPE, Direction, HIERARCHICAL_REFERENCES, NODE_CLASS, Reference, USER_ACCESS_LEVEL, VALUE_RANK,
+            },
+            session::Session,
+        },
+        wire::Timestamps,
+    },
 };
 
 /// The most nodes that are listed.
@@ -34,6 +38,12 @@ const MAX_DEPTH: usize = 30;
 const MAX_REFERENCES: u32 = 1000;
 /// Nodes to a Browse request, whatever the server allows: answers stay small.
 const BROWSE_BATCH: usize = 100;
+/// Names longer than this are cut, in characters.
+const MAX_NAME: usize = 1_000;
+
+const OBJECTS_FOLDER: u32 = 85;
+const SERVER: u32 = 2253;
+const HAS_PROPERTY: u32 = 46;
 
 /// A node with what hangs below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -86,7 +96,7 @@ pub async fn browse(
 
 async fn tree(session: &Session, start: Option<&NodeAddress>, progress: &(dyn Fn(usize) + Sync)) -> Result<Node, String> {
     let failed = |error: Error| format!("browsing failed: {error}");
-    let namespaces = session.read_namespace_array().await.map_err(failed)?;
+    let namespaces = Namespaces(session.namespaces().await.map_err(failed)?);
     let limits = Limits::read(session).await.map_err(failed)?;
     let start = resolve(session, start, &namespaces).await?;
     let mut seen = vec![root(session, &start, &namespaces).await?];
@@ -98,12 +108,12 @@ async fn tree(session: &Session, start: Option<&NodeAddress>, progress: &(dyn Fn
             let ids: Vec<NodeId> = batch.iter().map(|&place| seen[place].id.clone()).collect();
             for (&parent, references) in batch.iter().zip(children(session, &ids).await.map_err(failed)?) {
                 for reference in references {
-                    let id = reference.node_id.node_id.clone();
+                    let id = reference.node.clone();
                     // What lies on another server cannot be read here.
-                    if reference.node_id.server_index != 0 || seen.len() >= MAX_NODES || !known.insert(id.clone()) {
+                    if reference.elsewhere || seen.len() >= MAX_NODES || !known.insert(id.clone()) {
                         continue;
                     }
-                    if id != ObjectId::Server {
+                    if id != NodeId::new(0, SERVER) {
                         next.push(seen.len());
                     }
                     seen.push(Seen { node: node(&reference, &namespaces), id, parent: Some(parent) });
@@ -123,76 +133,77 @@ async fn tree(session: &Session, start: Option<&NodeAddress>, progress: &(dyn Fn
     Ok(assemble(seen))
 }
 
-async fn resolve(session: &Session, start: Option<&NodeAddress>, namespaces: &NamespaceMap) -> Result<NodeId, String> {
-    let Some(start) = start else { return Ok(ObjectId::ObjectsFolder.into()) };
+async fn resolve(session: &Session, start: Option<&NodeAddress>, namespaces: &Namespaces) -> Result<NodeId, String> {
+    let Some(start) = start else { return Ok(NodeId::new(0, OBJECTS_FOLDER)) };
     if let Some(node) = start.node_id(namespaces)? {
         return Ok(node);
     }
-    let relative_path = start.relative_path().unwrap_or_default();
-    let path = BrowsePath { starting_node: NodeAddress::root(), relative_path };
-    let mut results =
-        session.translate_browse_paths_to_node_ids(&[path]).await.map_err(|error| format!("browsing failed: {error}"))?;
-    let target = results.pop().and_then(|result| result.targets.unwrap_or_default().into_iter().next());
-    target.map(|target| target.target_id.node_id).ok_or_else(|| "the server finds nothing at this browse path".to_owned())
+    let path = start.path().unwrap_or_default();
+    let results = session.translate(&NodeAddress::root(), &[path]).await.map_err(|error| format!("browsing failed: {error}"))?;
+    let node = results.into_iter().next().and_then(|result| result.node);
+    node.ok_or_else(|| "the server finds nothing at this browse path".to_owned())
 }
 
-async fn root(session: &Session, id: &NodeId, namespaces: &NamespaceMap) -> Result<Seen, String> {
-    let ids = [attribute(id, AttributeId::BrowseName), attribute(id, AttributeId::NodeClass)];
-    let answers =
-        session.read(&ids, TimestampsToReturn::Neither, 0.0).await.map_err(|error| format!("browsing failed: {error}"))?;
+async fn root(session: &Session, id: &NodeId, namespaces: &Namespaces) -> Result<Seen, String> {
+    let ids = [attribute(id, BROWSE_NAME), attribute(id, NODE_CLASS)];
+    let answers = session.read(&ids, Timestamps::Neither).await.map_err(|error| format!("browsing failed: {error}"))?;
     let address = stable(id, namespaces);
-    let name = match answers.first().and_then(|answer| answer.value.as_ref()) {
-        Some(Variant::QualifiedName(name)) => name.name.as_ref().to_owned(),
+    let name = match answers.first().map(|answer| &answer.value) {
+        Some(Data::Name(name)) => cut(name),
         _ => return Err(format!("the server has no node {address}")),
     };
-    let class = match answers.get(1).and_then(|answer| answer.value.as_ref()) {
-        Some(Variant::Int32(class)) => NodeClass::try_from(*class).unwrap_or(NodeClass::Unspecified),
-        _ => NodeClass::Unspecified,
+    let class = match answers.get(1).map(|answer| &answer.value) {
+        Some(Data::Scalar(_, Value::Int32(class))) => u32::try_from(*class).unwrap_or_default(),
+        _ => 0,
     };
-    let node = Node {
-        address,
-        name,
-        class: format!("{class:?}"),
-        property: false,
-        value_type: None,
-        writable: false,
-        children: Vec::new(),
-    };
+    let class = class_name(class).to_owned();
+    let node = Node { address, name, class, property: false, value_type: None, writable: false, children: Vec::new() };
     Ok(Seen { node, id: id.clone(), parent: None })
 }
 
+/// A node class as the standard names it (Part 3, 8.29).
+fn class_name(class: u32) -> &'static str {
+    match class {
+        1 => "Object",
+        2 => "Variable",
+        4 => "Method",
+        8 => "ObjectType",
+        16 => "VariableType",
+        32 => "ReferenceType",
+        64 => "DataType",
+        128 => "View",
+        _ => "Unspecified",
+    }
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(MAX_NAME).collect()
+}
+
 /// The hierarchical references forward of each node.
-async fn children(session: &Session, ids: &[NodeId]) -> Result<Vec<Vec<ReferenceDescription>>, Error> {
-    let description = |node_id: &NodeId| BrowseDescription {
-        node_id: node_id.clone(),
-        browse_direction: BrowseDirection::Forward,
-        reference_type_id: ReferenceTypeId::HierarchicalReferences.into(),
-        include_subtypes: true,
-        node_class_mask: 0,
-        result_mask: BrowseResultMask::All as u32,
-    };
-    let descriptions: Vec<_> = ids.iter().map(description).collect();
+async fn children(session: &Session, ids: &[NodeId]) -> Result<Vec<Vec<Reference>>, Error> {
     let mut found = Vec::with_capacity(ids.len());
-    for result in session.browse(&descriptions, MAX_REFERENCES, None).await? {
-        let BrowseResult { references, mut continuation_point, .. } = result;
-        let mut references = references.unwrap_or_default();
-        while !continuation_point.is_null_or_empty() && references.len() < MAX_NODES {
-            let Some(more) = session.browse_next(false, &[continuation_point]).await?.pop() else { break };
-            references.extend(more.references.unwrap_or_default());
-            continuation_point = more.continuation_point;
+    for mut browsed in session.browse(ids, Direction::Forward, HIERARCHICAL_REFERENCES, MAX_REFERENCES).await? {
+        let mut references = browsed.references;
+        while !browsed.continuation.is_empty() && references.len() < MAX_NODES {
+            browsed = session.browse_next(&browsed.continuation).await?;
+            // A server that goes on without anything new never ends.
+            if browsed.references.is_empty() {
+                break;
+            }
+            references.append(&mut browsed.references);
         }
         found.push(references);
     }
-    found.resize_with(ids.len(), Vec::new);
     Ok(found)
 }
 
-fn node(reference: &ReferenceDescription, namespaces: &NamespaceMap) -> Node {
+fn node(reference: &Reference, namespaces: &Namespaces) -> Node {
     Node {
-        address: stable(&reference.node_id.node_id, namespaces),
-        name: reference.browse_name.name.as_ref().to_owned(),
-        class: format!("{:?}", reference.node_class),
-        property: reference.reference_type_id == ReferenceTypeId::HasProperty,
+        address: stable(&reference.node, namespaces),
+        name: cut(&reference.name),
+        class: class_name(reference.class).to_owned(),
+        property: reference.kind == NodeId::new(0, HAS_PROPERTY),
         value_type: None,
         writable: false,
         children: Vec::new(),
@@ -201,25 +212,25 @@ fn node(reference: &ReferenceDescription, namespaces: &NamespaceMap) -> Node {
 
 /// Types and rights of the variables.
 async fn describe(session: &Session, seen: &mut [Seen], limit: usize) -> Result<(), Error> {
-    let attributes = [AttributeId::DataType, AttributeId::ValueRank, AttributeId::UserAccessLevel];
+    let attributes = [DATA_TYPE, VALUE_RANK, USER_ACCESS_LEVEL];
     let variables: Vec<usize> = (0..seen.len()).filter(|&place| seen[place].node.class == "Variable").collect();
     let ids: Vec<_> = variables.iter().flat_map(|&place| attributes.map(|wanted| attribute(&seen[place].id, wanted))).collect();
-    let answers = read(session, &ids, limit, TimestampsToReturn::Neither).await?;
+    let answers = read(session, &ids, limit, Timestamps::Neither).await?;
     let mut types = Types::new(session);
     for (place, answers) in variables.into_iter().zip(answers.chunks_exact(attributes.len())) {
         let wire = match &answers[0].value {
-            Some(Variant::NodeId(data_type)) => types.built_in(data_type).await?,
+            Data::Node(data_type) => types.built_in(data_type).await?,
             _ => None,
         };
         let rank = match answers[1].value {
-            Some(Variant::Int32(-1) | Variant::Empty) | None => Some(Rank::Scalar),
-            Some(Variant::Int32(1)) => Some(Rank::Array(0)),
+            Data::Scalar(_, Value::Int32(-1)) | Data::Null => Some(Rank::Scalar),
+            Data::Scalar(_, Value::Int32(1)) => Some(Rank::Array(0)),
             // Matrices and values of any rank are nothing that a tag can have.
             _ => None,
         };
         let value_type = wire.and_then(tag_type).zip(rank).map(|(data_type, rank)| ValueType { data_type, rank });
         seen[place].node.value_type = value_type.map(|value_type| value_type.to_string());
-        seen[place].node.writable = matches!(answers[2].value, Some(Variant::Byte(level)) if level & 2 != 0);
+        seen[place].node.writable = matches!(answers[2].value, Data::Scalar(_, Value::Byte(level)) if level & 2 != 0);
     }
     Ok(())
 }

@@ -2,11 +2,18 @@
 
 use std::collections::HashMap;
 
-use opcua::{
-    client::Session,
-    types::{
-        AttributeId, BrowseDescription, BrowseDirection, DataValue, Error, NodeId, ReadValueId, ReferenceTypeId,
-        StatusCode as Code, TimestampsToReturn, VariableId, Variant, VariantScalarTypeId as Wire,
+use opcua::types::{NodeId, VariantScalarTypeId as Wire};
+
+use crate::{
+    tag::{StatusCode, Value},
+    ua::{
+        client::{
+            Error,
+            data::{Data, DataValue},
+            services::{Attribute, Direction, VALUE},
+            session::Session,
+        },
+        wire::Timestamps,
     },
 };
 
@@ -14,6 +21,18 @@ use opcua::{
 const MAX_OPERATIONS: usize = 1000;
 /// The longest chain of data types up to a built-in one.
 const MAX_SUBTYPES: usize = 16;
+/// Data types of one server that are remembered.
+const MAX_TYPES: usize = 10_000;
+
+const HAS_SUBTYPE: u32 = 45;
+const MAX_NODES_PER_READ: u32 = 11_705;
+const MAX_NODES_PER_BROWSE: u32 = 11_710;
+const MAX_NODES_PER_TRANSLATE: u32 = 11_712;
+const MAX_MONITORED_ITEMS_PER_CALL: u32 = 11_714;
+
+/// Answers that say that a smaller request may succeed: BadTooManyOperations, BadEncodingLimitsExceeded, BadRequestTooLarge,
+/// BadResponseTooLarge.
+const TOO_MUCH: [u32; 4] = [0x8010_0000, 0x8008_0000, 0x80B8_0000, 0x80B9_0000];
 
 /// The server's OperationLimits (Part 5, 6.3.11), those that we use.
 #[derive(Clone, Copy, Debug)]
@@ -34,16 +53,11 @@ impl Limits {
     /// # Errors
     /// When it does not answer.
     pub async fn read(session: &Session) -> Result<Self, Error> {
-        let wanted = [
-            VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
-            VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
-            VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
-            VariableId::Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
-        ];
-        let ids: Vec<ReadValueId> = wanted.into_iter().map(|variable| attribute(&variable.into(), AttributeId::Value)).collect();
-        let values = session.read(&ids, TimestampsToReturn::Neither, 0.0).await?;
-        let limit = |at: usize| match values.get(at).and_then(|value| value.value.as_ref()) {
-            Some(Variant::UInt32(limit)) if *limit > 0 => (*limit as usize).min(MAX_OPERATIONS),
+        let wanted = [MAX_NODES_PER_READ, MAX_NODES_PER_BROWSE, MAX_NODES_PER_TRANSLATE, MAX_MONITORED_ITEMS_PER_CALL];
+        let ids: Vec<Attribute> = wanted.into_iter().map(|variable| attribute(&NodeId::new(0, variable), VALUE)).collect();
+        let values = session.read(&ids, Timestamps::Neither).await?;
+        let limit = |at: usize| match values.get(at).map(|value| &value.value) {
+            Some(Data::Scalar(_, Value::UInt32(limit))) if *limit > 0 => (*limit as usize).min(MAX_OPERATIONS),
             _ => MAX_OPERATIONS,
         };
         Ok(Self { read: limit(0), browse: limit(1), translate: limit(2), monitored_items: limit(3) })
@@ -52,26 +66,20 @@ impl Limits {
 
 /// One attribute of one node.
 #[must_use]
-pub fn attribute(node: &NodeId, attribute: AttributeId) -> ReadValueId {
-    ReadValueId { node_id: node.clone(), attribute_id: attribute as u32, ..ReadValueId::default() }
+pub fn attribute(node: &NodeId, id: u32) -> Attribute {
+    Attribute { node: node.clone(), id }
 }
 
 /// Reads in batches that the server takes; one answer for each id.
 ///
 /// # Errors
 /// When the server does not answer.
-pub async fn read(
-    session: &Session,
-    ids: &[ReadValueId],
-    limit: usize,
-    stamps: TimestampsToReturn,
-) -> Result<Vec<DataValue>, Error> {
+pub async fn read(session: &Session, ids: &[Attribute], limit: usize, stamps: Timestamps) -> Result<Vec<DataValue>, Error> {
     let (mut values, mut limit) = (Vec::with_capacity(ids.len()), limit);
     while values.len() < ids.len() {
         let batch = &ids[values.len()..ids.len().min(values.len() + limit)];
-        match session.read(batch, stamps, 0.0).await {
-            Ok(answers) if answers.len() == batch.len() => values.extend(answers),
-            Ok(_) => return Err(Error::new(Code::BadUnknownResponse, "not one answer for each read")),
+        match session.read(batch, stamps).await {
+            Ok(answers) => values.extend(answers),
             Err(error) if too_much(&error) && limit > 1 => limit /= 2,
             Err(error) => return Err(error),
         }
@@ -82,10 +90,7 @@ pub async fn read(
 /// Errors that say that a smaller request may succeed.
 #[must_use]
 pub fn too_much(error: &Error) -> bool {
-    matches!(
-        error.status(),
-        Code::BadTooManyOperations | Code::BadEncodingLimitsExceeded | Code::BadRequestTooLarge | Code::BadResponseTooLarge
-    )
+    matches!(error, Error::Refused(StatusCode(code)) if TOO_MUCH.contains(&(code & 0xFFFF_0000)))
 }
 
 /// The server's data types as far as they were asked for.
@@ -115,25 +120,18 @@ impl<'a> Types<'a> {
             if encoding.is_some() {
                 break;
             }
-            let description = BrowseDescription {
-                node_id: current,
-                browse_direction: BrowseDirection::Inverse,
-                reference_type_id: ReferenceTypeId::HasSubtype.into(),
-                include_subtypes: true,
-                node_class_mask: 0,
-                result_mask: 0,
-            };
-            let mut results = self.session.browse(&[description], 1, None).await?;
-            let parent = results.pop().and_then(|result| result.references.unwrap_or_default().into_iter().next());
-            let Some(parent) = parent else { break };
-            current = parent.node_id.node_id;
+            let mut results = self.session.browse(&[current], Direction::Inverse, HAS_SUBTYPE, 1).await?;
+            let Some(parent) = results.pop().and_then(|result| result.references.into_iter().next()) else { break };
+            current = parent.node;
             encoding = standard(&current);
         }
         let wire = match encoding {
             Some(Encoding::As(wire)) => Some(wire),
             Some(Encoding::Abstract) | None => None,
         };
-        self.known.insert(data_type.clone(), wire);
+        if self.known.len() < MAX_TYPES {
+            self.known.insert(data_type.clone(), wire);
+        }
         Ok(wire)
     }
 }

@@ -1,78 +1,66 @@
-//! One connection to a server: endpoint, trust, session, and the library's event loop driven by a task of ours.
+//! One connection to a server: endpoint, trust, session.
 //!
-//! The library never reconnects here: one connection is one session, and the daemon starts the next. The task is a wall: a
-//! panic of the library's decoder ends the connection, not the program.
+//! Nothing reconnects here: one connection is one session, and the daemon starts the next.
 
-use std::{
-    path::{Path, PathBuf},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::TryStreamExt;
 use opcua::{
-    client::{Client, ClientBuilder, IdentityToken, Session, SessionActivity, SessionEventLoop, SessionPollResult},
-    crypto::{CertificateStore, SecurityPolicy, X509, X509Data},
-    sync::RwLock,
-    types::{EndpointDescription, Error, MessageSecurityMode, StatusCode, UserTokenType},
+    crypto::{SecurityPolicy, X509},
+    types::MessageSecurityMode,
 };
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::time::timeout;
 
-use super::{
-    settings::{Security, Server},
-    tcp::{self, Tcp},
-};
+use super::settings::{Security, Server};
 use crate::{
     clock,
+    engine::plan::Secret,
     pki::{OwnCertificate, Pki},
+    ua::client::{
+        Error,
+        channel::{Own, Protection, leaf},
+        connection::{self, Driver},
+        endpoints::{Endpoint, TokenKind, TokenPolicy, get_endpoints},
+        name,
+        session::{Login, Session},
+        words,
+    },
 };
 
-/// The largest answer in bytes.
-const MAX_MESSAGE: usize = 16 * 1024 * 1024;
-/// The most chunks of an answer; a chunk has at least 8 KiB.
-const MAX_CHUNKS: usize = MAX_MESSAGE / 8192;
-/// The most elements of an array in an answer.
-const MAX_ARRAY: usize = 1_000_000;
-/// The longest text or byte string in bytes.
-const MAX_TEXT: usize = 4 * 1024 * 1024;
-/// How long the server keeps a session that says nothing, in milliseconds.
-const SESSION_TIMEOUT: u32 = 60_000;
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// A session with the task that drives it.
+/// BadCertificateInvalid, BadSecurityChecksFailed and so on to BadCertificateIssuerRevoked.
+const BAD_CERTIFICATE: std::ops::RangeInclusive<u32> = 0x8012_0000..=0x801E_0000;
+const BAD_USER_ACCESS_DENIED: u32 = 0x801F_0000;
+const BAD_IDENTITY_TOKEN: std::ops::RangeInclusive<u32> = 0x8020_0000..=0x8021_0000;
+
+/// A session with the task that drives its connection.
 pub struct Connection {
-    /// The library's session.
+    /// The session.
     pub session: Arc<Session>,
-    driver: JoinHandle<String>,
+    driver: Driver,
+    ended: bool,
 }
 
 impl Connection {
     /// Resolves when the connection is lost, with the reason for people.
     pub async fn lost(&mut self) -> String {
-        match (&mut self.driver).await {
-            Ok(reason) => reason,
-            Err(error) if error.is_panic() => "the server sent a message that cannot be decoded".to_owned(),
-            Err(_) => "the connection was given up".to_owned(),
-        }
+        let why = self.driver.ended().await;
+        self.ended = true;
+        why.to_string()
     }
 
     /// Says goodbye, so that the server frees session and subscription at once; bounded.
     pub async fn close(mut self) {
-        if !self.driver.is_finished() {
-            drop(timeout(FAREWELL, self.session.disconnect()).await);
+        if self.ended {
+            return;
         }
-        self.driver.abort();
-        if !self.driver.is_finished() {
-            drop((&mut self.driver).await);
+        let Self { session, driver, .. } = &mut self;
+        // Who goes while the server is silent does not wait for it twice.
+        tokio::select! {
+            _ = timeout(FAREWELL, session.close()) => {}
+            _ = driver.ended() => {}
         }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }
 
@@ -82,114 +70,61 @@ impl Drop for Connection {
 /// A sentence for people: what is wrong and what to do about it.
 pub async fn connect(server: &Server, pki: &Pki, application_uri: &str) -> Result<Connection, String> {
     let own = own_certificate(server, pki, application_uri).await?;
-    let client = client(server, pki, application_uri, own.as_ref());
-    let endpoints =
-        bounded(server, "asking for its endpoints", client.get_endpoints(tcp::connector(&server.url), &[], &[])).await?;
-    let endpoint = choose(&endpoints, server)?;
-    check_certificate(&endpoint, server.security.0, pki)?;
-    let identity = match (&server.user, &server.password) {
-        (Some(user), Some(password)) => IdentityToken::new_user_name(user.as_str(), password.expose()),
-        _ => IdentityToken::Anonymous,
+    let endpoints = discover(server).await.map_err(|error| told(server, "asking for its endpoints", &error))?;
+    let (endpoint, token) = choose(&endpoints, server)?;
+    let keys = match own {
+        Some(own) => {
+            let theirs = check_certificate(&endpoint, server.security.0, pki)?;
+            Some((Arc::new(Own { certificate: own.certificate, key: own.key }), theirs))
+        }
+        None => None,
     };
-    let (session, event_loop) = client
-        .session_builder()
-        .with_connector(Tcp)
-        .connect_to_endpoint_directly(endpoint)
-        .and_then(|builder| builder.user_identity_token(identity).build(store(pki, own.as_ref())))
-        .map_err(|error| format!("the endpoint is unusable: {error}"))?;
-    let (connected, connecting) = oneshot::channel();
-    let driver = tokio::spawn(drive(event_loop, connected));
-    let mut connection = Connection { session, driver };
-    // Activation may take two requests after the secure channel.
-    match timeout(server.timeout * 4, connecting).await {
-        Ok(Ok(())) => Ok(connection),
-        Ok(Err(_)) => Err(explain(connection.lost().await, server, own.as_ref())),
-        Err(_) => Err(format!("the server at {} did not open a session within {:?}", server.url, server.timeout * 4)),
-    }
+    let Security(policy, mode) = server.security;
+    let protection = Protection { policy, mode, keys };
+    let opened = connection::Connection::open(&server.url, protection.clone(), server.timeout).await;
+    let (connection, driver) = opened.map_err(|error| explain(&error, server, &protection))?;
+    let user = server.user.as_deref().zip(server.password.as_ref().map(Secret::expose));
+    let login = Login { application_uri, user, protection: &protection, endpoint: &endpoint, token: token.as_ref() };
+    let session = Session::activate(connection, &login).await.map_err(|error| explain(&error, server, &protection))?;
+    Ok(Connection { session: Arc::new(session), driver, ended: false })
 }
 
-/// Our certificate, made when there is none; without security only one that is there already.
+/// Our certificate, made when there is none; nobody needs it without security.
 async fn own_certificate(server: &Server, pki: &Pki, application_uri: &str) -> Result<Option<OwnCertificate>, String> {
-    let needed = server.security.0 != SecurityPolicy::None;
-    if !needed && !pki.has_own() {
+    if server.security.0 == SecurityPolicy::None {
         return Ok(None);
     }
     let (pki, uri) = (pki.clone(), application_uri.to_owned());
     // Making a key takes a while.
     match tokio::task::spawn_blocking(move || pki.own(&uri, &[])).await {
         Ok(Ok(own)) => Ok(Some(own)),
-        Ok(Err(error)) if needed => Err(format!("failed to {error}")),
-        Err(_) if needed => Err("failed to make our own certificate".to_owned()),
-        _ => Ok(None),
+        Ok(Err(error)) => Err(format!("failed to {error}")),
+        Err(_) => Err("failed to make our own certificate".to_owned()),
     }
 }
 
-fn client(server: &Server, pki: &Pki, application_uri: &str, own: Option<&OwnCertificate>) -> Client {
-    let mut builder = ClientBuilder::new()
-        .application_name("Annunciator")
-        .application_uri(application_uri)
-        .product_uri("urn:annunciator")
-        .session_name("Annunciator")
-        // Trust is decided by our own list before the library sees the certificate; its list only repeats what passed.
-        .pki_dir(pki.dir().join("client"))
-        .trust_server_certs(true)
-        .verify_server_certs(false)
-        .create_sample_keypair(false)
-        .session_retry_limit(0)
-        .recreate_subscriptions(false)
-        .keep_alive_interval(server.keep_alive)
-        .max_failed_keep_alive_count(2)
-        .request_timeout(server.timeout)
-        .min_publish_interval(Duration::from_millis(10))
-        .session_timeout(SESSION_TIMEOUT)
-        .max_message_size(MAX_MESSAGE)
-        .max_chunk_count(MAX_CHUNKS)
-        .max_array_length(MAX_ARRAY)
-        .max_string_length(MAX_TEXT)
-        .max_byte_string_length(MAX_TEXT);
-    if let Some(own) = own {
-        builder = builder.certificate_path(absolute(&own.certificate_file)).private_key_path(absolute(&own.key_file));
-    }
-    Client::new(builder.into_config())
+async fn discover(server: &Server) -> Result<Vec<Endpoint>, Error> {
+    let (connection, _driver) = connection::Connection::open(&server.url, Protection::none(), server.timeout).await?;
+    get_endpoints(&connection, &server.url).await
 }
 
-/// The library's view of our certificate, and a trust list that takes what passed ours.
-fn store(pki: &Pki, own: Option<&OwnCertificate>) -> Arc<RwLock<CertificateStore>> {
-    let certificate = own.map(|own| absolute(&own.certificate_file));
-    let key = own.map(|own| absolute(&own.key_file));
-    let dir = pki.dir().join("client");
-    let made = CertificateStore::new_with_x509_data::<X509Data>(&dir, false, certificate.as_deref(), key.as_deref(), None);
-    let mut store = made.0;
-    store.set_skip_verify_certs(true);
-    store.set_trust_unknown_certs(true);
-    Arc::new(RwLock::new(store))
-}
-
-/// The library looks for relative paths below its own folder.
-fn absolute(file: &Path) -> PathBuf {
-    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
-}
-
-async fn bounded<T>(server: &Server, doing: &str, future: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-    match timeout(server.timeout, future).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.status() == StatusCode::BadCommunicationError => {
-            Err(format!("nothing answers at {}: is the server running, the address right, the port open?", server.url))
-        }
-        Ok(Err(error)) => Err(format!("{doing} at {} failed: {error}", server.url)),
-        Err(_) => Err(format!("{doing} at {} took longer than {:?}", server.url, server.timeout)),
+fn told(server: &Server, doing: &str, error: &Error) -> String {
+    let url = &server.url;
+    match error {
+        Error::Unreachable => format!("nothing answers at {url}: is the server running, the address right, the port open?"),
+        Error::Late(time) => format!("{doing} at {url} took longer than {time:?}"),
+        error => format!("{doing} at {url} failed: {error}"),
     }
 }
 
 /// The endpoint of exactly the configured policy and mode, reached under the configured host and port: what a server calls
-/// itself is often a name that only its own network knows.
-fn choose(endpoints: &[EndpointDescription], server: &Server) -> Result<EndpointDescription, String> {
+/// itself is often a name that only its own network knows. And how to log in there; none when the endpoint does not say.
+fn choose(endpoints: &[Endpoint], server: &Server) -> Result<(Endpoint, Option<TokenPolicy>), String> {
     let Security(policy, mode) = server.security;
-    let fits = |endpoint: &&EndpointDescription| {
-        endpoint.security_policy_uri.as_ref() == policy.to_uri()
-            && endpoint.security_mode == mode
-            && (endpoint.transport_profile_uri.is_empty()
-                || endpoint.transport_profile_uri.as_ref().ends_with("uatcp-uasc-uabinary"))
+    let fits = |endpoint: &&Endpoint| {
+        endpoint.policy == policy.to_uri()
+            && endpoint.mode == Some(mode)
+            && (endpoint.transport.is_empty() || endpoint.transport.ends_with("uatcp-uasc-uabinary"))
     };
     let Some(endpoint) = endpoints.iter().find(fits) else {
         let mut offers: Vec<String> = endpoints.iter().map(offer).collect();
@@ -198,40 +133,38 @@ fn choose(endpoints: &[EndpointDescription], server: &Server) -> Result<Endpoint
         return Err(format!(
             "the server at {} does not offer {}: set `security` to one of {}",
             server.url,
-            describe(policy, mode),
+            describe(policy.to_str(), mode),
             offers.join(", ")
         ));
     };
     let mut endpoint = endpoint.clone();
-    endpoint.endpoint_url = under(endpoint.endpoint_url.as_ref(), &server.url).into();
-    let wanted = if server.user.is_some() { UserTokenType::UserName } else { UserTokenType::Anonymous };
+    endpoint.url = under(&endpoint.url, &server.url);
+    let wanted = if server.user.is_some() { TokenKind::UserName } else { TokenKind::Anonymous };
     // A password that is signed but not encrypted could be read on the way.
     let in_clear = |uri: &str| mode == MessageSecurityMode::Sign && uri == SecurityPolicy::None.to_uri();
-    if let Some(tokens) = &mut endpoint.user_identity_tokens {
-        tokens.retain(|token| {
-            token.token_type == wanted && !(server.user.is_some() && in_clear(token.security_policy_uri.as_ref()))
-        });
-        if tokens.is_empty() {
-            return Err(match wanted {
-                UserTokenType::UserName => {
-                    format!("the server at {} takes no password over {}", server.url, describe(policy, mode))
-                }
-                _ => format!("the server at {} lets nobody in without a name: set `user` and `password`", server.url),
-            });
+    let usable = |token: &&TokenPolicy| token.kind == wanted && !(wanted == TokenKind::UserName && in_clear(&token.policy));
+    let token = endpoint.tokens.iter().find(usable).cloned();
+    match (&token, wanted) {
+        (None, TokenKind::UserName) => {
+            Err(format!("the server at {} takes no password over {}", server.url, describe(policy.to_str(), mode)))
         }
+        (None, _) if !endpoint.tokens.is_empty() => {
+            Err(format!("the server at {} lets nobody in without a name: set `user` and `password`", server.url))
+        }
+        _ => Ok((endpoint, token)),
     }
-    Ok(endpoint)
 }
 
-fn offer(endpoint: &EndpointDescription) -> String {
-    let policy = endpoint.security_policy_uri.as_ref().parse().unwrap_or(SecurityPolicy::Unknown);
-    describe(policy, endpoint.security_mode)
+/// An endpoint as `security` writes it.
+fn offer(endpoint: &Endpoint) -> String {
+    let policy = endpoint.policy.rsplit('#').next().unwrap_or_default();
+    describe(&words(policy), endpoint.mode.unwrap_or(MessageSecurityMode::Invalid))
 }
 
-fn describe(policy: SecurityPolicy, mode: MessageSecurityMode) -> String {
+fn describe(policy: &str, mode: MessageSecurityMode) -> String {
     match mode {
         MessageSecurityMode::None => "\"None\"".to_owned(),
-        mode => format!("\"{}/{mode:?}\"", policy.to_str()),
+        mode => format!("\"{policy}/{mode:?}\""),
     }
 }
 
@@ -242,18 +175,16 @@ fn under(offered: &str, configured: &str) -> String {
     format!("opc.tcp://{authority}{}", path(offered).unwrap_or_default())
 }
 
-fn check_certificate(endpoint: &EndpointDescription, policy: SecurityPolicy, pki: &Pki) -> Result<(), String> {
-    if policy == SecurityPolicy::None {
-        return Ok(());
-    }
-    let certificate = X509::from_byte_string(&endpoint.server_certificate)
+/// The server's own certificate, when it is trusted and its key fits the policy.
+fn check_certificate(endpoint: &Endpoint, policy: SecurityPolicy, pki: &Pki) -> Result<X509, String> {
+    let certificate = X509::from_der(leaf(&endpoint.certificate))
         .map_err(|_| "the server's certificate cannot be read: give it a valid one".to_owned())?;
     let trust = pki.check(&certificate, clock::now());
     if !trust.is_trusted() {
         return Err(format!("the server's certificate {trust}"));
     }
     match certificate.key_length() {
-        Ok(bits) if policy.is_valid_keylength(bits) => Ok(()),
+        Ok(bits) if policy.is_valid_keylength(bits) => Ok(certificate),
         Ok(bits) => {
             Err(format!("the server's certificate has a key of {bits} bits, which {policy} does not allow: give it another"))
         }
@@ -261,55 +192,30 @@ fn check_certificate(endpoint: &EndpointDescription, policy: SecurityPolicy, pki
     }
 }
 
-/// Polls the library until the connection ends; says when the session is active.
-async fn drive(event_loop: SessionEventLoop<tcp::Connector>, connected: oneshot::Sender<()>) -> String {
-    let mut connected = Some(connected);
-    let mut unanswered = None;
-    let mut events = pin!(event_loop.enter());
-    loop {
-        match events.try_next().await {
-            Ok(Some(SessionPollResult::Reconnected(_))) => {
-                if let Some(connected) = connected.take() {
-                    let _ = connected.send(());
-                }
-            }
-            Ok(Some(SessionPollResult::ConnectionLost(code))) => {
-                return match unanswered {
-                    Some(code) => format!("the server stopped answering ({code})"),
-                    None => format!("the connection was lost ({code})"),
-                };
-            }
-            Ok(Some(SessionPollResult::SessionActivity(SessionActivity::KeepAliveFailed(code)))) => unanswered = Some(code),
-            Ok(Some(SessionPollResult::SessionActivity(SessionActivity::KeepAliveSucceeded))) => unanswered = None,
-            Ok(Some(_)) => {}
-            Ok(None) => return "the session was closed".to_owned(),
-            Err(code) => return refused(code),
+/// Why no session came to be, and what to do about it.
+fn explain(error: &Error, server: &Server, protection: &Protection) -> String {
+    let ours = protection
+        .keys
+        .as_ref()
+        .map_or_else(String::new, |(own, _)| format!(" (thumbprint {})", own.certificate.thumbprint().as_hex_string()));
+    let code = error.code().map(|code| code.0 & 0xFFFF_0000);
+    let reason = || error.code().map(name).map(|name| name.to_string()).unwrap_or_default();
+    match code {
+        Some(code) if code == BAD_USER_ACCESS_DENIED || BAD_IDENTITY_TOKEN.contains(&code) => {
+            return match &server.user {
+                Some(user) => format!("the server refused user {user:?}: check `user` and `password` ({})", reason()),
+                None => format!("the server refused an anonymous session: set `user` and `password` ({})", reason()),
+            };
         }
-        // The library's stream may be ready many times in a row; others get their turn.
-        tokio::task::consume_budget().await;
+        Some(code) if BAD_CERTIFICATE.contains(&code) => {
+            return format!("the server does not accept our certificate{ours}: trust it there ({})", reason());
+        }
+        _ => {}
     }
-}
-
-/// Why no session came to be; the code stands in front, so that [`explain`] finds it.
-fn refused(code: impl std::fmt::Display) -> String {
-    format!("no session: {code}")
-}
-
-fn explain(reason: String, server: &Server, own: Option<&OwnCertificate>) -> String {
-    let ours = own.map_or_else(String::new, |own| format!(" (thumbprint {})", own.certificate.thumbprint().as_hex_string()));
-    if reason.contains("BadUserAccessDenied") || reason.contains("BadIdentityToken") {
-        return match &server.user {
-            Some(user) => format!("the server refused user {user:?}: check `user` and `password` ({reason})"),
-            None => format!("the server refused an anonymous session: set `user` and `password` ({reason})"),
-        };
+    if protection.keys.is_some() && *error == Error::Closed {
+        return format!("the server closed the connection: does it trust our certificate{ours}?");
     }
-    if reason.contains("BadSecurityChecksFailed") || reason.contains("BadCertificate") {
-        return format!("the server does not accept our certificate{ours}: trust it there ({reason})");
-    }
-    if server.security.0 != SecurityPolicy::None && reason.contains("BadConnectionClosed") {
-        return format!("the server closed the connection: does it trust our certificate{ours}? ({reason})");
-    }
-    reason
+    told(server, "opening a session", error)
 }
 
 #[cfg(test)]

@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use opcua::types::{
-    Array, ByteString, DataValue, DateTime, Guid, LocalizedText, UAString, Variant, VariantScalarTypeId as Wire, VariantTypeId,
-    XmlElement,
-};
+use opcua::types::VariantScalarTypeId as Wire;
+use uuid::Uuid;
 
 use crate::{
     engine::plan::{Scale, TagDef},
     tag::{DataType, Rank, Sample, StatusCode, Timestamp, Value, ValueType},
+    ua::client::data::{Data, DataValue, Outgoing, own_type},
 };
 
 /// Integers up to this size are exact in a Float.
@@ -23,12 +22,11 @@ const EXACT_DOUBLE: i128 = 1 << 53;
 /// A notification or read result as a sample: status and source timestamp unchanged, Bad as null.
 #[must_use]
 pub fn sample(def: &TagDef, data: &DataValue) -> Sample {
-    let status = StatusCode(data.status.map_or(0, |status| status.bits()));
-    let source_time = data.source_timestamp.map_or(Timestamp::NULL, |time| Timestamp::from_ticks(time.checked_ticks()));
+    let DataValue { status, source_time, .. } = *data;
     let (value, status) = if status.is_bad() {
         (Value::Null, status)
     } else {
-        match value(data.value.as_ref().unwrap_or(&Variant::Empty), def.value_type, def.scale.as_ref()) {
+        match value(&data.value, def.value_type, def.scale.as_ref()) {
             Ok(value) => (value, status),
             Err(bad) => (Value::Null, bad),
         }
@@ -36,27 +34,27 @@ pub fn sample(def: &TagDef, data: &DataValue) -> Sample {
     Sample { tag: def.id, value, status, source_time }
 }
 
-/// A variant as a value of the tag's type.
+/// What a server sent as a value of the tag's type.
 ///
 /// # Errors
 /// `BadWaitingForInitialData` for a null, `BadTypeMismatch` for another type, `BadOutOfRange` when the scaled value does not
 /// fit.
-pub fn value(variant: &Variant, wanted: ValueType, scale: Option<&Scale>) -> Result<Value, StatusCode> {
-    if matches!(variant, Variant::Empty) {
+pub fn value(data: &Data, wanted: ValueType, scale: Option<&Scale>) -> Result<Value, StatusCode> {
+    if *data == Data::Null {
         return Err(StatusCode::BAD_WAITING_FOR_INITIAL_DATA);
     }
-    let Rank::Array(length) = wanted.rank else { return scalar(variant, wanted.data_type, scale) };
-    let elements: Arc<[Value]> = match variant {
-        Variant::Array(array) if array.dimensions.as_ref().is_none_or(|dimensions| dimensions.len() <= 1) => {
-            array.values.iter().map(|element| scalar(element, wanted.data_type, scale)).collect::<Result<_, _>>()?
+    let Rank::Array(length) = wanted.rank else {
+        let Data::Scalar(_, value) = data else { return Err(StatusCode::BAD_TYPE_MISMATCH) };
+        return scalar(value, wanted.data_type, scale);
+    };
+    let elements: Arc<[Value]> = match data {
+        Data::Array(_, elements) => {
+            elements.iter().map(|element| scalar(element, wanted.data_type, scale)).collect::<Result<_, _>>()?
         }
         // Part 6, 5.2.2.16: a Byte array may travel as a ByteString.
-        Variant::ByteString(bytes) if wanted.data_type == DataType::Byte => bytes
-            .value
-            .iter()
-            .flatten()
-            .map(|byte| scalar(&Variant::Byte(*byte), DataType::Byte, scale))
-            .collect::<Result<_, _>>()?,
+        Data::Scalar(_, Value::ByteString(bytes)) if wanted.data_type == DataType::Byte => {
+            bytes.iter().map(|byte| scalar(&Value::Byte(*byte), DataType::Byte, scale)).collect::<Result<_, _>>()?
+        }
         _ => return Err(StatusCode::BAD_TYPE_MISMATCH),
     };
     if length != 0 && elements.len() != length as usize {
@@ -65,12 +63,12 @@ pub fn value(variant: &Variant, wanted: ValueType, scale: Option<&Scale>) -> Res
     Ok(Value::Array(wanted.data_type, elements))
 }
 
-fn scalar(variant: &Variant, wanted: DataType, scale: Option<&Scale>) -> Result<Value, StatusCode> {
+fn scalar(value: &Value, wanted: DataType, scale: Option<&Scale>) -> Result<Value, StatusCode> {
     if let Some(scale) = scale {
-        let raw = number(variant).ok_or(StatusCode::BAD_TYPE_MISMATCH)?;
+        let raw = number(value).ok_or(StatusCode::BAD_TYPE_MISMATCH)?;
         return wanted.from_f64(scale.to_eu(raw)).ok_or(StatusCode::BAD_OUT_OF_RANGE);
     }
-    if let Some((integer, (low, high))) = integer(variant) {
+    if let Some((integer, (low, high))) = integer(value) {
         let lossless = match wanted {
             DataType::Float => low >= -EXACT_FLOAT && high <= EXACT_FLOAT,
             DataType::Double => low >= -EXACT_DOUBLE && high <= EXACT_DOUBLE,
@@ -78,73 +76,46 @@ fn scalar(variant: &Variant, wanted: DataType, scale: Option<&Scale>) -> Result<
         };
         return lossless.then(|| wanted.from_i128(integer)).flatten().ok_or(StatusCode::BAD_TYPE_MISMATCH);
     }
-    let text = |text: &UAString| Value::string(text.as_ref());
-    Ok(match (wanted, variant) {
-        (DataType::Boolean, Variant::Boolean(value)) => Value::Boolean(*value),
-        (DataType::Float, Variant::Float(value)) => Value::Float(*value),
-        (DataType::Double, Variant::Float(value)) => Value::Double(f64::from(*value)),
-        (DataType::Double, Variant::Double(value)) => Value::Double(*value),
-        (DataType::String, Variant::String(value)) => text(value),
-        (DataType::String, Variant::LocalizedText(value)) => text(&value.text),
-        (DataType::String, Variant::Guid(value)) => Value::string(value.to_string()),
-        (DataType::String, Variant::XmlElement(value)) => Value::string(value.to_string()),
-        (DataType::DateTime, Variant::DateTime(value)) => Value::DateTime(Timestamp::from_ticks(value.checked_ticks())),
-        (DataType::ByteString, Variant::ByteString(value)) => {
-            Value::ByteString(value.value.as_deref().unwrap_or_default().into())
-        }
-        _ => return Err(StatusCode::BAD_TYPE_MISMATCH),
-    })
+    match (wanted, value) {
+        (DataType::Double, Value::Float(value)) => Ok(Value::Double(f64::from(*value))),
+        (DataType::Boolean, Value::Boolean(_))
+        | (DataType::Float, Value::Float(_))
+        | (DataType::Double, Value::Double(_))
+        | (DataType::String, Value::String(_))
+        | (DataType::DateTime, Value::DateTime(_))
+        | (DataType::ByteString, Value::ByteString(_)) => Ok(value.clone()),
+        _ => Err(StatusCode::BAD_TYPE_MISMATCH),
+    }
 }
 
 /// An integer with the range of its type.
-fn integer(variant: &Variant) -> Option<(i128, (i128, i128))> {
-    let (value, data_type) = match variant {
-        Variant::SByte(value) => (i128::from(*value), DataType::SByte),
-        Variant::Byte(value) => (i128::from(*value), DataType::Byte),
-        Variant::Int16(value) => (i128::from(*value), DataType::Int16),
-        Variant::UInt16(value) => (i128::from(*value), DataType::UInt16),
-        Variant::Int32(value) => (i128::from(*value), DataType::Int32),
-        Variant::UInt32(value) => (i128::from(*value), DataType::UInt32),
-        Variant::StatusCode(value) => (i128::from(value.bits()), DataType::UInt32),
-        Variant::Int64(value) => (i128::from(*value), DataType::Int64),
-        Variant::UInt64(value) => (i128::from(*value), DataType::UInt64),
-        _ => return None,
-    };
-    Some((value, data_type.integer_range()?))
+fn integer(value: &Value) -> Option<(i128, (i128, i128))> {
+    Some((value.as_i128()?, value.data_type()?.integer_range()?))
 }
 
-#[allow(clippy::cast_precision_loss)]
-fn number(variant: &Variant) -> Option<f64> {
-    match variant {
-        Variant::Float(value) => Some(f64::from(*value)),
-        Variant::Double(value) => Some(*value),
-        other => integer(other).map(|(value, _)| value as f64),
-    }
+fn number(value: &Value) -> Option<f64> {
+    if matches!(value, Value::Boolean(_)) { None } else { value.as_f64() }
 }
 
 /// True when a server's type can ever give a value of the tag's type.
 #[must_use]
 pub fn agrees(wire: Wire, wanted: ValueType, scale: Option<&Scale>) -> bool {
     let example = match wire {
-        Wire::Boolean => Variant::Boolean(false),
-        Wire::SByte => Variant::SByte(0),
-        Wire::Byte => Variant::Byte(0),
-        Wire::Int16 => Variant::Int16(0),
-        Wire::UInt16 => Variant::UInt16(0),
-        Wire::Int32 => Variant::Int32(0),
-        Wire::UInt32 => Variant::UInt32(0),
-        Wire::Int64 => Variant::Int64(0),
-        Wire::UInt64 => Variant::UInt64(0),
-        Wire::Float => Variant::Float(0.0),
-        Wire::Double => Variant::Double(0.0),
-        Wire::String => Variant::String(UAString::null()),
-        Wire::DateTime => Variant::DateTime(Box::new(DateTime::null())),
-        Wire::Guid => Variant::Guid(Box::new(Guid::null())),
+        Wire::Boolean => Value::Boolean(false),
+        Wire::SByte => Value::SByte(0),
+        Wire::Byte => Value::Byte(0),
+        Wire::Int16 => Value::Int16(0),
+        Wire::UInt16 => Value::UInt16(0),
+        Wire::Int32 => Value::Int32(0),
+        Wire::UInt32 | Wire::StatusCode => Value::UInt32(0),
+        Wire::Int64 => Value::Int64(0),
+        Wire::UInt64 => Value::UInt64(0),
+        Wire::Float => Value::Float(0.0),
+        Wire::Double => Value::Double(0.0),
+        Wire::String | Wire::Guid | Wire::XmlElement | Wire::LocalizedText => Value::string(""),
+        Wire::DateTime => Value::DateTime(Timestamp::NULL),
         Wire::ByteString if wanted.rank != Rank::Scalar && wanted.data_type == DataType::Byte => return true,
-        Wire::ByteString => Variant::ByteString(ByteString::null()),
-        Wire::XmlElement => Variant::XmlElement(XmlElement::null()),
-        Wire::StatusCode => Variant::StatusCode(opcua::types::StatusCode::Good),
-        Wire::LocalizedText => Variant::LocalizedText(Box::new(LocalizedText::null())),
+        Wire::ByteString => Value::ByteString([].into()),
         // Every type is possible behind an abstract one.
         Wire::Variant => return true,
         _ => return false,
@@ -152,52 +123,28 @@ pub fn agrees(wire: Wire, wanted: ValueType, scale: Option<&Scale>) -> bool {
     scalar(&example, wanted.data_type, scale) != Err(StatusCode::BAD_TYPE_MISMATCH)
 }
 
-/// The type that a variant has on the wire.
-#[must_use]
-pub fn wire_type(variant: &Variant) -> Option<Wire> {
-    match variant.type_id() {
-        VariantTypeId::Scalar(wire) | VariantTypeId::Array(wire, _) => Some(wire),
-        VariantTypeId::Empty => None,
-    }
-}
-
-/// The type that a tag's values have when nothing is known of the server's.
-#[must_use]
-pub fn own_type(data_type: DataType) -> Wire {
-    match data_type {
-        DataType::Boolean => Wire::Boolean,
-        DataType::SByte => Wire::SByte,
-        DataType::Byte => Wire::Byte,
-        DataType::Int16 => Wire::Int16,
-        DataType::UInt16 => Wire::UInt16,
-        DataType::Int32 => Wire::Int32,
-        DataType::UInt32 => Wire::UInt32,
-        DataType::Int64 => Wire::Int64,
-        DataType::UInt64 => Wire::UInt64,
-        DataType::Float => Wire::Float,
-        DataType::Double => Wire::Double,
-        DataType::String => Wire::String,
-        DataType::DateTime => Wire::DateTime,
-        DataType::ByteString => Wire::ByteString,
-        DataType::UserStatistics => Wire::ExtensionObject,
-    }
-}
-
-/// The variant of exactly the server's type for a value in engineering units.
+/// A value in engineering units as exactly the server's type.
 ///
 /// # Errors
 /// `BadOutOfRange` when the server's type cannot hold it, `BadTypeMismatch` when the types have nothing in common.
-pub fn variant(value: &Value, wire: Wire, scale: Option<&Scale>) -> Result<Variant, StatusCode> {
-    let Value::Array(data_type, elements) = value else { return scalar_variant(value, wire, scale) };
+pub fn outgoing(value: &Value, wire: Wire, scale: Option<&Scale>) -> Result<Outgoing, StatusCode> {
+    let Value::Array(data_type, elements) = value else {
+        let value = outgoing_scalar(value, wire, scale)?;
+        // Behind an abstract type a value goes as it is.
+        let wire = if wire == Wire::Variant { value.data_type().map_or(wire, own_type) } else { wire };
+        return Ok(Outgoing { wire, value });
+    };
     if wire == Wire::ByteString && *data_type == DataType::Byte {
         let bytes: Option<Vec<u8>> = elements.iter().map(|element| element.as_i128()?.try_into().ok()).collect();
-        return bytes.map(|bytes| Variant::ByteString(bytes.into())).ok_or(StatusCode::BAD_OUT_OF_RANGE);
+        let bytes = bytes.ok_or(StatusCode::BAD_OUT_OF_RANGE)?;
+        return Ok(Outgoing { wire, value: Value::ByteString(bytes.into()) });
     }
-    let values: Vec<Variant> = elements.iter().map(|element| scalar_variant(element, wire, scale)).collect::<Result<_, _>>()?;
-    Array::new(wire, values).map(|array| Variant::Array(Box::new(array))).map_err(|_| StatusCode::BAD_TYPE_MISMATCH)
+    let wire = if wire == Wire::Variant { own_type(*data_type) } else { wire };
+    let elements = elements.iter().map(|element| outgoing_scalar(element, wire, scale)).collect::<Result<_, _>>()?;
+    Ok(Outgoing { wire, value: Value::Array(*data_type, elements) })
 }
 
-fn scalar_variant(value: &Value, wire: Wire, scale: Option<&Scale>) -> Result<Variant, StatusCode> {
+fn outgoing_scalar(value: &Value, wire: Wire, scale: Option<&Scale>) -> Result<Value, StatusCode> {
     if let Some(target) = numeric(wire) {
         let exact = match (scale, value.as_i128()) {
             (Some(scale), _) => value.as_f64().map(|eu| target.from_f64(scale.to_raw(eu))),
@@ -211,21 +158,17 @@ fn scalar_variant(value: &Value, wire: Wire, scale: Option<&Scale>) -> Result<Va
                 _ => None,
             },
         };
-        let number = exact.ok_or(StatusCode::BAD_TYPE_MISMATCH)?.ok_or(StatusCode::BAD_OUT_OF_RANGE)?;
-        return same(&number).ok_or(StatusCode::BAD_TYPE_MISMATCH);
+        return exact.ok_or(StatusCode::BAD_TYPE_MISMATCH)?.ok_or(StatusCode::BAD_OUT_OF_RANGE);
     }
-    let mismatch = Err(StatusCode::BAD_TYPE_MISMATCH);
     match (wire, value) {
-        (Wire::Boolean, Value::Boolean(_)) | (Wire::String, Value::String(_)) | (Wire::DateTime, Value::DateTime(_)) => {
-            same(value).ok_or(StatusCode::BAD_TYPE_MISMATCH)
-        }
-        (Wire::ByteString, Value::ByteString(_)) => same(value).ok_or(StatusCode::BAD_TYPE_MISMATCH),
-        (Wire::LocalizedText, Value::String(text)) => Ok(Variant::LocalizedText(Box::new(LocalizedText::new("", text)))),
-        (Wire::Guid, Value::String(text)) => {
-            text.parse::<Guid>().map(|guid| Variant::Guid(Box::new(guid))).map_err(|_| StatusCode::BAD_OUT_OF_RANGE)
-        }
-        (Wire::Variant, value) => same(value).map_or(mismatch, Ok),
-        _ => mismatch,
+        (Wire::Boolean, Value::Boolean(_))
+        | (Wire::String | Wire::LocalizedText, Value::String(_))
+        | (Wire::DateTime, Value::DateTime(_))
+        | (Wire::ByteString, Value::ByteString(_)) => Ok(value.clone()),
+        (Wire::Guid, Value::String(text)) if Uuid::parse_str(text).is_ok() => Ok(value.clone()),
+        (Wire::Guid, Value::String(_)) => Err(StatusCode::BAD_OUT_OF_RANGE),
+        (Wire::Variant, value) if !matches!(value, Value::Null | Value::Structure(_) | Value::Array(..)) => Ok(value.clone()),
+        _ => Err(StatusCode::BAD_TYPE_MISMATCH),
     }
 }
 
@@ -253,27 +196,6 @@ fn numeric(wire: Wire) -> Option<DataType> {
     })
 }
 
-/// The variant of the same type.
-fn same(value: &Value) -> Option<Variant> {
-    Some(match value {
-        Value::Boolean(value) => Variant::Boolean(*value),
-        Value::SByte(value) => Variant::SByte(*value),
-        Value::Byte(value) => Variant::Byte(*value),
-        Value::Int16(value) => Variant::Int16(*value),
-        Value::UInt16(value) => Variant::UInt16(*value),
-        Value::Int32(value) => Variant::Int32(*value),
-        Value::UInt32(value) => Variant::UInt32(*value),
-        Value::Int64(value) => Variant::Int64(*value),
-        Value::UInt64(value) => Variant::UInt64(*value),
-        Value::Float(value) => Variant::Float(*value),
-        Value::Double(value) => Variant::Double(*value),
-        Value::String(text) => Variant::String(UAString::from(&**text)),
-        Value::DateTime(time) => Variant::DateTime(Box::new(DateTime::from(time.ticks()))),
-        Value::ByteString(bytes) => Variant::ByteString(ByteString::from(&**bytes)),
-        Value::Null | Value::Structure(_) | Value::Array(..) => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,59 +206,68 @@ mod tests {
 
     #[test]
     fn numbers_are_widened_only_where_nothing_is_lost() {
-        let cases: &[(Variant, &str, Result<Value, StatusCode>)] = &[
-            (Variant::Int16(-5), "Int16", Ok(Value::Int16(-5))),
-            (Variant::Int16(-5), "Int32", Ok(Value::Int32(-5))),
-            (Variant::Int16(5), "UInt32", Err(StatusCode::BAD_TYPE_MISMATCH)),
-            (Variant::UInt16(5), "Int32", Ok(Value::Int32(5))),
-            (Variant::UInt16(5), "Float", Ok(Value::Float(5.0))),
-            (Variant::Int32(5), "Float", Err(StatusCode::BAD_TYPE_MISMATCH)),
-            (Variant::Int32(5), "Double", Ok(Value::Double(5.0))),
-            (Variant::Int32(5), "Int16", Err(StatusCode::BAD_TYPE_MISMATCH)),
-            (Variant::Int64(5), "Double", Err(StatusCode::BAD_TYPE_MISMATCH)),
-            (Variant::Float(1.5), "Double", Ok(Value::Double(1.5))),
-            (Variant::Double(1.5), "Float", Err(StatusCode::BAD_TYPE_MISMATCH)),
-            (Variant::Boolean(true), "Byte", Err(StatusCode::BAD_TYPE_MISMATCH)),
-            (Variant::String("x".into()), "String", Ok(Value::string("x"))),
-            (Variant::LocalizedText(Box::new(LocalizedText::new("de", "an"))), "String", Ok(Value::string("an"))),
-            (Variant::Empty, "Int16", Err(StatusCode::BAD_WAITING_FOR_INITIAL_DATA)),
-            (
-                Variant::from(vec![1_i16, 2]),
-                "Int16[2]",
-                Ok(Value::Array(DataType::Int16, [Value::Int16(1), Value::Int16(2)].into())),
-            ),
-            (Variant::from(vec![1_i16, 2]), "Int16[3]", Err(StatusCode::BAD_TYPE_MISMATCH)),
-            (Variant::from(vec![1_i16, 2]), "Int16", Err(StatusCode::BAD_TYPE_MISMATCH)),
-            (Variant::Int16(1), "Int16[]", Err(StatusCode::BAD_TYPE_MISMATCH)),
+        let cases: &[(Wire, Value, &str, Result<Value, StatusCode>)] = &[
+            (Wire::Int16, Value::Int16(-5), "Int16", Ok(Value::Int16(-5))),
+            (Wire::Int16, Value::Int16(-5), "Int32", Ok(Value::Int32(-5))),
+            (Wire::Int16, Value::Int16(5), "UInt32", Err(StatusCode::BAD_TYPE_MISMATCH)),
+            (Wire::UInt16, Value::UInt16(5), "Int32", Ok(Value::Int32(5))),
+            (Wire::UInt16, Value::UInt16(5), "Float", Ok(Value::Float(5.0))),
+            (Wire::Int32, Value::Int32(5), "Float", Err(StatusCode::BAD_TYPE_MISMATCH)),
+            (Wire::Int32, Value::Int32(5), "Double", Ok(Value::Double(5.0))),
+            (Wire::Int32, Value::Int32(5), "Int16", Err(StatusCode::BAD_TYPE_MISMATCH)),
+            (Wire::Int64, Value::Int64(5), "Double", Err(StatusCode::BAD_TYPE_MISMATCH)),
+            (Wire::Float, Value::Float(1.5), "Double", Ok(Value::Double(1.5))),
+            (Wire::Double, Value::Double(1.5), "Float", Err(StatusCode::BAD_TYPE_MISMATCH)),
+            (Wire::Boolean, Value::Boolean(true), "Byte", Err(StatusCode::BAD_TYPE_MISMATCH)),
+            (Wire::String, Value::string("x"), "String", Ok(Value::string("x"))),
+            (Wire::LocalizedText, Value::string("an"), "String", Ok(Value::string("an"))),
+            (Wire::StatusCode, Value::UInt32(5), "UInt32", Ok(Value::UInt32(5))),
         ];
-        for (variant, wanted, expected) in cases {
-            assert_eq!(&value(variant, of(wanted), None), expected, "{variant:?} as {wanted}");
-            if !matches!(variant, Variant::Empty | Variant::Array(_)) && !wanted.contains('[') {
-                let agreed = agrees(wire_type(variant).unwrap(), of(wanted), None);
-                assert_eq!(agreed, expected.is_ok(), "{variant:?} agrees with {wanted}");
-            }
+        for (wire, sent, wanted, expected) in cases {
+            assert_eq!(&value(&Data::Scalar(*wire, sent.clone()), of(wanted), None), expected, "{sent:?} as {wanted}");
+            assert_eq!(agrees(*wire, of(wanted), None), expected.is_ok(), "{wire} agrees with {wanted}");
         }
+        let array = Data::Array(Wire::Int16, [Value::Int16(1), Value::Int16(2)].into());
+        let elements = Value::Array(DataType::Int16, [Value::Int16(1), Value::Int16(2)].into());
+        assert_eq!(value(&array, of("Int16[2]"), None), Ok(elements));
+        for (sent, wanted, expected) in [
+            (&array, "Int16[3]", StatusCode::BAD_TYPE_MISMATCH),
+            (&array, "Int16", StatusCode::BAD_TYPE_MISMATCH),
+            (&Data::Scalar(Wire::Int16, Value::Int16(1)), "Int16[]", StatusCode::BAD_TYPE_MISMATCH),
+            (&Data::Foreign(Wire::ExtensionObject), "Int16", StatusCode::BAD_TYPE_MISMATCH),
+            (&Data::Null, "Int16", StatusCode::BAD_WAITING_FOR_INITIAL_DATA),
+        ] {
+            assert_eq!(value(sent, of(wanted), None), Err(expected), "{sent:?} as {wanted}");
+        }
+    }
+
+    fn sent(value: &Value, wire: Wire, scale: Option<&Scale>) -> Result<Value, StatusCode> {
+        outgoing(value, wire, scale).map(|outgoing| outgoing.value)
     }
 
     #[test]
     fn scaling_goes_both_ways() {
         let scale = Scale { raw: (0.0, 27_648.0), eu: (0.0, 100.0), clamp: false };
-        assert_eq!(value(&Variant::Int16(13_824), of("Float"), Some(&scale)), Ok(Value::Float(50.0)));
-        assert_eq!(variant(&Value::Float(50.0), Wire::Int16, Some(&scale)), Ok(Variant::Int16(13_824)));
-        assert_eq!(variant(&Value::Float(500.0), Wire::Int16, Some(&scale)), Err(StatusCode::BAD_OUT_OF_RANGE));
-        assert_eq!(value(&Variant::Int32(i32::MAX), of("Byte"), Some(&scale)), Err(StatusCode::BAD_OUT_OF_RANGE));
+        let read = |data_type: &str, number: Value| value(&Data::Scalar(Wire::Int32, number), of(data_type), Some(&scale));
+        assert_eq!(read("Float", Value::Int16(13_824)), Ok(Value::Float(50.0)));
+        assert_eq!(sent(&Value::Float(50.0), Wire::Int16, Some(&scale)), Ok(Value::Int16(13_824)));
+        assert_eq!(sent(&Value::Float(500.0), Wire::Int16, Some(&scale)), Err(StatusCode::BAD_OUT_OF_RANGE));
+        assert_eq!(read("Byte", Value::Int32(i32::MAX)), Err(StatusCode::BAD_OUT_OF_RANGE));
     }
 
     #[test]
     fn writes_are_of_the_servers_exact_type() {
-        assert_eq!(variant(&Value::Int32(7), Wire::Int16, None), Ok(Variant::Int16(7)));
-        assert_eq!(variant(&Value::Int32(70_000), Wire::Int16, None), Err(StatusCode::BAD_OUT_OF_RANGE));
-        assert_eq!(variant(&Value::Double(1.5), Wire::Float, None), Ok(Variant::Float(1.5)));
-        assert_eq!(variant(&Value::Double(1.5), Wire::Int32, None), Err(StatusCode::BAD_OUT_OF_RANGE));
-        assert_eq!(variant(&Value::string("x"), Wire::Int32, None), Err(StatusCode::BAD_TYPE_MISMATCH));
-        assert_eq!(variant(&Value::Boolean(true), Wire::Boolean, None), Ok(Variant::Boolean(true)));
-        assert_eq!(variant(&Value::Boolean(true), Wire::Byte, None), Err(StatusCode::BAD_TYPE_MISMATCH));
+        assert_eq!(sent(&Value::Int32(7), Wire::Int16, None), Ok(Value::Int16(7)));
+        assert_eq!(sent(&Value::Int32(70_000), Wire::Int16, None), Err(StatusCode::BAD_OUT_OF_RANGE));
+        assert_eq!(sent(&Value::Double(1.5), Wire::Float, None), Ok(Value::Float(1.5)));
+        assert_eq!(sent(&Value::Double(1.5), Wire::Int32, None), Err(StatusCode::BAD_OUT_OF_RANGE));
+        assert_eq!(sent(&Value::string("x"), Wire::Int32, None), Err(StatusCode::BAD_TYPE_MISMATCH));
+        assert_eq!(sent(&Value::string("x"), Wire::Guid, None), Err(StatusCode::BAD_OUT_OF_RANGE));
+        assert_eq!(sent(&Value::Boolean(true), Wire::Boolean, None), Ok(Value::Boolean(true)));
+        assert_eq!(sent(&Value::Boolean(true), Wire::Byte, None), Err(StatusCode::BAD_TYPE_MISMATCH));
         let array = Value::Array(DataType::Int16, [Value::Int16(1)].into());
-        assert_eq!(variant(&array, Wire::Int32, None), Ok(Variant::from(vec![1_i32])));
+        let wide = Value::Array(DataType::Int16, [Value::Int32(1)].into());
+        assert_eq!(outgoing(&array, Wire::Int32, None), Ok(Outgoing { wire: Wire::Int32, value: wide }));
+        assert_eq!(outgoing(&array, Wire::Variant, None), Ok(Outgoing { wire: Wire::Int16, value: array }));
     }
 }

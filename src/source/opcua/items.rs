@@ -11,17 +11,10 @@ use std::{
     time::Duration,
 };
 
-use opcua::{
-    client::Session,
-    types::{
-        AttributeId, BrowsePath, DataChangeFilter, DataChangeTrigger, DataValue, Error, ExtensionObject,
-        MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NamespaceMap, NodeId, ReadValueId, StatusCode as Code,
-        TimestampsToReturn, VariableId, Variant, VariantScalarTypeId as Wire,
-    },
-};
+use opcua::types::{NodeId, VariantScalarTypeId as Wire};
 
 use super::{
-    address::NodeAddress,
+    address::{Namespaces, NodeAddress},
     calls::{Limits, Types, attribute, read, too_much},
     convert,
     settings::{OpcuaSettings, TagAddress},
@@ -29,6 +22,17 @@ use super::{
 use crate::{
     source::SourceTag,
     tag::{Sample, StatusCode, TagId, Timestamp, Value},
+    ua::{
+        client::{
+            Error,
+            data::{Data, own_type},
+            name,
+            services::{Attribute, DATA_TYPE, USER_ACCESS_LEVEL, VALUE},
+            session::Session,
+            subscription::Item,
+        },
+        wire::Timestamps,
+    },
 };
 
 /// Problems of single tags that are logged one by one for each attempt; the rest is counted.
@@ -37,6 +41,13 @@ const MAX_LOGGED: usize = 10;
 pub const CLOCK: u32 = u32::MAX;
 /// How often the server looks at its clock for us.
 const CLOCK_SAMPLING: Duration = Duration::from_secs(1);
+/// `Server_ServerStatus_CurrentTime`.
+const CURRENT_TIME: u32 = 2258;
+
+const BAD_NODE_ID_INVALID: StatusCode = StatusCode(0x8033_0000);
+const BAD_ATTRIBUTE_ID_INVALID: StatusCode = StatusCode(0x8035_0000);
+const BAD_FILTER_NOT_ALLOWED: StatusCode = StatusCode(0x8045_0000);
+const BAD_MONITORED_ITEM_FILTER_UNSUPPORTED: StatusCode = StatusCode(0x8044_0000);
 
 /// What is known of one tag's node.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +68,7 @@ pub struct Items {
     pub tags: Arc<[SourceTag]>,
     settings: OpcuaSettings,
     limits: Limits,
+    namespaces: Namespaces,
     places: HashMap<TagId, usize>,
     nodes: Mutex<Vec<Node>>,
     creating: AtomicBool,
@@ -80,11 +92,11 @@ impl Items {
         tags: Arc<[SourceTag]>,
         settings: OpcuaSettings,
     ) -> Result<Self, Error> {
-        session.read_namespace_array().await?;
+        let namespaces = Namespaces(session.namespaces().await?);
         let limits = Limits::read(&session).await?;
         let places = tags.iter().enumerate().map(|(place, tag)| (tag.def.id, place)).collect();
         let nodes = Mutex::new(vec![Node::default(); tags.len()]);
-        Ok(Self { session, subscription, tags, settings, limits, places, nodes, creating: AtomicBool::new(false) })
+        Ok(Self { session, subscription, tags, settings, limits, namespaces, places, nodes, creating: AtomicBool::new(false) })
     }
 
     /// The tag behind a client handle.
@@ -99,13 +111,13 @@ impl Items {
         let place = *self.places.get(&tag)?;
         let tag = &self.tags[place];
         let node = self.lock()[place].clone();
-        let wire = node.wire.unwrap_or_else(|| convert::own_type(tag.def.value_type.data_type));
+        let wire = node.wire.unwrap_or_else(|| own_type(tag.def.value_type.data_type));
         Some((tag, node.id?, wire))
     }
 
     /// Remembers the type of a value that came, where the server declared only an abstract one.
-    pub fn learn(&self, handle: u32, value: &Variant) {
-        let Some(wire) = convert::wire_type(value) else { return };
+    pub fn learn(&self, handle: u32, value: &Data) {
+        let Some(wire) = value.wire() else { return };
         let place = handle as usize;
         let mut nodes = self.lock();
         if let Some(node) = place.checked_sub(1).and_then(|place| nodes.get_mut(place))
@@ -120,10 +132,9 @@ impl Items {
     /// # Errors
     /// When the server does not answer.
     pub async fn watch_clock(&self) -> Result<bool, Error> {
-        let node: NodeId = VariableId::Server_ServerStatus_CurrentTime.into();
-        let request = monitor(&node, CLOCK, CLOCK_SAMPLING, 1, false);
-        let results = self.session.create_monitored_items(self.subscription, TimestampsToReturn::Neither, vec![request]).await?;
-        Ok(results.first().is_some_and(|created| created.result.status_code.is_good()))
+        let item = monitor(&NodeId::new(0, CURRENT_TIME), CLOCK, CLOCK_SAMPLING, 1, false);
+        let codes = self.session.monitor(self.subscription, Timestamps::Neither, &[item]).await?;
+        Ok(codes.first().is_some_and(|code| code.is_good()))
     }
 
     /// Creates the items of every tag that has none yet. What comes back are the qualities of the tags that cannot be had.
@@ -174,8 +185,8 @@ impl Items {
             let monitored = nodes.iter().enumerate().filter(|(_, node)| node.monitored);
             monitored.filter_map(|(place, node)| Some((place, node.id.clone()?))).collect()
         };
-        let ids: Vec<ReadValueId> = nodes.iter().map(|(_, node)| attribute(node, AttributeId::Value)).collect();
-        let values = read(&self.session, &ids, self.limits.read, TimestampsToReturn::Source).await?;
+        let ids: Vec<Attribute> = nodes.iter().map(|(_, node)| attribute(node, VALUE)).collect();
+        let values = read(&self.session, &ids, self.limits.read, Timestamps::Source).await?;
         Ok(nodes.iter().zip(values).map(|((place, _), value)| convert::sample(&self.tags[*place].def, &value)).collect())
     }
 
@@ -189,30 +200,26 @@ impl Items {
 
     /// Addresses to NodeIds.
     async fn resolve(&self, places: &[usize], problems: &mut Vec<Problem>) -> Result<Vec<(usize, NodeId)>, Error> {
-        let namespaces: NamespaceMap = self.session.encoding_context().read().namespaces().clone();
         let (mut resolved, mut paths) = (Vec::with_capacity(places.len()), Vec::new());
         for &place in places {
             let Some(address) = self.address(place) else { continue };
-            match (address.node.node_id(&namespaces), address.node.relative_path()) {
+            match (address.node.node_id(&self.namespaces), address.node.path()) {
                 (Ok(Some(node)), _) => resolved.push((place, node)),
-                (Ok(None), Some(path)) => {
-                    paths.push((place, BrowsePath { starting_node: NodeAddress::root(), relative_path: path }));
-                }
+                (Ok(None), Some(path)) => paths.push((place, path)),
                 (Ok(None), None) => {}
                 (Err(reason), _) => problems.push(Problem { place, status: StatusCode::BAD_CONFIGURATION_ERROR, reason }),
             }
         }
         for batch in paths.chunks(self.limits.translate) {
-            let requests: Vec<BrowsePath> = batch.iter().map(|(_, path)| path.clone()).collect();
-            let results = self.session.translate_browse_paths_to_node_ids(&requests).await?;
+            let wanted: Vec<&[(u16, String)]> = batch.iter().map(|(_, path)| *path).collect();
+            let results = self.session.translate(&NodeAddress::root(), &wanted).await?;
             for ((place, _), result) in batch.iter().zip(results) {
-                let targets = result.targets.unwrap_or_default();
-                match targets.into_iter().find(|target| target.remaining_path_index == u32::MAX) {
-                    Some(target) if result.status_code.is_good() => resolved.push((*place, target.target_id.node_id)),
+                match result.node {
+                    Some(node) if result.status.is_good() => resolved.push((*place, node)),
                     _ => problems.push(Problem {
                         place: *place,
                         status: StatusCode::BAD_CONFIGURATION_ERROR,
-                        reason: format!("the server finds nothing at this browse path ({})", result.status_code),
+                        reason: format!("the server finds nothing at this browse path ({})", name(result.status)),
                     }),
                 }
             }
@@ -222,26 +229,27 @@ impl Items {
 
     /// Type and access of each node against the tag's.
     async fn check(&self, resolved: Vec<(usize, NodeId)>, problems: &mut Vec<Problem>) -> Result<Vec<(usize, NodeId)>, Error> {
-        let attributes = [AttributeId::DataType, AttributeId::UserAccessLevel];
-        let ids: Vec<ReadValueId> =
+        let attributes = [DATA_TYPE, USER_ACCESS_LEVEL];
+        let ids: Vec<Attribute> =
             resolved.iter().flat_map(|(_, node)| attributes.map(|wanted| attribute(node, wanted))).collect();
-        let values = read(&self.session, &ids, self.limits.read, TimestampsToReturn::Neither).await?;
+        let values = read(&self.session, &ids, self.limits.read, Timestamps::Neither).await?;
         let mut types = Types::new(&self.session);
         let mut checked = Vec::with_capacity(resolved.len());
         for ((place, node), answers) in resolved.into_iter().zip(values.chunks_exact(attributes.len())) {
             let wire = match &answers[0].value {
-                Some(Variant::NodeId(data_type)) => types.built_in(data_type).await?,
+                Data::Node(data_type) => types.built_in(data_type).await?,
                 _ => None,
             };
-            let readable = !matches!(answers[1].value, Some(Variant::Byte(level)) if level & 1 == 0);
-            let writable = !matches!(answers[1].value, Some(Variant::Byte(level)) if level & 2 == 0);
+            let readable = !matches!(answers[1].value, Data::Scalar(_, Value::Byte(level)) if level & 1 == 0);
+            let writable = !matches!(answers[1].value, Data::Scalar(_, Value::Byte(level)) if level & 2 == 0);
             let tag = &self.tags[place].def;
             if tag.writable && !writable {
                 tracing::warn!(tag = %tag.path, "the tag is writable here, but the server does not let us write it");
             }
-            let problem = match (&answers[0], wire) {
-                (DataValue { status: Some(code), .. }, _) if missing(*code) => {
-                    Some((StatusCode::BAD_CONFIGURATION_ERROR, format!("the server has no such variable ({code})")))
+            let code = answers[0].status;
+            let problem = match (code, wire) {
+                _ if missing(code) => {
+                    Some((StatusCode::BAD_CONFIGURATION_ERROR, format!("the server has no such variable ({})", name(code))))
                 }
                 _ if !readable => Some((StatusCode::BAD_NOT_READABLE, "the server does not let us read it".to_owned())),
                 (_, Some(wire)) if !convert::agrees(wire, tag.value_type, tag.scale.as_ref()) => {
@@ -267,32 +275,26 @@ impl Items {
             let mut at = 0;
             while at < wanted.len() {
                 let batch = &wanted[at..wanted.len().min(at + limit)];
-                let requests = batch.iter().map(|(place, node)| self.request(*place, node, filter)).collect();
-                let results =
-                    match self.session.create_monitored_items(self.subscription, TimestampsToReturn::Source, requests).await {
-                        Ok(results) if results.len() == batch.len() => results,
-                        Ok(_) => return Err(Error::new(Code::BadUnknownResponse, "not one result for each item")),
-                        Err(error) if too_much(&error) && limit > 1 => {
-                            limit /= 2;
-                            continue;
-                        }
-                        Err(error) => return Err(error),
-                    };
-                for ((place, node), created) in batch.iter().zip(results) {
-                    match created.result.status_code {
+                let items: Vec<Item> = batch.iter().map(|(place, node)| self.item(*place, node, filter)).collect();
+                let codes = match self.session.monitor(self.subscription, Timestamps::Source, &items).await {
+                    Ok(codes) => codes,
+                    Err(error) if too_much(&error) && limit > 1 => {
+                        limit /= 2;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                for ((place, node), code) in batch.iter().zip(codes) {
+                    match code {
                         code if code.is_good() => self.lock()[*place].monitored = true,
                         // Some servers take no filter on a value that is not a number.
-                        Code::BadFilterNotAllowed | Code::BadMonitoredItemFilterUnsupported if filter => {
+                        BAD_FILTER_NOT_ALLOWED | BAD_MONITORED_ITEM_FILTER_UNSUPPORTED if filter => {
                             filtered.entry(false).or_default().push((*place, node.clone()));
                         }
                         code => {
-                            let status =
-                                if missing(code) { StatusCode::BAD_CONFIGURATION_ERROR } else { StatusCode(code.bits()) };
-                            problems.push(Problem {
-                                place: *place,
-                                status,
-                                reason: format!("the server does not monitor it ({code})"),
-                            });
+                            let status = if missing(code) { StatusCode::BAD_CONFIGURATION_ERROR } else { code };
+                            let reason = format!("the server does not monitor it ({})", name(code));
+                            problems.push(Problem { place: *place, status, reason });
                         }
                     }
                 }
@@ -302,30 +304,18 @@ impl Items {
         Ok(())
     }
 
-    fn request(&self, place: usize, node: &NodeId, filter: bool) -> MonitoredItemCreateRequest {
+    fn item(&self, place: usize, node: &NodeId, filter: bool) -> Item {
         let sampling = self.address(place).and_then(|address| address.sampling).unwrap_or(self.settings.sampling);
         let handle = u32::try_from(place + 1).unwrap_or(CLOCK - 1);
         monitor(node, handle, sampling, self.settings.queue, filter)
     }
 }
 
-fn monitor(node: &NodeId, handle: u32, sampling: Duration, queue: u32, filter: bool) -> MonitoredItemCreateRequest {
-    // Said explicitly, because some servers without a filter report a change of the value only.
-    let trigger = DataChangeFilter { trigger: DataChangeTrigger::StatusValue, deadband_type: 0, deadband_value: 0.0 };
-    MonitoredItemCreateRequest {
-        item_to_monitor: attribute(node, AttributeId::Value),
-        monitoring_mode: MonitoringMode::Reporting,
-        requested_parameters: MonitoringParameters {
-            client_handle: handle,
-            sampling_interval: sampling.as_secs_f64() * 1000.0,
-            filter: if filter { ExtensionObject::from_message(trigger) } else { ExtensionObject::null() },
-            queue_size: queue,
-            discard_oldest: true,
-        },
-    }
+fn monitor(node: &NodeId, handle: u32, sampling: Duration, queue: u32, filter: bool) -> Item {
+    Item { attribute: attribute(node, VALUE), handle, sampling, queue, filter }
 }
 
 /// Codes that say that the address is wrong, not the server.
-fn missing(code: Code) -> bool {
-    matches!(code, Code::BadNodeIdUnknown | Code::BadNodeIdInvalid | Code::BadAttributeIdInvalid)
+fn missing(code: StatusCode) -> bool {
+    matches!(code, StatusCode::BAD_NODE_ID_UNKNOWN | BAD_NODE_ID_INVALID | BAD_ATTRIBUTE_ID_INVALID)
 }

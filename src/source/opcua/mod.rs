@@ -1,8 +1,8 @@
 //! The OPC UA client as a source: subscriptions with monitored items, writes, reads.
 //!
 //! One call of [`Source::session`] is one connection: nothing is reconnected or transferred here, the daemon starts the next
-//! session, whose first notifications bring every value anew. Deliberately absent: events and alarms of other servers, history,
-//! methods, chains of certificate authorities.
+//! session, whose first notifications bring every value anew. The protocol is [`crate::ua::client`]'s. Deliberately absent: events
+//! and alarms of other servers, history, methods, chains of certificate authorities.
 
 pub mod address;
 pub mod browse;
@@ -13,20 +13,31 @@ mod feed;
 mod items;
 mod requests;
 mod settings;
-mod tcp;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::sleep};
+use opcua::types::NodeId;
+use tokio::time::sleep;
 
 pub use self::settings::{DRIVER, OpcuaSettings, SECURITY, Security, Server, TagAddress};
-use self::{
-    connect::Connection,
-    feed::{Feed, INBOX, Inbox},
-    items::Items,
-};
+use self::{calls::attribute, connect::Connection, feed::Feed, items::Items};
 use super::{Link, SessionEnd, Source};
-use crate::{BoxFuture, engine::plan::Settings, pki::Pki};
+use crate::{
+    BoxFuture,
+    engine::plan::Settings,
+    pki::Pki,
+    tag::Value,
+    ua::{
+        client::{
+            Error,
+            data::Data,
+            services::VALUE,
+            session::Session,
+            subscription::{Granted, Wanted},
+        },
+        wire::Timestamps,
+    },
+};
 
 /// The most values in one publish answer; more follow at once in the next.
 const MAX_NOTIFICATIONS: u32 = 5000;
@@ -34,6 +45,10 @@ const MAX_NOTIFICATIONS: u32 = 5000;
 const LIFETIME: Duration = Duration::from_secs(60);
 /// The least time that a server may be silent.
 const LEAST_PATIENCE: Duration = Duration::from_secs(3);
+/// Unanswered questions in a row after which a server is given up.
+const MAX_UNANSWERED: u32 = 2;
+/// `Server_ServerStatus_State`.
+const STATE: u32 = 2259;
 
 /// A server.
 struct Opcua {
@@ -79,18 +94,16 @@ impl Source for Opcua {
 /// Everything of a session after its activation; returns why it ended.
 async fn serve(settings: &OpcuaSettings, connection: &mut Connection, link: &mut Link) -> String {
     let session = Arc::clone(&connection.session);
-    let (sender, inbox) = mpsc::channel(INBOX);
-    let keep_alive = count(settings.server.keep_alive, settings.publishing);
-    let lifetime = count(LIFETIME, settings.publishing).max(keep_alive.saturating_mul(3));
+    let silent = count(settings.server.keep_alive, settings.publishing);
+    let lifetime = count(LIFETIME, settings.publishing).max(silent.saturating_mul(3));
+    let wanted = Wanted { interval: settings.publishing, lifetime, keep_alive: silent, notifications: MAX_NOTIFICATIONS };
     let prepared = async {
-        let subscription = session
-            .create_subscription(settings.publishing, lifetime, keep_alive, MAX_NOTIFICATIONS, 0, true, Inbox(sender))
-            .await?;
-        let items = Items::new(Arc::clone(&session), subscription, Arc::clone(&link.tags), settings.clone()).await?;
+        let granted = session.subscribe(wanted).await?;
+        let items = Items::new(Arc::clone(&session), granted.id, Arc::clone(&link.tags), settings.clone()).await?;
         let clock = items.watch_clock().await?;
-        Ok::<_, opcua::types::Error>((items, clock))
+        Ok::<_, Error>((items, granted, clock))
     };
-    let (items, clock) = tokio::select! {
+    let (items, granted, clock) = tokio::select! {
         prepared = prepared => match prepared {
             Ok(prepared) => prepared,
             Err(error) => return format!("the server does not let us subscribe: {error}"),
@@ -103,9 +116,8 @@ async fn serve(settings: &OpcuaSettings, connection: &mut Connection, link: &mut
         items: &items,
         sink: &link.sink,
         stats: &link.stats,
-        inbox,
         clock,
-        patience: patience(settings, &items),
+        patience: patience(settings, &granted),
     };
     let (name, sink) = (&link.name, &link.sink);
     let create = async || match items.create().await {
@@ -134,6 +146,7 @@ async fn serve(settings: &OpcuaSettings, connection: &mut Connection, link: &mut
     tokio::select! {
         reason = connection.lost() => reason,
         reason = feed.run() => reason,
+        reason = keep_alive(&session, &link.name, settings.server.keep_alive) => reason,
         failed = work => match failed {
             Ok(()) => "the session ended".to_owned(),
             Err::<(), String>(reason) => reason,
@@ -148,12 +161,34 @@ fn count(time: Duration, publishing: Duration) -> u32 {
 }
 
 /// How long the server may show no sign of life, with the intervals that it granted.
-fn patience(settings: &OpcuaSettings, items: &Items) -> Duration {
-    let state = items.session.subscription_state().lock();
-    let granted = state.get(items.subscription);
-    let (interval, keep_alive) = granted.map_or((settings.publishing, settings.server.keep_alive), |subscription| {
-        let interval = subscription.publishing_interval();
-        (interval, interval.saturating_mul(subscription.max_keep_alive_count()))
-    });
-    (interval * 3).max(keep_alive.min(settings.server.keep_alive * 3) * 2).max(LEAST_PATIENCE)
+fn patience(settings: &OpcuaSettings, granted: &Granted) -> Duration {
+    let keep_alive = granted.interval.saturating_mul(granted.keep_alive);
+    (granted.interval * 3).max(keep_alive.min(settings.server.keep_alive * 3) * 2).max(LEAST_PATIENCE)
+}
+
+/// Asks the server now and then how it is, whatever the subscription says; returns when it does not answer any more.
+async fn keep_alive(session: &Session, source: &str, interval: Duration) -> String {
+    let (state, mut running, mut unanswered) = (attribute(&NodeId::new(0, STATE), VALUE), true, 0);
+    loop {
+        sleep(interval).await;
+        match session.read(std::slice::from_ref(&state), Timestamps::Neither).await {
+            Ok(values) => {
+                unanswered = 0;
+                // Running is 0 (Part 5, 12.6); a server that does not say is taken at its values.
+                let now = !matches!(values.first().map(|value| &value.value), Some(Data::Scalar(_, Value::Int32(1..))));
+                if now != running {
+                    tracing::warn!(source, running = now, "the server's state changed");
+                }
+                running = now;
+            }
+            Err(Error::Refused(_)) => unanswered = 0,
+            Err(error @ Error::Late(_)) => {
+                unanswered += 1;
+                if unanswered >= MAX_UNANSWERED {
+                    return format!("the server stopped answering ({error})");
+                }
+            }
+            Err(error) => return error.to_string(),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 pub mod alarms;
 pub mod alone;
 pub mod bytes;
+pub mod hostile;
 pub mod mutate;
 pub mod peers;
 pub mod plant;

@@ -6,20 +6,29 @@ use super::{
     Failure,
     output::{OutputArgs, table},
 };
-use crate::pki::{Listed, Pki};
+use crate::pki::{Folder, Listed, Pki};
 
 /// The OPC UA trust list, shared by our server and our client
 #[derive(clap::Subcommand)]
 #[command(
-    after_help = "A certificate that we meet for the first time is refused and kept under rejected. Compare its thumbprint with the one\nthat the other side shows, then trust it; no restart is needed.\n\nExamples:\n  annunciator pki list\n  annunciator pki trust 3f9a"
+    after_help = "A certificate that we meet for the first time is refused and kept under rejected. Compare its thumbprint with the one\nthat the other side shows, then trust it; no restart is needed. Authorities and their revocation lists are put into\nthe folder by hand, see docs/opcua-security.md.\n\nExamples:\n  annunciator pki list\n  annunciator pki trust 3f9a\n  annunciator pki renew"
 )]
 pub(super) enum PkiCommand {
-    /// Own, trusted and rejected certificates
+    /// Own, trusted and rejected certificates, and authorities
     List(ListArgs),
     /// Trusts a rejected certificate
     Trust(ThumbprintArgs),
     /// Takes the trust in a certificate back
     Reject(ThumbprintArgs),
+    /// Makes the certificate that follows our own, for peers to trust; with --now puts it in force
+    Renew(RenewArgs),
+}
+
+#[derive(clap::Args)]
+pub(super) struct RenewArgs {
+    /// Put it in force within a minute: peers that do not trust it yet refuse us
+    #[arg(long)]
+    now: bool,
 }
 
 #[derive(clap::Args)]
@@ -39,11 +48,28 @@ pub(super) fn pki(data: &Path, command: &PkiCommand) -> Result<String, Failure> 
     match command {
         PkiCommand::List(args) => {
             let json: serde_json::Value = pki.list().iter().map(to_json).collect();
-            Ok(args.output.print(&json, |_| table(&["Folder", "Thumbprint", "Subject", "Until"], pki.list().iter().map(row))))
+            Ok(args
+                .output
+                .print(&json, |_| table(&["Folder", "Thumbprint", "Subject", "Kind", "Until"], pki.list().iter().map(row))))
         }
         PkiCommand::Trust(args) => Ok(moved("trusted", &pki.trust(&args.thumbprint)?)),
         PkiCommand::Reject(args) => Ok(moved("rejected", &pki.reject(&args.thumbprint)?)),
+        PkiCommand::Renew(args) => renew(&pki, args.now),
     }
+}
+
+fn renew(pki: &Pki, now: bool) -> Result<String, Failure> {
+    let file = pki.make_next().map_err(|error| format!("failed to {error}"))?;
+    if now {
+        pki.take_over().map_err(|error| format!("failed to {error}"))?;
+        return Ok("in force: a running daemon shows it within a minute, to clients that connect from then on\n".into());
+    }
+    let next = pki.list().into_iter().find(|listed| listed.folder == Folder::Next);
+    let thumbprint = next.map(|next| next.thumbprint).unwrap_or_default();
+    Ok(format!(
+        "{}\nthumbprint {thumbprint}: let every client and server trust it, then run `annunciator pki renew --now`;\nwithout that it takes over a day before the present one ends\n",
+        file.display()
+    ))
 }
 
 fn moved(word: &str, listed: &Listed) -> String {
@@ -55,6 +81,7 @@ fn to_json(listed: &Listed) -> serde_json::Value {
         "folder": listed.folder.name(),
         "thumbprint": listed.thumbprint,
         "subject": listed.subject,
+        "authority": listed.authority,
         "from": listed.from,
         "until": listed.until,
         "file": listed.file,
@@ -62,5 +89,12 @@ fn to_json(listed: &Listed) -> serde_json::Value {
 }
 
 fn row(listed: &Listed) -> Vec<String> {
-    vec![listed.folder.name().to_owned(), listed.thumbprint.clone(), listed.subject.clone(), listed.until.to_string()]
+    let kind = if listed.authority { "authority" } else { "application" };
+    vec![
+        listed.folder.name().to_owned(),
+        listed.thumbprint.clone(),
+        listed.subject.clone(),
+        kind.to_owned(),
+        listed.until.to_string(),
+    ]
 }

@@ -30,4 +30,4 @@ mod watching;
 pub use load::{File, Loaded, load, load_http};
 pub use problems::Problems;
 pub use reader::Loader;
-pub use settings::{HttpSettings, SecurityPolicy, ServerLimits, ServerSettings, StoreSettings};
+pub use settings::{HttpSettings, SecurityMode, SecurityPolicy, ServerLimits, ServerSettings, StoreSettings};

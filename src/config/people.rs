@@ -91,6 +91,7 @@ fn phone(section: &mut Section<'_>, key: &str, rules: &PeopleRules) -> Option<Sp
 #[derive(Default)]
 struct Taken {
     numbers: HashMap<String, (String, Place)>,
+    certificates: HashMap<String, Place>,
     ids: HashMap<i64, Place>,
 }
 
@@ -127,6 +128,7 @@ fn user(name: &str, section: &mut Section<'_>, book: &Book, rules: &PeopleRules,
         contacts,
         pin: pin(section),
         password_hash: password_hash(section, "password_hash"),
+        certificate: certificate(section, taken),
         role: roles(section),
         schedule: schedule.filter(|text| book.refers(Kind::Schedule, section, text)).map(|text| text.value),
         time_zone: time_zone(section),
@@ -237,6 +239,23 @@ fn password_hash(section: &mut Section<'_>, key: &str) -> Option<Secret> {
         return None;
     }
     Some(hash.value)
+}
+
+/// A thumbprint: SHA-1 or SHA-256 of a certificate in hexadecimal digits, in small letters and without what people put between.
+fn certificate(section: &mut Section<'_>, taken: &mut Taken) -> Option<String> {
+    let text = section.string("certificate")?;
+    let digits: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect::<String>().to_ascii_lowercase();
+    if !matches!(digits.len(), 40 | 64) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let help = "write its SHA-1 (40 hexadecimal digits) or SHA-256 (64), as `openssl x509 -fingerprint` shows it";
+        section.error(text.span, "`certificate` is not the thumbprint of a certificate", help);
+        return None;
+    }
+    let place = section.place(text.span.clone());
+    if let Some(first) = taken.certificates.insert(digits.clone(), place) {
+        let message = "this certificate is given to two users";
+        section.error_beside(text.span, message, "it says who logs in: give each their own", (first, "first here"));
+    }
+    Some(digits)
 }
 
 fn roles(section: &mut Section<'_>) -> Role {

@@ -20,6 +20,8 @@ pub struct ServerSettings {
     pub application_name: String,
     /// Security policies offered.
     pub security: Vec<SecurityPolicy>,
+    /// Modes offered with every policy but None.
+    pub modes: Vec<SecurityMode>,
     /// The role of an anonymous session; `None` refuses them.
     pub anonymous: Option<Role>,
     /// What one client and all of them may use.
@@ -96,6 +98,20 @@ impl SecurityPolicy {
     }
 }
 
+/// What a policy does with each message (Part 4, 7.20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecurityMode {
+    /// Anybody may read it, nobody change it.
+    Sign,
+    /// Nobody may read or change it.
+    SignAndEncrypt,
+}
+
+impl SecurityMode {
+    /// With the words of the configuration.
+    pub const WORDS: [(&'static str, Self); 2] = [("Sign", Self::Sign), ("SignAndEncrypt", Self::SignAndEncrypt)];
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
@@ -109,6 +125,7 @@ impl Default for ServerSettings {
                 SecurityPolicy::Aes128Sha256RsaOaep,
                 SecurityPolicy::Aes256Sha256RsaPss,
             ],
+            modes: vec![SecurityMode::SignAndEncrypt, SecurityMode::Sign],
             anonymous: None,
             limits: ServerLimits::default(),
         }
@@ -200,6 +217,14 @@ pub(super) fn server(roots: &mut Roots<'_>) -> ServerSettings {
                 "`security` must name at least one policy",
                 "leave it out for the defaults",
             );
+        }
+    }
+    if let Some(words) = section.strings("modes") {
+        let modes = words.iter().filter_map(|word| section.word("a security mode", word, &SecurityMode::WORDS));
+        settings.modes = modes.collect();
+        if words.is_empty() {
+            let help = "write \"Sign\", \"SignAndEncrypt\" or both, or leave it out";
+            section.error(section.key_span("modes"), "`modes` must name at least one mode", help);
         }
     }
     let roles =

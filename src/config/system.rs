@@ -13,7 +13,7 @@ use crate::{
 const PREFIX: &str = "System/Gateway/";
 
 /// Every tag below `System/Gateway/` that does not depend on the configuration.
-const FIXED: [(&str, DataType, &str); 37] = [
+const FIXED: [(&str, DataType, &str); 38] = [
     ("Version", DataType::String, "version of the program"),
     ("StartTime", DataType::DateTime, "when the program started"),
     ("Role", DataType::String, "active or standby"),
@@ -41,6 +41,7 @@ const FIXED: [(&str, DataType, &str); 37] = [
     ("Twilio/OldestUnsentSeconds", DataType::Double, "how long the oldest of them has waited, in seconds"),
     ("Twilio/LastError", DataType::String, "the last answer of Twilio that was an error, and what to do about it"),
     ("Twilio/UserStatistics", DataType::UserStatistics, "one row a user"),
+    ("Certificate/Expires", DataType::DateTime, "when our own OPC UA certificate ends"),
     ("Drill/LastPassed", DataType::DateTime, "when somebody last answered a drill in time"),
     ("Drill/LastResult", DataType::String, "how the last drill ended"),
     ("Alarming/ActiveUnacked", DataType::Int32, "alarms"),
@@ -54,7 +55,7 @@ const FIXED: [(&str, DataType, &str); 37] = [
 ];
 
 /// The system alarms that do not belong to a source: name, the tag that they stand beside, message.
-const ALARMS: [(&str, &str, &str); 8] = [
+const ALARMS: [(&str, &str, &str); 9] = [
     ("TwilioFailed", "Twilio/LastError", "Texts are not going out: Twilio does not accept them or cannot be reached"),
     ("NobodyReached", "Alarming/ActiveUnacked", "Nobody acknowledged an alarm: everybody on its pipeline was told"),
     ("AckNotConfirmed", "Alarming/ActiveAcked", "An acknowledgement did not reach the PLC"),
@@ -62,6 +63,7 @@ const ALARMS: [(&str, &str, &str); 8] = [
     ("SmsBudget", "Twilio/MessagesSent", "The day's budget of text segments is used up"),
     ("OptedOut", "Twilio/MessagesReceived", "Somebody on duty has opted out of texts (STOP); they must text START"),
     ("DrillFailed", "Drill/LastPassed", "Nobody answered the drill"),
+    ("CertificateExpiring", "Certificate/Expires", "Our OPC UA certificate ends soon: let peers trust the next one"),
     ("PinLocked", "Twilio/MessagesReceivedOther", "A number is locked for wrong PINs"),
 ];
 

@@ -16,7 +16,7 @@ use crate::{
     },
     metrics::TagCounts,
     serve::Gateway,
-    tag::{StatusCode, TagId, TagTable, Value},
+    tag::{StatusCode, TagId, TagTable, Timestamp, Value},
 };
 
 impl Shared {
@@ -143,6 +143,13 @@ impl Gateway for Arc<Shared> {
             committed.await.unwrap_or(Err(()))?;
             Ok(outcome.await.ok().and_then(|outcome| outcome.document).map(|document| *document))
         })
+    }
+
+    fn own_certificate(&self, until: Timestamp, expiring: Option<String>) {
+        if let Some(tag) = self.plan.load().system.get("Certificate/Expires") {
+            self.publish_own(vec![(tag, Value::DateTime(until))]);
+        }
+        self.inbox.input(Input::Certificate { expiring });
     }
 
     fn ready(&self) -> bool {

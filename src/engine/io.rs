@@ -110,6 +110,11 @@ pub enum Input {
         /// True when it cannot be written.
         failed: bool,
     },
+    /// Our own OPC UA certificate was looked at.
+    Certificate {
+        /// Says that it ends soon; `None` when it does not.
+        expiring: Option<String>,
+    },
     /// Somebody wants to know whether the engine goes on and the store takes what it says: its state is written.
     Heartbeat,
     /// Only time has passed.

@@ -216,6 +216,7 @@ impl Engine {
                 let text = failed.then(|| "the store cannot be written; records wait in memory".to_owned());
                 self.set_system("System/Gateway/Alarms/StoreFailed", text);
             }
+            Input::Certificate { expiring } => self.set_system("System/Gateway/Alarms/CertificateExpiring", expiring),
             Input::ScriptResult { run, result } => self.script_result(run, result),
             Input::Heartbeat => self.dirty.engine = true,
             Input::Tick => {}

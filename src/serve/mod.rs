@@ -23,7 +23,7 @@ use crate::{
         plan::{Cover, Plan},
         view::{AlarmView, OutboxView, UserStatistics},
     },
-    tag::{StatusCode, TagId, TagTable, Value},
+    tag::{StatusCode, TagId, TagTable, Timestamp, Value},
 };
 
 /// What a server may ask of the program. The daemon implements it; every change goes through the engine or the one write path.
@@ -86,6 +86,8 @@ pub trait Gateway: Send + Sync {
     ) -> BoxFuture<'_, String> {
         Box::pin(std::future::ready(response))
     }
+    /// Our own OPC UA certificate ends at `until`; `expiring` says so to people when that is soon.
+    fn own_certificate(&self, _until: Timestamp, _expiring: Option<String>) {}
     /// True once sources, store and engine are up.
     fn ready(&self) -> bool;
     /// Metrics in the Prometheus text format.

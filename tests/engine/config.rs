@@ -127,13 +127,16 @@ fn the_programs_own_tags_are_declared() {
         ("Sources/plc/Connected", "Boolean"),
         ("Alarming/InFlood", "Boolean"),
         ("StartTime", "DateTime"),
+        ("Certificate/Expires", "DateTime"),
     ] {
         let tag = plan.system.get(name).and_then(|id| plan.tag(id)).unwrap_or_else(|| panic!("{name} is missing"));
         assert_eq!(tag.value_type.to_string(), value_type, "{name}");
         assert_eq!(*tag.path, *format!("System/Gateway/{name}"));
         assert!(matches!(tag.origin, Origin::System) && !tag.writable, "{name}");
     }
-    for alarm in ["Sources/plc/Alarms/CommLoss", "Sources/plc/Alarms/TagsUnusable", "Alarms/TwilioFailed", "Alarms/PinLocked"] {
+    for alarm in
+        ["Sources/plc/Alarms/CommLoss", "Sources/plc/Alarms/TagsUnusable", "Alarms/TwilioFailed", "Alarms/CertificateExpiring"]
+    {
         assert!(plan.alarm(&format!("System/Gateway/{alarm}")).is_some(), "{alarm}");
     }
 }

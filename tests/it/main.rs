@@ -11,6 +11,7 @@ mod opcua_attacks;
 mod opcua_client;
 mod opcua_fuzz;
 mod opcua_hostile;
+mod opcua_security;
 mod opcua_server;
 mod phone;
 mod program;

@@ -18,6 +18,8 @@ pub struct UserDef {
     pub pin: Option<Secret>,
     /// argon2, for console, API and OPC UA.
     pub password_hash: Option<Secret>,
+    /// Thumbprint of the certificate that logs in over OPC UA: SHA-1 or SHA-256 in small hexadecimal digits.
+    pub certificate: Option<String>,
     /// The highest of `roles`.
     pub role: Role,
     /// Name of the schedule; `None` for always.

@@ -20,9 +20,11 @@ use opcua::{
         },
         sync::RwLock,
     },
-    crypto::{CertificateStore, SecurityPolicy, X509, random},
+    crypto::{CertificateStore, KeySize, SecurityPolicy, X509, random},
     types::{ByteString, ChannelSecurityToken, ContextOwned, DateTime, MessageSecurityMode},
 };
+
+use subtle::ConstantTimeEq;
 
 use super::{
     decode::RequestHeader,
@@ -30,7 +32,10 @@ use super::{
     send,
     wire::{Malformed, Read, Reader},
 };
-use crate::{pki::OwnCertificate, tag::StatusCode};
+use crate::{
+    pki::{OwnCertificate, x509::split_chain},
+    tag::StatusCode,
+};
 
 /// Bytes of every nonce of ours; the standard asks for 32 with every policy.
 pub const NONCE: usize = 32;
@@ -48,6 +53,10 @@ pub struct AsymmetricHeader<'a> {
     pub policy: SecurityPolicy,
     /// The client's certificate, DER.
     pub certificate: Option<&'a [u8]>,
+    /// The rest of its chain, DER after DER.
+    pub chain: &'a [u8],
+    /// SHA-1 of the certificate of ours that the client used.
+    thumbprint: &'a [u8],
     /// Where the sequence header begins.
     pub length: usize,
 }
@@ -61,10 +70,10 @@ impl<'a> AsymmetricHeader<'a> {
         let parts = || -> Read<_> {
             let mut reader = Reader::new(bytes.get(CHUNK_HEADER..).ok_or(Malformed)?);
             let (uri, certificate) = (reader.text()?, reader.bytes()?);
-            reader.bytes()?;
-            Ok((uri, certificate, bytes.len() - reader.rest().len()))
+            let thumbprint = reader.bytes()?.unwrap_or_default();
+            Ok((uri, certificate, thumbprint, bytes.len() - reader.rest().len()))
         };
-        let (uri, certificate, length) = parts().map_err(|_| status::BAD_DECODING_ERROR)?;
+        let (uri, certificate, thumbprint, length) = parts().map_err(|_| status::BAD_DECODING_ERROR)?;
         let policy = policy_from_uri(uri).ok_or(status::BAD_SECURITY_POLICY_REJECTED)?;
         let certificate = certificate.filter(|certificate| !certificate.is_empty());
         if certificate.is_some_and(|certificate| certificate.len() > MAX_CERTIFICATE) {
@@ -73,7 +82,8 @@ impl<'a> AsymmetricHeader<'a> {
         if certificate.is_some() == (policy == SecurityPolicy::None) {
             return Err(status::BAD_CERTIFICATE_INVALID);
         }
-        Ok(Self { policy, certificate, length })
+        let (leaf, chain) = certificate.map(split_chain).unzip();
+        Ok(Self { policy, certificate: leaf, chain: chain.unwrap_or_default(), thumbprint, length })
     }
 }
 
@@ -105,6 +115,8 @@ pub struct Channel {
     pub mode: MessageSecurityMode,
     /// The client's certificate, DER; fixed at the first OPN.
     pub certificate: Option<Bytes>,
+    /// What we showed at the first OPN; renewals keep to it.
+    pub own: Arc<OwnCertificate>,
     /// Oldest first: the one that the client uses, and the one that was issued last.
     tokens: Vec<Token>,
     received: u32,
@@ -127,6 +139,8 @@ pub struct Opening {
     pub sequence: u32,
     /// Shortest and longest life of a token.
     pub life: (Duration, Duration),
+    /// The modes that channels with security may have.
+    pub modes: Vec<MessageSecurityMode>,
 }
 
 /// What an OPN leads to.
@@ -135,6 +149,7 @@ pub struct Opened {
     mode: MessageSecurityMode,
     policy: SecurityPolicy,
     certificate: Option<Bytes>,
+    own: Arc<OwnCertificate>,
     id: u32,
     token: u32,
     life: Duration,
@@ -165,12 +180,11 @@ impl Opening {
     fn open(self) -> Result<Opened, StatusCode> {
         let header = AsymmetricHeader::read(&self.frame)?;
         let (policy, certificate) = (header.policy, header.certificate.map(Bytes::copy_from_slice));
-        let mut secure = new_secure_channel();
-        secure.set_cert(Some(self.own.certificate.clone()));
-        secure.set_private_key(Some(self.own.key.clone()));
-        let chunk = secure.verify_and_remove_security_server(self.frame.clone());
-        let chunk = chunk.map_err(|_| status::BAD_SECURITY_CHECKS_FAILED)?.data;
-        let mut body = Reader::new(chunk.get(header.length..).ok_or(status::BAD_DECODING_ERROR)?);
+        let clear = match header.certificate {
+            Some(_) => open_asymmetric(&self.frame, &header, &self.own)?,
+            None => self.frame.get(header.length..).unwrap_or_default().to_vec(),
+        };
+        let mut body = Reader::new(&clear);
         let sequence = (|| Ok((body.u32()?, body.u32()?)))();
         let (received, request_id) = sequence.map_err(|_: Malformed| status::BAD_DECODING_ERROR)?;
         let request = read_open(body).map_err(|_| status::BAD_DECODING_ERROR)?;
@@ -179,6 +193,9 @@ impl Opening {
         let (id, mode) = (self.renews.map_or(self.new_id, |(id, ..)| id), request.mode);
         let life = Duration::from_millis(request.lifetime.into()).clamp(self.life.0, self.life.1);
         let lifetime = u32::try_from(life.as_millis()).unwrap_or(u32::MAX);
+        let mut secure = new_secure_channel();
+        secure.set_cert(Some(self.own.certificate.clone()));
+        secure.set_private_key(Some(self.own.key.clone()));
         secure.set_security_policy(policy);
         secure.set_security_mode(mode);
         secure.set_security_token(ChannelSecurityToken {
@@ -198,12 +215,14 @@ impl Opening {
         let body = open_response(&request, id, self.token, lifetime, nonce.as_ref());
         let answer =
             send::open_chunk(&secure, policy, &self.own.certificate, certificate.as_deref(), self.sequence, request_id, &body)?;
-        Ok(Opened { secure, mode, policy, certificate, id, token: self.token, life, received, sent: self.sequence, answer })
+        let (own, token, sent) = (self.own, self.token, self.sequence);
+        Ok(Opened { secure, mode, policy, certificate, own, id, token, life, received, sent, answer })
     }
 
     fn check(&self, request: &OpenRequest<'_>, policy: SecurityPolicy, received: u32) -> Result<(), StatusCode> {
         let plain = policy == SecurityPolicy::None;
-        if plain != (request.mode == MessageSecurityMode::None) {
+        let offered = plain || self.modes.contains(&request.mode);
+        if plain != (request.mode == MessageSecurityMode::None) || !offered {
             return Err(status::BAD_SECURITY_MODE_REJECTED);
         }
         if !plain && request.nonce.len() != policy.secure_channel_nonce_length() {
@@ -224,6 +243,41 @@ impl Opening {
             }
         }
     }
+}
+
+/// What stands behind the security header of an OPN with a certificate, decrypted and its signature checked (Part 6, 6.7.2). All
+/// that can be wrong with it has one code, so that nobody learns from it.
+fn open_asymmetric(frame: &[u8], header: &AsymmetricHeader<'_>, own: &OwnCertificate) -> Result<Vec<u8>, StatusCode> {
+    let opened = || {
+        let ours = own.certificate.thumbprint();
+        if !bool::from(ours.value().ct_eq(header.thumbprint)) {
+            return None;
+        }
+        let client = X509::from_der(header.certificate?).ok()?.public_key().ok()?;
+        let (signed_header, secret) = frame.split_at_checked(header.length)?;
+        if secret.is_empty() || !secret.len().is_multiple_of(own.key.size()) {
+            return None;
+        }
+        let mut clear = vec![0; secret.len()];
+        let length = header.policy.asymmetric_decrypt(&own.key, secret, &mut clear).ok()?;
+        clear.truncate(length);
+        let signature = clear.split_off(clear.len().checked_sub(client.size())?);
+        let signed = [signed_header, &clear].concat();
+        header.policy.asymmetric_verify_signature(&client, &signed, &signature).ok()?;
+        let padding = padding(&clear, own.key.size() > 256)?;
+        clear.truncate(clear.len() - padding);
+        Some(clear)
+    };
+    opened().ok_or(status::BAD_SECURITY_CHECKS_FAILED)
+}
+
+/// The length of the padding at the end of `clear`, its size bytes included: keys over 2,048 bits have a second one (Part 6, 6.7.2.5).
+fn padding(clear: &[u8], long_key: bool) -> Option<usize> {
+    let (extra, rest) = if long_key { clear.split_last().map(|(extra, rest)| (usize::from(*extra), rest))? } else { (0, clear) };
+    let low = *rest.last()?;
+    let size = extra << 8 | usize::from(low);
+    let filled = rest.len().checked_sub(size + 1)?;
+    rest[filled..].iter().all(|byte| *byte == low).then_some(size + 1 + usize::from(long_key))
 }
 
 fn read_open(mut body: Reader<'_>) -> Read<OpenRequest<'_>> {
@@ -295,6 +349,7 @@ impl Channel {
             policy: opened.policy,
             mode: opened.mode,
             certificate: opened.certificate,
+            own: opened.own,
             tokens: vec![token],
             received: opened.received,
             sent: opened.sent,

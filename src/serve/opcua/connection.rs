@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Server,
     attributes::View,
+    audit::Notice,
     browse, call,
     channel::{AsymmetricHeader, Channel, Opening, certificate},
     decode::{RequestHeader, Service},
@@ -27,7 +28,12 @@ use super::{
     wire::{Malformed, Reader},
     write,
 };
-use crate::{clock, engine::io::Actor, pki::Trust, tag::StatusCode};
+use crate::{
+    clock,
+    engine::io::Actor,
+    pki::x509::{Purpose, split_chain},
+    tag::StatusCode,
+};
 
 /// A response in the making.
 pub type Job = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
@@ -37,8 +43,13 @@ type Done = (u32, Vec<u8>);
 
 /// Bytes that are read at a time.
 const READ: usize = 16 * 1024;
+/// Bytes that are read at a time from a peer that has not opened a channel.
+const READ_EARLY: usize = 2 * 1024;
 /// Bytes of finished responses after which they are sent before more requests are looked at.
 const SEND_SOON: usize = 256 * 1024;
+
+/// The key is too short or too long for the policy (Part 4, 6.1.3).
+const BAD_CERTIFICATE_POLICY_CHECK_FAILED: StatusCode = StatusCode(0x8114_0000);
 
 /// Why a connection ends: what ERR says, if anything.
 enum End {
@@ -76,6 +87,8 @@ struct Connection {
     waker: Arc<Notify>,
     /// Until when the next step of the handshake must be done; `None` once a session was activated.
     handshake: Option<Instant>,
+    /// Until when the chunk or message that has begun must be whole.
+    incoming: Option<Instant>,
     done_sender: mpsc::Sender<Done>,
     done: mpsc::Receiver<Done>,
     waiting: usize,
@@ -111,6 +124,7 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: IpAddr, stop: C
         sessions: Vec::new(),
         waker: Arc::default(),
         handshake,
+        incoming: None,
         done_sender,
         done,
         waiting: 0,
@@ -120,7 +134,7 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: IpAddr, stop: C
         () = stop.cancelled() => End::Error(status::BAD_SECURE_CHANNEL_CLOSED),
     };
     if let End::Error(code) = end {
-        tracing::debug!(%peer, status = %code, "OPC UA connection closed");
+        connection.server.notes.note(peer, &Notice::ConnectionClosed(code));
         connection.out.extend_from_slice(&frame::error(code, ""));
         let _ = connection.flush().await;
     }
@@ -139,7 +153,7 @@ impl Connection {
     async fn step(&mut self) -> Result<(), End> {
         let wake = self.wake();
         let may_read = self.waiting < self.server.settings.limits.waiting_per_connection;
-        self.received.reserve(READ);
+        self.received.reserve(if self.channel.is_some() { READ } else { READ_EARLY });
         tokio::select! {
             count = self.stream.read_buf(&mut self.received), if may_read => match count {
                 Ok(0) | Err(_) => return Err(End::Quiet),
@@ -153,6 +167,7 @@ impl Connection {
             () = self.waker.notified() => {}
         }
         self.take_frames().await?;
+        self.expect_rest(may_read);
         self.tick()?;
         self.flush().await
     }
@@ -162,11 +177,32 @@ impl Connection {
         let channel = self.channel.as_ref().map(Channel::ends);
         let looks = self.sessions.iter().filter_map(|session| session.state().subscriptions.next_look());
         let idle = Instant::now() + std::time::Duration::from_secs(60);
-        looks.chain(channel).chain(self.handshake).fold(idle, Instant::min)
+        looks.chain(channel).chain(self.handshake).chain(self.incoming).fold(idle, Instant::min)
+    }
+
+    /// What has begun must end in time; a peer that sends a byte now and then holds no buffer for long. While we do not read, the
+    /// peer is not to blame.
+    fn expect_rest(&mut self, may_read: bool) {
+        let begun = !self.received.is_empty() || self.partial.is_some();
+        if !begun {
+            self.incoming = None;
+        } else if self.incoming.is_none() || !may_read {
+            self.incoming = Some(Instant::now() + self.server.settings.limits.incoming);
+        }
+    }
+
+    /// The largest chunk that this peer may send now.
+    fn chunk_limit(&self) -> usize {
+        self.agreed.map_or(frame::MAX_HELLO, |agreed| agreed.receive)
     }
 
     async fn take_frames(&mut self) -> Result<(), End> {
-        while let Some(frame) = frame::next(&mut self.received, self.server.settings.limits.receive_chunk)? {
+        loop {
+            let limit = self.chunk_limit();
+            let Some(frame) = frame::next(&mut self.received, limit)? else { return Ok(()) };
+            if self.partial.is_none() {
+                self.incoming = None;
+            }
             match (frame.kind, self.agreed) {
                 (Kind::Hello, None) => self.hello(&frame)?,
                 (Kind::Hello, Some(_)) | (_, None) => return Err(status::BAD_TCP_MESSAGE_TYPE_INVALID.into()),
@@ -177,7 +213,6 @@ impl Connection {
                 self.flush().await?;
             }
         }
-        Ok(())
     }
 
     fn hello(&mut self, frame: &Frame) -> Result<(), End> {
@@ -203,8 +238,8 @@ impl Connection {
         {
             return Err(status::BAD_SECURITY_CHECKS_FAILED.into());
         }
-        if let Some(der) = header.certificate {
-            let (server, peer, der) = (Arc::clone(&server), self.peer, der.to_vec());
+        if let Some(leaf) = header.certificate {
+            let (server, peer, der) = (Arc::clone(&server), self.peer, [leaf, header.chain].concat());
             let check = move || check_trust(&server, peer, header.policy, &der);
             self.server.with_key(check).await.unwrap_or(Err(status::BAD_CERTIFICATE_INVALID))?;
         }
@@ -213,9 +248,10 @@ impl Connection {
             renews: self.channel.as_ref().map(Channel::renewal),
             new_id: server.next_channel(),
             token: server.next_token(),
-            own: Arc::clone(&server.own),
+            own: self.channel.as_ref().map_or_else(|| server.own.load_full(), |channel| Arc::clone(&channel.own)),
             sequence: self.channel.as_ref().map_or(1, Channel::next_sequence),
             life: server.settings.limits.token,
+            modes: server.settings.modes.clone(),
             frame: bytes,
         };
         let opened = if secured {
@@ -427,7 +463,7 @@ impl Connection {
     /// Lets the subscriptions work.
     fn tick(&mut self) -> Result<(), End> {
         let now = Instant::now();
-        if self.handshake.is_some_and(|until| until <= now) {
+        if self.handshake.into_iter().chain(self.incoming).any(|until| until <= now) {
             return Err(StatusCode::BAD_TIMEOUT.into());
         }
         let Some(channel) = &self.channel else { return Ok(()) };
@@ -437,6 +473,10 @@ impl Connection {
         let channel = channel.id;
         let mut replies = Vec::new();
         self.sessions.retain(|session| session.state().channel == channel);
+        if self.sessions.is_empty() && self.handshake.is_none() {
+            // Whoever has closed its session may open another, but not stay without one.
+            self.handshake = Some(now + self.server.settings.limits.first_session);
+        }
         for session in &self.sessions {
             let mut state = session.state();
             let Some(role) = state.actor.as_ref().map(|actor| actor.role) else { continue };
@@ -490,19 +530,15 @@ impl Connection {
     }
 }
 
-/// Says whether a client with this certificate may open a channel; reads the trust list, so off the reactor.
+/// Says whether a client with this certificate, and the chain behind it, may open a channel; reads the trust list, so off the
+/// reactor.
 fn check_trust(server: &Server, peer: IpAddr, policy: SecurityPolicy, der: &[u8]) -> Result<(), StatusCode> {
-    let certificate = certificate(der)?;
-    if !certificate.key_length().is_ok_and(|bits| policy.is_valid_keylength(bits)) {
-        return Err(status::BAD_CERTIFICATE_INVALID);
+    let trust = server.pki.check_der(der, Purpose::Client, clock::now());
+    if !trust.is_trusted() {
+        server.notes.note(peer, &Notice::CertificateRefused(&trust));
+        return Err(trust.status());
     }
-    match server.pki.check(&certificate, clock::now()) {
-        Trust::Trusted => Ok(()),
-        Trust::NotYetValid { .. } | Trust::Expired { .. } => Err(status::BAD_CERTIFICATE_TIME_INVALID),
-        other @ Trust::Untrusted { .. } => {
-            tracing::warn!(%peer, trust = ?other, "OPC UA client refused: its certificate is not trusted");
-            // The peer is told no more than that (Part 4, 6.1.3).
-            Err(status::BAD_SECURITY_CHECKS_FAILED)
-        }
-    }
+    let (leaf, _) = split_chain(der);
+    let fits = certificate(leaf)?.key_length().is_ok_and(|bits| policy.is_valid_keylength(bits));
+    fits.then_some(()).ok_or(BAD_CERTIFICATE_POLICY_CHECK_FAILED)
 }

@@ -6,16 +6,19 @@ use opcua::{crypto::SecurityPolicy, types::MessageSecurityMode};
 use super::{
     Server,
     decode::{RequestHeader, Service},
+    identity::certificates_are_used,
     live::PRODUCT_URI,
     send,
     wire::{Read, Reader, Writer},
 };
-use crate::tag::StatusCode;
+use crate::{pki::OwnCertificate, tag::StatusCode};
 
 /// Policy id of anonymous tokens.
 pub const ANONYMOUS: &str = "anonymous";
 /// Policy id of user-name tokens.
 pub const USER_NAME: &str = "username";
+/// Policy id of tokens with a certificate.
+pub const CERTIFICATE: &str = "certificate";
 const TRANSPORT: &str = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary";
 const MAX_FILTER: usize = 100;
 
@@ -26,7 +29,7 @@ pub fn get_endpoints(server: &Server, header: &RequestHeader<'_>, body: &mut Rea
     let profiles = read_texts(body)?;
     let mut w = send::response(Service::GetEndpoints.response(), header.handle, StatusCode::GOOD);
     if profiles.is_empty() || profiles.contains(&TRANSPORT) {
-        endpoints(server, url, &mut w);
+        endpoints(server, &server.own.load(), url, &mut w);
     } else {
         w.count(0);
     }
@@ -61,7 +64,7 @@ fn read_texts<'a>(body: &mut Reader<'a>) -> Read<Vec<&'a str>> {
 }
 
 /// Writes the list of EndpointDescriptions, for a client that asked with `url`.
-pub fn endpoints(server: &Server, url: &str, w: &mut Writer) {
+pub fn endpoints(server: &Server, own: &OwnCertificate, url: &str, w: &mut Writer) {
     let url = server.url_for(url);
     let mut offered = Vec::new();
     for policy in &server.settings.security {
@@ -69,8 +72,11 @@ pub fn endpoints(server: &Server, url: &str, w: &mut Writer) {
             offered.push((*policy, MessageSecurityMode::None, 0));
         } else {
             let strength = if *policy == SecurityPolicy::Aes256Sha256RsaPss { 20 } else { 10 };
-            offered.push((*policy, MessageSecurityMode::SignAndEncrypt, strength + 5));
-            offered.push((*policy, MessageSecurityMode::Sign, strength));
+            for (mode, more) in [(MessageSecurityMode::SignAndEncrypt, 5), (MessageSecurityMode::Sign, 0)] {
+                if server.settings.modes.contains(&mode) {
+                    offered.push((*policy, mode, strength + more));
+                }
+            }
         }
     }
     // Without security nobody but an anonymous user can log in.
@@ -79,7 +85,7 @@ pub fn endpoints(server: &Server, url: &str, w: &mut Writer) {
     for (policy, mode, level) in offered {
         w.text(&url);
         application(server, &url, w);
-        w.bytes(server.own.certificate.as_byte_string().as_ref());
+        w.bytes(own.certificate.as_byte_string().as_ref());
         w.u32(mode as u32);
         w.text(policy.to_uri());
         token_policies(server, policy, w);
@@ -89,18 +95,20 @@ pub fn endpoints(server: &Server, url: &str, w: &mut Writer) {
 }
 
 fn token_policies(server: &Server, policy: SecurityPolicy, w: &mut Writer) {
-    let anonymous = server.settings.anonymous.is_some();
-    let user_name = policy != SecurityPolicy::None;
-    w.count(usize::from(anonymous) + usize::from(user_name));
-    for (id, kind) in [(ANONYMOUS, 0), (USER_NAME, 1)] {
-        if (kind == 0 && anonymous) || (kind == 1 && user_name) {
-            w.text(id);
-            w.u32(kind);
-            w.null();
-            w.null();
-            // The channel's own policy protects the password.
-            w.null();
-        }
+    let secured = policy != SecurityPolicy::None;
+    let offered = [
+        (ANONYMOUS, 0, server.settings.anonymous.is_some()),
+        (USER_NAME, 1, secured),
+        (CERTIFICATE, 2, secured && certificates_are_used(&server.gateway.plan())),
+    ];
+    w.count(offered.iter().filter(|(.., offered)| *offered).count());
+    for (id, kind, _) in offered.into_iter().filter(|(.., offered)| *offered) {
+        w.text(id);
+        w.u32(kind);
+        w.null();
+        w.null();
+        // The channel's own policy protects the password and makes the signature.
+        w.null();
     }
 }
 

@@ -31,7 +31,6 @@ pub mod status {
     pub const BAD_REQUEST_TYPE_INVALID: StatusCode = StatusCode(0x8053_0000);
     pub const BAD_DECODING_ERROR: StatusCode = StatusCode(0x8007_0000);
     pub const BAD_RESPONSE_TOO_LARGE: StatusCode = StatusCode(0x80B9_0000);
-    pub const BAD_CERTIFICATE_TIME_INVALID: StatusCode = StatusCode(0x8014_0000);
 }
 
 /// The least buffer that a peer must offer (Part 6, 7.1.2.3).
@@ -39,6 +38,8 @@ pub const MIN_BUFFER: u32 = 8_192;
 /// The longest EndpointUrl in HEL (Part 6, 7.1.2.3).
 const MAX_URL: usize = 4_096;
 const HEADER: usize = 8;
+/// The largest HEL: header, five numbers, and the URL with its length.
+pub const MAX_HELLO: usize = HEADER + 5 * 4 + 4 + MAX_URL;
 
 /// What a chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub fn next(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>, Status
 /// What both sides may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
+    /// Largest chunk that the client sends.
+    pub receive: usize,
     /// Largest chunk that the client takes.
     pub chunk: usize,
     /// Largest message that the client takes.
@@ -134,6 +137,7 @@ pub fn hello(bytes: &[u8], ours: Sizes) -> Result<(Agreed, Vec<u8>), StatusCode>
     }
     let least = |ours: usize, theirs: u32| if theirs == 0 { ours } else { ours.min(theirs as usize) };
     let agreed = Agreed {
+        receive: ours.receive_chunk.min(send as usize),
         chunk: least(ours.send_chunk, receive),
         message: least(ours.response, their_message),
         chunks: least(usize::MAX, their_chunks),
@@ -142,7 +146,7 @@ pub fn hello(bytes: &[u8], ours: Sizes) -> Result<(Agreed, Vec<u8>), StatusCode>
     let mut w = Writer(b"ACKF".to_vec());
     w.u32(28);
     w.u32(0);
-    w.u32(number(ours.receive_chunk).min(send));
+    w.u32(number(agreed.receive));
     w.u32(number(agreed.chunk));
     w.u32(number(ours.message));
     w.u32(number(ours.chunks));
@@ -189,7 +193,7 @@ mod tests {
         }
         w.text("opc.tcp://localhost:4840");
         let (agreed, ack) = hello(&w.0, Sizes::of(&Limits::default())).unwrap();
-        assert_eq!(agreed, Agreed { chunk: 8_192, message: 16 << 20, chunks: 5 });
+        assert_eq!(agreed, Agreed { receive: 65_535, chunk: 8_192, message: 16 << 20, chunks: 5 });
         assert_eq!((&ack[..4], ack.len()), (&b"ACKF"[..], 28));
         assert_eq!(hello(&w.0[..20], Sizes::of(&Limits::default())), Err(status::BAD_DECODING_ERROR));
     }

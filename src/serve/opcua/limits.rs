@@ -15,6 +15,8 @@ pub struct Limits {
     pub open: Duration,
     /// From the secure channel to an activated session.
     pub first_session: Duration,
+    /// From the first byte of a chunk or message to its last.
+    pub incoming: Duration,
     /// How long a peer may take to accept a response.
     pub send: Duration,
     /// Largest chunk in bytes that is received (Part 6, 7.1.2.3: at least 8,192).
@@ -124,6 +126,7 @@ impl Default for Limits {
             hello: seconds(5),
             open: seconds(5),
             first_session: seconds(30),
+            incoming: seconds(30),
             send: seconds(30),
             receive_chunk: 65_536,
             send_chunk: 65_536,

@@ -1,38 +1,36 @@
-//! CreateSession, ActivateSession, CloseSession (Part 4, 5.7), and who a session's user is.
+//! CreateSession, ActivateSession, CloseSession (Part 4, 5.7). Who a session's user is says `identity`.
 
 use std::{
     net::IpAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use opcua::{
-    crypto::{KeySize, SecurityPolicy, create_signature_data, legacy_decrypt_secret, random, verify_signature_data},
-    types::{ByteString, MessageSecurityMode, SignatureData, UAString, UserNameIdentityToken},
+    crypto::{SecurityPolicy, create_signature_data, random},
+    types::{ByteString, MessageSecurityMode, SignatureData},
 };
 
 use super::{
     Server,
-    channel::{Channel, NONCE, certificate},
+    audit::Notice,
+    channel::{Channel, NONCE},
     decode::{RequestHeader, Service},
     discovery,
     frame::status as transport,
-    names, send,
+    identity::{Identity, Signature, verify_application},
+    send,
     session::{NewSession, Session, TOKEN, status},
     subscribe::Subscriptions,
     wire::{Extension, Id, Read, Reader, Writer},
 };
 use crate::{
-    engine::io::{Actor, Via},
+    pki::{OwnCertificate, x509::Certificate},
     tag::StatusCode,
 };
 
-/// What identity a client showed.
-enum Identity {
-    Anonymous,
-    User { name: String, secret: Vec<u8>, algorithm: String },
-}
+/// The longest nonce that a client may give.
+const MAX_NONCE: usize = 128;
 
 /// The channel that a request came through, as far as logging in needs it.
 pub struct Through {
@@ -44,6 +42,8 @@ pub struct Through {
     pub mode: MessageSecurityMode,
     /// See [`Channel::certificate`].
     pub certificate: Option<bytes::Bytes>,
+    /// See [`Channel::own`].
+    pub own: Arc<OwnCertificate>,
     /// The client's address.
     pub peer: IpAddr,
 }
@@ -51,8 +51,8 @@ pub struct Through {
 impl Through {
     /// Of `channel`.
     pub fn new(channel: &Channel, peer: IpAddr) -> Self {
-        let certificate = channel.certificate.clone();
-        Self { channel: channel.id, policy: channel.policy, mode: channel.mode, certificate, peer }
+        let (certificate, own) = (channel.certificate.clone(), Arc::clone(&channel.own));
+        Self { channel: channel.id, policy: channel.policy, mode: channel.mode, certificate, own, peer }
     }
 }
 
@@ -113,7 +113,10 @@ pub async fn create_session(
         subscriptions: Subscriptions::new(limits.clone(), Arc::clone(&server.counts)),
     };
     // Made before it is signed for, so that a flood is refused before it costs a signature.
-    let session = server.sessions.create(new, limits, Instant::now())?;
+    let session = server
+        .sessions
+        .create(new, limits, Instant::now())
+        .inspect_err(|status| server.notes.note(through.peer, &Notice::SessionRefused(*status)))?;
     let signature = match sign(server, through, request.nonce).await {
         Ok(signature) => signature,
         Err(status) => {
@@ -127,8 +130,8 @@ pub async fn create_session(
     w.id(Id { namespace: 0, identifier: super::wire::Identifier::Opaque(&token) });
     w.f64(timeout.as_secs_f64() * 1_000.0);
     w.bytes(&nonce);
-    w.bytes(server.own.certificate.as_byte_string().as_ref());
-    discovery::endpoints(server, request.url, &mut w);
+    w.bytes(through.own.certificate.as_byte_string().as_ref());
+    discovery::endpoints(server, &through.own, request.url, &mut w);
     w.null();
     signature_data(&signature, &mut w);
     w.u32(u32::try_from(limits.message).unwrap_or(0));
@@ -141,16 +144,16 @@ fn check_client(request: &CreateRequest<'_>, through: &Through) -> Result<(), St
     if !request.certificate.starts_with(channel_certificate) {
         return Err(transport::BAD_CERTIFICATE_INVALID);
     }
-    if request.nonce.len() < NONCE {
+    if !(NONCE..=MAX_NONCE).contains(&request.nonce.len()) {
         return Err(transport::BAD_NONCE_INVALID);
     }
-    let named = names::has_uri(channel_certificate, request.application_uri);
+    let named = Certificate::read(channel_certificate).is_ok_and(|client| client.has_uri(request.application_uri));
     named.then_some(()).ok_or(status::BAD_CERTIFICATE_URI_INVALID)
 }
 
 async fn sign(server: &Arc<Server>, through: &Through, nonce: &[u8]) -> Result<SignatureData, StatusCode> {
     let Some(certificate) = through.certificate.clone() else { return Ok(SignatureData::default()) };
-    let (policy, nonce, own) = (through.policy, ByteString::from(nonce.to_vec()), Arc::clone(&server.own));
+    let (policy, nonce, own) = (through.policy, ByteString::from(nonce.to_vec()), Arc::clone(&through.own));
     let work = move || create_signature_data(&own.key, policy, &ByteString::from(certificate.to_vec()), &nonce).ok();
     server.with_key(work).await.flatten().ok_or(transport::BAD_SECURITY_CHECKS_FAILED)
 }
@@ -167,13 +170,13 @@ fn signature_data(signature: &SignatureData, w: &mut Writer) {
 }
 
 struct ActivateRequest<'a> {
-    algorithm: &'a str,
-    signature: &'a [u8],
+    client: Signature<'a>,
     token: Extension<'a>,
+    user: Signature<'a>,
 }
 
 fn read_activate<'a>(body: &mut Reader<'a>) -> Read<ActivateRequest<'a>> {
-    let (algorithm, signature) = (body.text()?, body.bytes()?.unwrap_or_default());
+    let client = read_signature(body)?;
     for _ in 0..body.count(8)? {
         body.bytes()?;
         body.bytes()?;
@@ -181,24 +184,11 @@ fn read_activate<'a>(body: &mut Reader<'a>) -> Read<ActivateRequest<'a>> {
     for _ in 0..body.count(4)? {
         body.bytes()?;
     }
-    let token = body.extension()?;
-    body.bytes()?;
-    body.bytes()?;
-    Ok(ActivateRequest { algorithm, signature, token })
+    Ok(ActivateRequest { client, token: body.extension()?, user: read_signature(body)? })
 }
 
-fn read_identity(token: &Extension<'_>) -> Result<Identity, StatusCode> {
-    let Some(id) = token.type_id.standard() else { return Err(status::BAD_IDENTITY_TOKEN_INVALID) };
-    match (id, token.body) {
-        (0 | 321 | 319, _) => Ok(Identity::Anonymous),
-        (324 | 322, Some(body)) => {
-            let mut body = Reader::new(body);
-            let parts = (|| Ok((body.text()?, body.text()?, body.bytes()?.unwrap_or_default(), body.text()?)))();
-            let (_, name, secret, algorithm) = parts.map_err(|_: super::wire::Malformed| status::BAD_IDENTITY_TOKEN_INVALID)?;
-            Ok(Identity::User { name: name.into(), secret: secret.into(), algorithm: algorithm.into() })
-        }
-        _ => Err(status::BAD_IDENTITY_TOKEN_REJECTED),
-    }
+fn read_signature<'a>(body: &mut Reader<'a>) -> Read<Signature<'a>> {
+    Ok(Signature { algorithm: body.text()?, bytes: body.bytes()?.unwrap_or_default() })
 }
 
 /// ActivateSession: binds the session to the channel and to a user.
@@ -217,101 +207,37 @@ pub async fn activate_session(
     if session.certificate != through.certificate || (before.is_none() && bound != through.channel) {
         return Err(transport::BAD_SECURE_CHANNEL_ID_INVALID);
     }
-    verify_client(server, &request, through, &nonce).await?;
-    let actor = match read_identity(&request.token)? {
-        Identity::Anonymous => anonymous(server)?,
-        Identity::User { name, secret, algorithm } => {
-            let password = password(server, through, name.clone(), secret, algorithm, &nonce).await?;
-            let known = server.gateway.log_in(name, password, through.peer, Via::OpcUa).await;
-            known.map_err(|_| StatusCode::BAD_USER_ACCESS_DENIED)?
-        }
-    };
+    verify_application(server, through, request.client, &nonce).await?;
+    let identity = Identity::read(&request.token)?;
+    let (user, by) = identity.claim();
+    let user = user.to_owned();
+    let proved = identity.prove(server, through, &nonce, request.user).await;
+    let actor =
+        proved.inspect_err(|status| server.notes.note(through.peer, &Notice::LoginRefused { user: &user, status: *status }))?;
     // On a new channel only the same user may go on (Part 4, 5.7.3.1).
     if bound != through.channel && before.is_some_and(|before| before.name != actor.name) {
         return Err(status::BAD_IDENTITY_TOKEN_REJECTED);
     }
-    let mut nonce = vec![0; NONCE];
-    random::bytes(&mut nonce);
+    let mut next = vec![0; NONCE];
+    random::bytes(&mut next);
+    let user = actor.name.clone();
     {
         let mut state = session.state();
+        // A nonce serves once: of two requests at the same time, or one on a session that was closed meanwhile, only one may pass.
+        if state.nonce != nonce || state.channel != bound {
+            return Err(transport::BAD_NONCE_INVALID);
+        }
         state.channel = through.channel;
         state.actor = Some(actor);
-        state.nonce.clone_from(&nonce);
+        state.nonce.clone_from(&next);
         state.used = Instant::now();
     }
+    server.notes.note(through.peer, &Notice::LoggedIn { user: &user, by, session: session.number });
     let mut w = send::response(Service::ActivateSession.response(), header.handle, StatusCode::GOOD);
-    w.bytes(&nonce);
+    w.bytes(&next);
     w.null();
     w.null();
     Ok(w.0)
-}
-
-async fn verify_client(
-    server: &Arc<Server>,
-    request: &ActivateRequest<'_>,
-    through: &Through,
-    nonce: &[u8],
-) -> Result<(), StatusCode> {
-    let Some(client) = through.certificate.clone() else { return Ok(()) };
-    let policy = through.policy;
-    if request.algorithm != policy.asymmetric_signature_algorithm() {
-        return Err(status::BAD_APPLICATION_SIGNATURE_INVALID);
-    }
-    let signature =
-        SignatureData { algorithm: UAString::from(request.algorithm), signature: ByteString::from(request.signature.to_vec()) };
-    let (own, nonce) = (Arc::clone(&server.own), nonce.to_vec());
-    let work = move || {
-        certificate(&client)
-            .is_ok_and(|client| verify_signature_data(&signature, policy, &client, &own.certificate, &nonce).is_ok())
-    };
-    let valid = server.with_key(work).await.unwrap_or(false);
-    valid.then_some(()).ok_or(status::BAD_APPLICATION_SIGNATURE_INVALID)
-}
-
-fn anonymous(server: &Server) -> Result<Actor, StatusCode> {
-    let role = server.settings.anonymous.ok_or(status::BAD_IDENTITY_TOKEN_REJECTED)?;
-    Ok(Actor { name: "anonymous".into(), role, via: Via::OpcUa })
-}
-
-/// The password in a user-name token: in clear only inside encryption, else encrypted with our certificate and bound to the
-/// nonce (Part 4, 7.41.2.2).
-async fn password(
-    server: &Arc<Server>,
-    through: &Through,
-    name: String,
-    secret: Vec<u8>,
-    algorithm: String,
-    nonce: &[u8],
-) -> Result<String, StatusCode> {
-    if through.policy == SecurityPolicy::None {
-        return Err(status::BAD_IDENTITY_TOKEN_REJECTED);
-    }
-    let invalid = status::BAD_IDENTITY_TOKEN_INVALID;
-    let clear = if algorithm.is_empty() {
-        if through.mode != MessageSecurityMode::SignAndEncrypt {
-            return Err(invalid);
-        }
-        secret
-    } else {
-        let block = server.own.key.size();
-        let weak = algorithm.contains("rsa-1_5");
-        if weak || secret.is_empty() || !secret.len().is_multiple_of(block) || secret.len() > 8 * block {
-            return Err(invalid);
-        }
-        let (own, nonce) = (Arc::clone(&server.own), nonce.to_vec());
-        let token = UserNameIdentityToken {
-            policy_id: UAString::null(),
-            user_name: UAString::from(name),
-            password: ByteString::from(secret),
-            encryption_algorithm: UAString::from(algorithm),
-        };
-        // The library panics on a plain text shorter than the nonce.
-        let decrypt =
-            move || catch_unwind(AssertUnwindSafe(|| legacy_decrypt_secret(&token, &nonce, &own.key).ok())).ok().flatten();
-        let clear = server.with_key(decrypt).await.flatten().ok_or(invalid)?;
-        clear.as_ref().to_vec()
-    };
-    String::from_utf8(clear).map_err(|_| invalid)
 }
 
 /// CloseSession. The subscriptions that it still has end with it.

@@ -1,9 +1,10 @@
 //! The OPC UA server: our own services over the library's types and cryptography (SPEC section 5).
 //!
 //! A connection is one task, a session is nobody's, the address space is immutable and exchanged whole on a reload, values are
-//! read from the tag table. Deliberately absent until a later issue: Part 9 and events, history, node management, X.509 users.
+//! read from the tag table. Deliberately absent until a later issue: history, node management.
 
 mod attributes;
+mod audit;
 mod browse;
 mod call;
 mod channel;
@@ -13,13 +14,14 @@ mod decode;
 mod discovery;
 mod events;
 mod frame;
+mod identity;
 mod limits;
 mod live;
 mod login;
-mod names;
 mod ns0;
 mod read;
 mod register;
+mod renewal;
 mod send;
 mod session;
 mod space;
@@ -41,7 +43,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 pub use limits::Limits;
-pub use opcua::crypto::SecurityPolicy;
+pub use opcua::{crypto::SecurityPolicy, types::MessageSecurityMode};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, broadcast::Receiver},
@@ -51,6 +53,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     attributes::View,
+    audit::{Notes, Notice},
     conditions::{Certificate, Conditions},
     events::Hub,
     session::Sessions,
@@ -91,6 +94,8 @@ pub struct Settings {
     pub application_name: String,
     /// What is offered. Without `None` here a channel without security still answers GetEndpoints and FindServers.
     pub security: Vec<SecurityPolicy>,
+    /// The modes that are offered with every policy but `None`.
+    pub modes: Vec<MessageSecurityMode>,
     /// What an anonymous user may do; `None` lets none in.
     pub anonymous: Option<Role>,
     /// Own certificate and trust list.
@@ -112,6 +117,7 @@ impl Settings {
             application_uri: server.application_uri.clone(),
             application_name: server.application_name.clone(),
             security: server.security.iter().map(|policy| policy_of(*policy)).collect(),
+            modes: server.modes.iter().map(|mode| mode_of(*mode)).collect(),
             anonymous: server.anonymous,
             pki,
             limits: Limits {
@@ -145,6 +151,13 @@ const fn policy_of(policy: crate::config::SecurityPolicy) -> SecurityPolicy {
     }
 }
 
+const fn mode_of(mode: crate::config::SecurityMode) -> MessageSecurityMode {
+    match mode {
+        crate::config::SecurityMode::Sign => MessageSecurityMode::Sign,
+        crate::config::SecurityMode::SignAndEncrypt => MessageSecurityMode::SignAndEncrypt,
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -157,6 +170,7 @@ impl Default for Settings {
                 SecurityPolicy::Aes128Sha256RsaOaep,
                 SecurityPolicy::Aes256Sha256RsaPss,
             ],
+            modes: vec![MessageSecurityMode::SignAndEncrypt, MessageSecurityMode::Sign],
             anonymous: None,
             pki: "pki".into(),
             limits: Limits::default(),
@@ -235,8 +249,9 @@ struct Server {
     endpoint: Endpoint,
     gateway: Arc<dyn Gateway>,
     space: ArcSwap<Space>,
-    own: Arc<OwnCertificate>,
+    own: ArcSwap<OwnCertificate>,
     pki: Pki,
+    notes: Notes,
     started: Timestamp,
     sessions: Sessions,
     /// Everything that happened lately; event items read on from where they were.
@@ -284,8 +299,9 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         endpoint,
         gateway,
         space: ArcSwap::from_pointee(space),
-        own: Arc::new(own),
+        own: ArcSwap::from_pointee(own),
         pki,
+        notes: Notes::default(),
         started: clock::now(),
         sessions: Sessions::default(),
         events: Hub::default(),
@@ -297,6 +313,7 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         last_session: AtomicU32::new(0),
     });
     let load = Load(Arc::downgrade(&server));
+    tokio::spawn(renewal::look_after(Arc::clone(&server), stop.clone()));
     let task = tokio::spawn(run(server, listener, changes, stop));
     Ok(Running { address, endpoint: url, load, task })
 }
@@ -337,6 +354,7 @@ async fn run(server: Arc<Server>, listener: TcpListener, changes: Receiver<Arc<C
             changed = plans.changed(), if has_plans => match changed {
                 Ok(()) => {
                     let plan = Arc::clone(&plans.borrow_and_update());
+                    server.sessions.hold_to(&plan, server.settings.anonymous);
                     if let Ok(space) = tokio::task::spawn_blocking(move || Space::build(plan, seconds())).await {
                         server.space.store(Arc::new(space));
                     }
@@ -354,7 +372,9 @@ async fn run(server: Arc<Server>, listener: TcpListener, changes: Receiver<Arc<C
 impl Server {
     fn accept(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, connections: &TaskTracker, stop: &CancellationToken) {
         let Some(place) = Place::take(self, peer) else {
-            tracing::warn!(%peer, "OPC UA connection refused: too many");
+            self.notes.note(peer, &Notice::ConnectionRefused);
+            // As far as it goes without waiting for the peer.
+            let _ = stream.try_write(&frame::error(frame::status::BAD_TCP_NOT_ENOUGH_RESOURCES, "too many connections"));
             return;
         };
         let (server, stop) = (Arc::clone(self), stop.clone());
@@ -430,6 +450,7 @@ struct Place {
 
 impl Place {
     fn take(server: &Arc<Server>, peer: IpAddr) -> Option<Self> {
+        let peer = one_of(peer);
         let limits = &server.settings.limits;
         let mut peers = server.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = peers.values().sum();
@@ -438,6 +459,14 @@ impl Place {
         }
         *peers.entry(peer).or_default() += 1;
         Some(Self { server: Arc::clone(server), peer })
+    }
+}
+
+/// Whom a connection is counted for: a host has a whole /64 of IPv6 addresses to itself.
+fn one_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
     }
 }
 

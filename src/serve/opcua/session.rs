@@ -18,7 +18,13 @@ use super::{
     subscribe::Subscriptions,
     wire::{Id, Identifier},
 };
-use crate::{engine::io::Actor, tag::StatusCode};
+use crate::{
+    engine::{
+        io::Actor,
+        plan::{Plan, Role},
+    },
+    tag::StatusCode,
+};
 
 /// Codes of sessions.
 pub mod status {
@@ -30,12 +36,15 @@ pub mod status {
     pub const BAD_TOO_MANY_SESSIONS: StatusCode = StatusCode(0x8056_0000);
     pub const BAD_IDENTITY_TOKEN_INVALID: StatusCode = StatusCode(0x8020_0000);
     pub const BAD_IDENTITY_TOKEN_REJECTED: StatusCode = StatusCode(0x8021_0000);
+    pub const BAD_USER_SIGNATURE_INVALID: StatusCode = StatusCode(0x8057_0000);
     pub const BAD_APPLICATION_SIGNATURE_INVALID: StatusCode = StatusCode(0x8058_0000);
     pub const BAD_CERTIFICATE_URI_INVALID: StatusCode = StatusCode(0x8017_0000);
 }
 
 /// The channel of a session that has ended; never the id of a channel.
 const NO_CHANNEL: u32 = 0;
+/// The name of a user without one.
+pub const ANONYMOUS: &str = "anonymous";
 /// Bytes of a session's secret.
 pub const TOKEN: usize = 32;
 
@@ -131,8 +140,15 @@ impl Sessions {
     /// `Bad_TooManySessions`, also when this peer has too many that it never activated.
     pub fn create(&self, new: NewSession, limits: &Limits, now: Instant) -> Result<Arc<Session>, StatusCode> {
         let mut all = self.lock();
-        let unactivated = all.values().filter(|session| session.peer == new.peer && session.state().actor.is_none()).count();
-        if all.len() >= limits.sessions || unactivated >= limits.unactivated_per_peer {
+        let unactivated = all.values().filter(|session| session.state().actor.is_none());
+        let (mut strangers, mut of_this_peer) = (0, 0);
+        for session in unactivated {
+            strangers += 1;
+            of_this_peer += usize::from(session.peer == new.peer);
+        }
+        // Half of the places are for those who log in, whatever others open from many addresses.
+        let crowded = strangers >= limits.sessions.div_ceil(2);
+        if all.len() >= limits.sessions || crowded || of_this_peer >= limits.unactivated_per_peer {
             return Err(status::BAD_TOO_MANY_SESSIONS);
         }
         let session = Arc::new(Session {
@@ -174,6 +190,24 @@ impl Sessions {
     pub fn remove(&self, session: &Session) {
         self.lock().remove(&session.token);
         session.state().channel = NO_CHANNEL;
+    }
+
+    /// Holds everybody to a new configuration: sessions of users who are gone, or can no longer log in, end; roles change at once.
+    /// `anonymous` is the role of those without a name.
+    pub fn hold_to(&self, plan: &Plan, anonymous: Option<Role>) {
+        self.lock().retain(|_, session| {
+            let mut state = session.state();
+            let Some(actor) = &mut state.actor else { return true };
+            let role = match plan.users.get(&actor.name) {
+                Some(user) => (user.password_hash.is_some() || user.certificate.is_some()).then_some(user.role),
+                None => anonymous.filter(|_| actor.name == ANONYMOUS),
+            };
+            match role {
+                Some(role) => actor.role = role,
+                None => state.channel = NO_CHANNEL,
+            }
+            role.is_some()
+        });
     }
 
     /// All of them.

@@ -8,9 +8,10 @@ use std::{
 
 use super::{
     BAD_DECODING_ERROR, BAD_SECURE_CHANNEL_ID_INVALID, BAD_SESSION_ID_INVALID, BAD_TCP_MESSAGE_TOO_LARGE,
-    BAD_TCP_MESSAGE_TYPE_INVALID, BAD_TIMEOUT,
+    BAD_TCP_MESSAGE_TYPE_INVALID, BAD_TCP_NOT_ENOUGH_RESOURCES, BAD_TIMEOUT,
 };
 use crate::support::{
+    BOUND,
     alone::{Memory, alone},
     raw::{NOTHING_MORE, Peer, Target, WRITE, count, id, number, request, tag, text},
 };
@@ -83,9 +84,9 @@ fn t5_idle_connections() {
         let started = Instant::now();
         for _ in 0..5 {
             let mut idle: Vec<Peer> = (0..300).map(|_| target.connect()).collect();
-            // Those beyond what one address may have are closed without a word, the others are told so in time.
+            // Those beyond what one address may have are refused at once, the others are told so in time.
             for (kind, content) in idle.iter_mut().filter_map(Peer::receive) {
-                assert_eq!((&*kind, number(&content, 0)), ("ERR", BAD_TIMEOUT));
+                assert!(kind == "ERR" && [BAD_TIMEOUT, BAD_TCP_NOT_ENOUGH_RESOURCES].contains(&number(&content, 0)));
             }
         }
         assert!(started.elapsed() < Duration::from_secs(60));
@@ -109,8 +110,8 @@ fn t6_a_handshake_left_half_done() {
         let mut opened = target.connect();
         opened.hello();
         opened.open();
-        // The fourth is closed without a word.
-        assert!(target.connect().receive().is_none());
+        // The fourth is refused at once.
+        assert_eq!(target.connect().error(), BAD_TCP_NOT_ENOUGH_RESOURCES);
         for peer in [&mut idle, &mut greeted, &mut opened] {
             assert_eq!(peer.error(), BAD_TIMEOUT);
             assert!(peer.receive().is_none());
@@ -273,5 +274,60 @@ fn t9_a_session_belongs_to_one_channel_and_outlives_it() {
         assert_eq!(second.read_state(), BAD_SESSION_ID_INVALID);
         second.session = id(1);
         assert_eq!(second.read_state(), BAD_SESSION_ID_INVALID);
+    });
+}
+
+#[test]
+fn t6_what_has_begun_must_end() {
+    alone(|| {
+        let target = Target::start(|settings| settings.limits.incoming = Duration::from_millis(400));
+        let mut half_chunk = target.log_in();
+        half_chunk.stream.write_all(b"MSGF\x00\x01\0\0").unwrap();
+        let mut half_message = target.log_in();
+        half_message.message(b'C', &[0; 100]);
+        let mut idle = target.log_in();
+        for peer in [&mut half_chunk, &mut half_message] {
+            assert_eq!(peer.error(), BAD_TIMEOUT);
+        }
+        // Many chunks one after another do not put the end off.
+        let mut endless = target.log_in();
+        let deadline = Instant::now() + BOUND;
+        endless.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        while endless.stream.peek(&mut [0]).is_err() {
+            assert!(Instant::now() < deadline, "a message that never ends goes on");
+            endless.message(b'C', &[0; 10]);
+        }
+        assert_eq!(endless.error(), BAD_TIMEOUT);
+        assert_eq!(idle.read_state(), 0);
+    });
+}
+
+#[test]
+fn t6_nobody_stays_without_a_session() {
+    alone(|| {
+        let target = Target::start(|settings| settings.limits.first_session = Duration::from_millis(400));
+        let mut peer = target.log_in();
+        // CloseSession.
+        assert_eq!(peer.call(473, &[1]).status, 0);
+        assert_eq!(peer.error(), BAD_TIMEOUT);
+    });
+}
+
+#[test]
+fn t3_chunks_keep_to_what_was_agreed() {
+    alone(|| {
+        let target = Target::start(|_| ());
+        // Before HEL nothing larger than a HEL is waited for.
+        let mut peer = target.connect();
+        drop(peer.stream.write_all(b"HELF\x00\x20\0\0"));
+        assert_eq!(peer.error(), BAD_TCP_MESSAGE_TOO_LARGE);
+        let mut peer = target.connect();
+        let sizes = [0, 8_192, 8_192, 0, 0_u32].map(u32::to_le_bytes).concat();
+        peer.send(*b"HELF", &[sizes, text("opc.tcp://localhost")].concat());
+        let (_, acknowledged) = peer.receive().unwrap();
+        assert_eq!((number(&acknowledged, 4), number(&acknowledged, 8)), (8_192, 8_192));
+        peer.open();
+        peer.message(b'F', &vec![0; 8_192]);
+        assert_eq!(peer.error(), BAD_TCP_MESSAGE_TOO_LARGE);
     });
 }

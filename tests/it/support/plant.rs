@@ -81,7 +81,7 @@ impl Plant {
     /// With [`TAGS`], every memory tag at its initial value.
     pub fn new() -> Arc<Self> {
         let mut names = Names::default();
-        let plan = Arc::new(plan(TAGS, &mut names));
+        let plan = Arc::new(plan("", TAGS, &mut names));
         let plant = Self {
             plan: watch::Sender::new(plan),
             names: Mutex::new(names),
@@ -123,15 +123,22 @@ impl Plant {
 
     /// Other tags, as after a reload.
     pub fn reconfigure(&self, tags: &str) {
-        let plan = plan(tags, &mut self.names.lock().unwrap());
+        let plan = plan("", tags, &mut self.names.lock().unwrap());
+        self.plan.send_replace(Arc::new(plan));
+    }
+
+    /// Other people and settings, as after a reload.
+    pub fn configure(&self, config: &str) {
+        let plan = plan(config, TAGS, &mut self.names.lock().unwrap());
         self.plan.send_replace(Arc::new(plan));
     }
 }
 
-fn plan(tags: &str, names: &mut Names) -> Plan {
+fn plan(config: &str, tags: &str, names: &mut Names) -> Plan {
+    let config = [File { name: "site.toml".into(), text: config.into() }];
     let files = [File { name: "plant.toml".into(), text: tags.into() }];
     let loader = Loader { env: &|_| None, read_file: &|_: &Path| Err("no files here".into()) };
-    load(&[], &files, &[], loader, names).unwrap_or_else(|problems| panic!("{problems:?}")).plan
+    load(&config, &files, &[], loader, names).unwrap_or_else(|problems| panic!("{problems:?}")).plan
 }
 
 fn users() -> Vec<UserStatistics> {

@@ -25,7 +25,7 @@ use self::{
     notice::{Notice, Told},
 };
 use super::{
-    condition::Comment,
+    condition::{Comment, Limits},
     detect::Flank,
     io::Via,
     plan::{AckMode, AlarmDef, Plan},
@@ -420,6 +420,7 @@ impl Alarm {
             self.older.push_back(previous);
         }
         let merged = self.merge();
+        self.set_limits(Limits::default());
         self.count += 1;
         let event = rng.uuid();
         self.newest = Some(AlarmEvent {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Alarm, AlarmEvent, Closed};
 use crate::{
     engine::{
-        condition::{Branch, Comment, Condition, ConditionState, Limits, NoticeId},
+        condition::{Branch, Comment, Condition, ConditionState, Limits, NoticeId, is_same_quality},
         plan::AlarmDef,
     },
     tag::{StatusCode, Timestamp},
@@ -178,9 +178,9 @@ impl Alarm {
         }
     }
 
-    /// The newest event is beyond these limits.
-    pub(in crate::engine) fn set_limits(&mut self, limits: Limits) {
-        self.told.limits = limits;
+    /// The newest event is beyond these limits. True when it was beyond others.
+    pub(in crate::engine) fn set_limits(&mut self, limits: Limits) -> bool {
+        std::mem::replace(&mut self.told.limits, limits) != limits
     }
 
     /// At a start: leaves room in the numbers, and takes a severity that the configuration changed meanwhile as it is.
@@ -256,8 +256,7 @@ impl Alarm {
 
 /// Quality and severity are followed only while the alarm is of interest (Part 9, 5.14.2).
 fn is_news(new: &ConditionState, before: &ConditionState, retain: bool) -> bool {
-    let bits = |status: StatusCode| status.0 & 0xFFFF_0000;
-    let followed = bits(new.quality) != bits(before.quality) || new.severity != before.severity;
+    let followed = !is_same_quality(new.quality, before.quality) || new.severity != before.severity;
     let same = ConditionState {
         quality: before.quality,
         quality_time: before.quality_time,

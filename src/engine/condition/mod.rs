@@ -7,6 +7,8 @@
 mod acts;
 mod tell;
 
+pub(super) use self::tell::is_same_quality;
+
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};

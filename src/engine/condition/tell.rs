@@ -64,23 +64,19 @@ impl Engine {
 
     /// What the tag of the alarm holds, or its quality, has changed: it may be beyond another limit, or of another quality.
     pub(in crate::engine) fn follow_input(&mut self, index: usize) {
-        let Some(told) = self.alarms[index].told.as_ref().filter(|told| told.trunk.retain) else { return };
-        let shown = (told.state.limits, told.state.quality);
-        self.note_limits(index);
-        let def = &self.plan.alarms[index];
-        if shown != (self.alarms[index].alarm.condition(def, &self.around(def)).state.limits, self.quality(def)) {
+        let Some(told) = self.alarms[index].told.clone().filter(|told| told.trunk.retain) else { return };
+        let moved = self.note_limits(index);
+        if moved || !is_same_quality(told.state.quality, self.quality(&self.plan.alarms[index])) {
             self.tell(index);
         }
     }
 
-    /// Notes beyond which limits an active alarm is; what cannot be told stays.
-    pub(in crate::engine) fn note_limits(&mut self, index: usize) {
+    /// Notes beyond which limits an active alarm is; what cannot be told stays. True when that changed.
+    pub(in crate::engine) fn note_limits(&mut self, index: usize) -> bool {
         let def = Arc::clone(&self.plan.alarms[index]);
-        let Some(tag) = self.plan.tag(def.tag).filter(|_| self.alarms[index].alarm.state().is_active()) else { return };
+        let Some(tag) = self.plan.tag(def.tag).filter(|_| self.alarms[index].alarm.state().is_active()) else { return false };
         let found = detect::limits(&def, tag, &self.reading(def.tag), &|tag: TagId| self.reading(tag));
-        if let Some((high, low)) = found {
-            self.alarms[index].alarm.set_limits(Limits { high, low });
-        }
+        found.is_some_and(|(high, low)| self.alarms[index].alarm.set_limits(Limits { high, low }))
     }
 
     fn around(&self, def: &AlarmDef) -> Around {
@@ -106,4 +102,9 @@ impl Engine {
         }
         self.reading(def.tag).status
     }
+}
+
+/// Two qualities whose codes are the same, whatever their info bits.
+pub(in crate::engine) const fn is_same_quality(a: StatusCode, b: StatusCode) -> bool {
+    a.0 & 0xFFFF_0000 == b.0 & 0xFFFF_0000
 }

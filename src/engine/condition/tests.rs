@@ -62,7 +62,10 @@ enum Do {
     /// As the engine's own commands do.
     Ack(&'static str, &'static str),
     Restart,
+    /// With this severity of priority high.
     Reload(u16),
+    /// Without alarms.
+    Clear,
 }
 
 struct Bench {
@@ -79,8 +82,8 @@ struct Bench {
     last: BTreeMap<String, Arc<Condition>>,
 }
 
-fn plan(names: &mut Names, severity: u16) -> Plan {
-    let files = [File { name: "plant.toml".into(), text: TAGS.into() }];
+fn plan(names: &mut Names, tags: &str, severity: u16) -> Plan {
+    let files = [File { name: "plant.toml".into(), text: tags.into() }];
     let config = [File { name: "main.toml".into(), text: format!("[alarms]\nseverity = {{ high = {severity} }}\n") }];
     let loader = Loader { env: &|_| None, read_file: &|_: &Path| Err("no files here".into()) };
     let mut plan = load(&config, &files, &[], loader, names).unwrap_or_else(|problems| panic!("{problems:?}")).plan;
@@ -96,7 +99,7 @@ fn plan(names: &mut Names, severity: u16) -> Plan {
 impl Bench {
     fn new() -> Self {
         let mut names = Names::default();
-        let plan = Arc::new(plan(&mut names, 700));
+        let plan = Arc::new(plan(&mut names, TAGS, 700));
         let now = Timestamp::from_ticks(1_000_000_000);
         let (engine, _) = Engine::restore(Arc::clone(&plan), Vec::new(), 7, now, &mut Vec::new());
         let mut bench = Self {
@@ -142,7 +145,11 @@ impl Bench {
             Do::Ack(alarm, note) => command(Command::Acknowledge { alarm: alarm.into(), note: note.to_owned() }),
             Do::Restart => return self.restart(),
             Do::Reload(severity) => {
-                self.plan = Arc::new(plan(&mut self.names, severity));
+                self.plan = Arc::new(plan(&mut self.names, TAGS, severity));
+                Input::Plan(Arc::clone(&self.plan))
+            }
+            Do::Clear => {
+                self.plan = Arc::new(plan(&mut self.names, "[[tag]]\npath = \"Plant/Level\"\ntype = \"Double\"\n", 700));
                 Input::Plan(Arc::clone(&self.plan))
             }
         };
@@ -243,7 +250,7 @@ fn go_on(bench: &mut Bench, name: &str, lines: &[(Do, &str)]) {
     }
 }
 
-use Do::{Ack, Act as Method, Found, Lost, Quality, Reload, Restart, Say, Suppress, Value as Level, Wait};
+use Do::{Ack, Act as Method, Clear, Found, Lost, Quality, Reload, Restart, Say, Suppress, Value as Level, Wait};
 
 #[test]
 fn the_sequences_of_the_standard_without_branches() {
@@ -440,6 +447,20 @@ fn a_latched_alarm_waits_for_its_reset() {
             (Method(LATCH, Act::Reset), "1:aKr"),
         ],
     );
+}
+
+#[test]
+fn an_alarm_that_is_removed_is_no_longer_retained() {
+    let bench = check(
+        "removed",
+        &[
+            (Level(95.0), "0:AkR"),
+            (Level(1.0), "0:akR"),
+            (Level(95.0), "0:akR branch; 1:AkR"),
+            (Clear, "0:akr branch removed; 1:Akr removed"),
+        ],
+    );
+    assert!(bench.engine.conditions().iter().all(|condition| condition.alarm.starts_with("System/")));
 }
 
 #[test]

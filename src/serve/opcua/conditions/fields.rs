@@ -8,11 +8,8 @@ use crate::{
         condition::{Branch, Comment, Condition},
         plan::{AlarmDef, Limit, Mode, Plan, Setpoint, TagDef},
     },
-    serve::opcua::{
-        events::{Event, Field},
-        wire::Writer,
-    },
-    tag::{StatusCode, TagTable, Timestamp, Value},
+    serve::opcua::events::{Event, Field, encoded},
+    tag::{Reading, StatusCode, TagTable, Timestamp, Value},
 };
 
 /// Built-in types (Part 6, 5.1.2).
@@ -223,15 +220,26 @@ impl Subject<'_> {
     }
 }
 
+/// Quality and its time of what an alarm watches, as it is now; `None` for other paths.
+pub fn input_quality(def: &AlarmDef, table: &TagTable, path: &str) -> Option<Field> {
+    let reading = match def.mode {
+        Mode::System => Reading::default(),
+        _ => table.read(def.tag),
+    };
+    match path {
+        "Quality" => Some(Field::Status(reading.status)),
+        "Quality/SourceTimestamp" => Some(time(reading.source_time)),
+        _ => None,
+    }
+}
+
 fn time(time: Timestamp) -> Field {
     Field::Value(Value::DateTime(time))
 }
 
 /// An array of the built-in type `kind` without elements.
 fn empty_array(kind: u8) -> Field {
-    let mut w = Writer::default();
-    w.array(kind, 0);
-    Field::Encoded(w.0.into())
+    encoded(|w| w.array(kind, 0))
 }
 
 fn boolean(value: bool) -> Field {

@@ -13,6 +13,7 @@ pub mod fields;
 pub mod filter;
 mod like;
 
+pub use self::datum::encoded;
 use std::{
     collections::VecDeque,
     sync::{

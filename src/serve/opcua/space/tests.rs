@@ -166,7 +166,7 @@ fn alarms_are_conditions_of_the_fitting_type() {
         ("Plant/Line1/Level/Alarms/High", 9_482),
         ("Plant/Line1/Level/Alarms/Away", 10_060),
         ("Lone/Alarms/On", 10_637),
-        ("System/Gateway/Alarms/TwilioFailed", 10_523),
+        ("System/Gateway/Alarms/TwilioFailed", 11_753),
     ] {
         let alarm = node(&space, path);
         assert_eq!(space.type_definition(alarm), condition_type, "{path}");

@@ -60,12 +60,11 @@ impl Engine {
             }
             Act::Unshelve => self.shelve(path, 0.0, by, note),
             Act::RemoveFromService => self.set_out_of_service(path, true, by, note),
-            Act::PlaceInService => self.set_out_of_service(path, false, by, note),
             Act::Disable => self.disable(index, by),
             Act::Enable if !self.alarms[index].alarm.is_disabled() => {
                 Err(refused(StatusCode::BAD_CONDITION_ALREADY_ENABLED, "the alarm is enabled"))
             }
-            Act::Enable => self.set_out_of_service(path, false, by, note),
+            Act::Enable | Act::PlaceInService => self.set_out_of_service(path, false, by, note),
             Act::Reset if self.alarms[index].alarm.state() != State::LatchedAcknowledged => {
                 let words = "only a latched alarm that is clear and acknowledged can be reset";
                 Err(refused(StatusCode::BAD_INVALID_STATE, words))

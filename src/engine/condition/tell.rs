@@ -13,6 +13,7 @@ use crate::{
         detect,
         io::Effect,
         plan::{AlarmDef, Mode},
+        values::SourceState,
     },
     tag::{StatusCode, TagId},
 };
@@ -97,7 +98,7 @@ impl Engine {
             return StatusCode::GOOD;
         }
         let source = self.source_of(def.tag).and_then(|source| self.sources.get(&source));
-        if source.is_some_and(|source| source.is_lost()) {
+        if source.is_some_and(SourceState::is_lost) {
             return StatusCode::BAD_COMMUNICATION_ERROR;
         }
         self.reading(def.tag).status

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Server;
+use super::{Server, conditions::Certificate};
 use crate::{clock, pki::Renewal};
 
 /// How often the certificate is looked at.
@@ -40,6 +40,7 @@ fn look(server: &Server) -> Result<Option<Renewal>, String> {
     let own = server.pki.own(&server.settings.application_uri, &[])?;
     if own.certificate.thumbprint() != server.own.load().certificate.thumbprint() {
         tracing::warn!(thumbprint = own.certificate.thumbprint().as_hex_string(), "the OPC UA server shows its new certificate");
+        server.conditions.set_certificate(Certificate::of(&own.certificate));
         server.own.store(Arc::new(own));
     }
     Ok(renewal)

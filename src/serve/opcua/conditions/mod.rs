@@ -12,6 +12,7 @@ mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use opcua::crypto::X509;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
@@ -52,14 +53,14 @@ impl Certificate {
 pub struct Conditions {
     gateway: Arc<dyn Gateway>,
     followed: RwLock<Followed>,
-    certificate: Certificate,
+    certificate: ArcSwap<Certificate>,
 }
 
 impl Conditions {
     /// The alarms as they are, which is no news.
     #[must_use]
     pub fn new(gateway: Arc<dyn Gateway>, certificate: Certificate) -> Self {
-        let conditions = Self { gateway, followed: RwLock::default(), certificate };
+        let conditions = Self { gateway, followed: RwLock::default(), certificate: ArcSwap::from_pointee(certificate) };
         for condition in conditions.gateway.conditions() {
             drop(conditions.take(condition, false));
         }
@@ -71,26 +72,33 @@ impl Conditions {
     pub fn member(&self, alarm: &str, path: &str) -> Option<Field> {
         let plan = self.gateway.plan();
         let def = plan.alarm(alarm)?;
+        let certificate = self.certificate.load();
         let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
-        followed.member(self.world(&plan), def, path, clock::now())
+        followed.member(self.world(&plan, &certificate), def, path, clock::now())
     }
 
     /// The last notification of every retained condition and branch, as ConditionRefresh sends them again (Part 9, 5.5.7): with the
     /// EventIds that they had.
     #[must_use]
     pub fn retained(&self) -> Vec<Arc<Event>> {
-        let plan = self.gateway.plan();
-        self.followed.read().unwrap_or_else(PoisonError::into_inner).retained(self.world(&plan))
+        let (plan, certificate) = (self.gateway.plan(), self.certificate.load());
+        self.followed.read().unwrap_or_else(PoisonError::into_inner).retained(self.world(&plan, &certificate))
+    }
+
+    /// The server shows another certificate.
+    pub fn set_certificate(&self, certificate: Certificate) {
+        self.certificate.store(Arc::new(certificate));
     }
 
     /// Keeps a snapshot; gives the events of what is news in it.
     fn take(&self, condition: Arc<Condition>, missed: bool) -> Vec<Event> {
-        let plan = self.gateway.plan();
-        self.followed.write().unwrap_or_else(PoisonError::into_inner).take(self.world(&plan), condition, missed)
+        let (plan, certificate) = (self.gateway.plan(), self.certificate.load());
+        let world = self.world(&plan, &certificate);
+        self.followed.write().unwrap_or_else(PoisonError::into_inner).take(world, condition, missed)
     }
 
-    fn world<'a>(&'a self, plan: &'a Plan) -> World<'a> {
-        World { plan, table: self.gateway.table(), certificate: &self.certificate }
+    fn world<'a>(&'a self, plan: &'a Plan, certificate: &'a Certificate) -> World<'a> {
+        World { plan, table: self.gateway.table(), certificate }
     }
 }
 

@@ -200,6 +200,7 @@ fn each_mode_has_its_type() {
         ("Plant/Off/Alarms/On", 10_637),
         ("Plant/Word/Alarms/Bit", 10_637),
         ("System/Gateway/Alarms/StoreFailed", 11_753),
+        ("System/Gateway/Alarms/CertificateExpiring", 13_225),
     ] {
         let def = site.def(alarm);
         assert_eq!(event_type(def, site.plan.tag(def.tag).map(AsRef::as_ref)), wanted, "{alarm}");
@@ -245,6 +246,7 @@ fn an_alarm_that_never_was_active_can_be_read() {
         ("Quality", Field::Status(StatusCode::GOOD)),
     ];
     site.check("System/Gateway/Alarms/StoreFailed", &system);
+    site.check("System/Gateway/Alarms/CertificateExpiring", &[("ExpirationDate", Field::Value(Value::DateTime(at(9))))]);
     assert_eq!(site.member(HIGH, "ConfirmedState"), None);
 }
 

@@ -9,6 +9,7 @@ mod modbus;
 mod opcua_alarms;
 mod opcua_attacks;
 mod opcua_client;
+mod opcua_events;
 mod opcua_fuzz;
 mod opcua_hostile;
 mod opcua_security;

@@ -19,17 +19,20 @@ use crate::support::{
 /// How long a peer may take while all tests run theirs.
 const BOUND: Duration = Duration::from_secs(60);
 
-struct Site {
+/// A running server over a small plant.
+pub struct Site {
     runtime: tokio::runtime::Runtime,
     plant: Arc<Plant>,
     running: Option<Running>,
-    url: String,
+    /// Where it listens.
+    pub url: String,
     stop: CancellationToken,
     folder: tempfile::TempDir,
 }
 
 impl Site {
-    fn start(change: impl FnOnce(&mut Settings)) -> Self {
+    /// Starts one whose settings are as `change` makes them.
+    pub fn start(change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings {
             endpoint: "opc.tcp://127.0.0.1:0/annunciator".into(),

@@ -10,6 +10,8 @@ pub struct RequestHeader<'a> {
     pub token: Id<'a>,
     /// Returned with the answer.
     pub handle: u32,
+    /// What the client calls this request in its own audit trail (Part 4, 6.5).
+    pub audit_entry: &'a str,
     /// How long the client waits, in ms; zero for ever.
     pub timeout: u32,
 }
@@ -24,10 +26,10 @@ impl<'a> RequestHeader<'a> {
         reader.time()?;
         let handle = reader.u32()?;
         let _diagnostics = reader.u32()?;
-        reader.bytes()?;
+        let audit_entry = reader.text()?;
         let timeout = reader.u32()?;
         reader.extension()?;
-        Ok(Self { token, handle, timeout })
+        Ok(Self { token, handle, audit_entry, timeout })
     }
 }
 

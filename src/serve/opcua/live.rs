@@ -40,7 +40,8 @@ pub fn write(server: &Server, id: u32, w: &mut Writer) -> bool {
         2267 => w.variant(&Value::Byte(255)),
         2269 => texts(w, &["http://opcfoundation.org/UA-Profile/Server/MicroEmbeddedDevice2017"]),
         2271 => texts(w, &["en"]),
-        2294 | 2994 => w.variant(&Value::Boolean(false)),
+        2294 => w.variant(&Value::Boolean(false)),
+        2994 => w.variant(&Value::Boolean(true)),
         2992 => w.variant(&Value::UInt32(0)),
         2993 => {
             w.u8(21);

@@ -55,7 +55,7 @@ use self::{
     attributes::View,
     audit::{Notes, Notice},
     conditions::{Certificate, Conditions},
-    events::Hub,
+    events::{Hub, audit::Audit},
     session::Sessions,
     space::Space,
     subscribe::{
@@ -256,6 +256,8 @@ struct Server {
     sessions: Sessions,
     /// Everything that happened lately; event items read on from where they were.
     events: Hub,
+    /// Keeps the events of who did what few.
+    audit: Audit,
     /// The alarms as conditions.
     conditions: Conditions,
     counts: Arc<Counts>,
@@ -305,6 +307,7 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         started: clock::now(),
         sessions: Sessions::default(),
         events: Hub::default(),
+        audit: Audit::default(),
         counts: Arc::default(),
         orphans: Orphans::default(),
         peers: Mutex::default(),

@@ -2,15 +2,20 @@
 //! the device's own.
 
 use super::{
+    Server,
     attributes::{View, status},
     connection::Job,
     decode::{RequestHeader, Service},
+    events::{
+        Field,
+        audit::{self, Act},
+    },
     frame,
     ns0::attribute,
     read::results,
     send,
-    space::{Kind, NodeRef},
-    wire::{Id, Incoming, Read, Reader},
+    space::{Kind, NAMESPACE, NodeRef},
+    wire::{Id, Identifier, Incoming, Read, Reader},
 };
 use crate::{
     engine::io::Actor,
@@ -32,14 +37,19 @@ pub fn write(view: &View, actor: Actor, header: &RequestHeader<'_>, body: &mut R
     }
     // All of it is read before any of it is done.
     let writes: Vec<_> = (0..count).map(|_| read_one(view, body)).collect::<Read<_>>().map_err(malformed)?;
-    let (gateway, handle) = (std::sync::Arc::clone(&view.server.gateway), header.handle);
+    let (server, handle, entry) = (std::sync::Arc::clone(&view.server), header.handle, header.audit_entry.to_owned());
     Ok(Box::pin(async move {
         let mut done = Vec::with_capacity(writes.len());
-        for write in writes {
-            done.push(match write {
-                Ok((tag, value)) => gateway.write(actor.clone(), tag, value).await,
-                Err(status) => status,
-            });
+        for (target, write) in writes {
+            let (status, values) = match write {
+                Ok((tag, value)) => {
+                    let old = server.gateway.table().read(tag).value;
+                    (server.gateway.write(actor.clone(), tag, value.clone()).await, Some((old, value)))
+                }
+                Err(status) => (status, None),
+            };
+            tell(&server, &actor, &entry, &target, status, values);
+            done.push(status);
         }
         let mut w = send::response(Service::Write.response(), handle, StatusCode::GOOD);
         results(&mut w, &done);
@@ -47,10 +57,38 @@ pub fn write(view: &View, actor: Actor, header: &RequestHeader<'_>, body: &mut R
     }))
 }
 
-fn read_one(view: &View, body: &mut Reader<'_>) -> Read<Result<(TagId, Value), StatusCode>> {
+/// What a client names, for the audit trail.
+struct Target {
+    /// Path of a node of ours; empty for others.
+    path: Box<str>,
+    attribute: u32,
+    range: Box<str>,
+}
+
+/// Tells of a write, old value and new if it came so far (Part 5, 6.4.26).
+fn tell(server: &Server, actor: &Actor, entry: &str, target: &Target, status: StatusCode, values: Option<(Value, Value)>) {
+    let mut more =
+        vec![("AttributeId", Field::Value(Value::UInt32(target.attribute))), ("IndexRange", audit::text(&target.range))];
+    if let Some((old, new)) = values {
+        more.push(("OldValue", audit::value(old)));
+        more.push(("NewValue", audit::value(new)));
+    }
+    let event_type = audit::event_type::WRITE_UPDATE;
+    audit::tell(
+        server,
+        Act { event_type, source: &target.path, name: "Attribute/Write", status, user: Some(actor), entry, more },
+    );
+}
+
+fn read_one(view: &View, body: &mut Reader<'_>) -> Read<(Target, Result<(TagId, Value), StatusCode>)> {
     let (id, attribute, range) = (body.id()?, body.u32()?, body.text()?);
     let (value, more) = body.data_value()?;
-    Ok(check(view, id, attribute, range, value, more))
+    let path = match id {
+        Id { namespace: NAMESPACE, identifier: Identifier::Text(path) } if view.space.find(id).is_some() => path,
+        _ => "",
+    };
+    let target = Target { path: path.into(), attribute, range: range.into() };
+    Ok((target, check(view, id, attribute, range, value, more)))
 }
 
 fn check(

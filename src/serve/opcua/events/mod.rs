@@ -4,6 +4,7 @@
 //! every [`Reader`] has read them, at most [`KEPT`]. A reader that falls further behind has lost events and says so. While nobody
 //! reads nothing is kept.
 
+pub mod audit;
 pub mod base;
 pub mod clause;
 mod compare;
@@ -12,6 +13,7 @@ mod datum;
 pub mod fields;
 pub mod filter;
 mod like;
+pub mod model;
 
 pub use self::datum::encoded;
 use std::{
@@ -165,6 +167,12 @@ impl Hub {
         if kept.next.is_multiple_of(TIDY) {
             kept.tidy();
         }
+    }
+
+    /// True while there is a reader.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        !self.lock().readers.is_empty()
     }
 
     /// A reader of what is to come.

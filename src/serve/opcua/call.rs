@@ -7,6 +7,7 @@ use super::{
     conditions::methods::{self, Asked},
     connection::Job,
     decode::{RequestHeader, Service},
+    events::audit,
     frame::status as transport,
     send,
     session::Session,
@@ -94,6 +95,12 @@ enum ToDo {
 
 type Checked = Result<ToDo, Refused>;
 
+/// What is called, for the audit trail, and what is to be done.
+struct Called {
+    trail: audit::Called,
+    to_do: Checked,
+}
+
 /// Call.
 pub fn call(
     view: &View,
@@ -110,14 +117,20 @@ pub fn call(
     if count > view.server.settings.limits.methods_per_call {
         return Err(StatusCode::BAD_TOO_MANY_OPERATIONS);
     }
-    let calls: Vec<Checked> = (0..count).map(|_| read_one(view, body)).collect::<Read<_>>().map_err(malformed)?;
+    let calls: Vec<Called> = (0..count).map(|_| read_one(view, body)).collect::<Read<_>>().map_err(malformed)?;
     let (view, session, handle) = (view.clone(), Arc::clone(session), header.handle);
+    let entry = header.audit_entry.to_owned();
     Ok(Box::pin(async move {
         let mut w = send::response(Service::Call.response(), handle, StatusCode::GOOD);
         w.count(calls.len());
-        for call in calls {
+        for Called { trail, to_do } in calls {
             let gateway = &*view.server.gateway;
-            let outcome = match call {
+            let (is_refresh, act) = match &to_do {
+                Ok(ToDo::Condition(Asked::Refresh { .. })) => (true, None),
+                Ok(ToDo::Condition(Asked::Act { act, comment, .. })) => (false, Some((*act, comment.clone()))),
+                _ => (false, None),
+            };
+            let outcome = match to_do {
                 Ok(ToDo::Own(method, arguments)) => {
                     carry_out(gateway, &actor, method, &arguments).await.map(Some).map_err(Refused::from)
                 }
@@ -127,6 +140,11 @@ pub fn call(
                 Ok(ToDo::Condition(Asked::Refresh { subscription, item })) => refresh(&view, &session, subscription, item),
                 Err(refused) => Err(refused),
             };
+            // A refresh changes nothing.
+            if !is_refresh {
+                let status = outcome.as_ref().err().map_or(StatusCode::GOOD, |refused| refused.status);
+                trail.tell(&view.server, &actor, &entry, status, act);
+            }
             write_result(outcome, &mut w);
         }
         w.null();
@@ -134,9 +152,10 @@ pub fn call(
     }))
 }
 
-fn read_one(view: &View, body: &mut Reader<'_>) -> Read<Checked> {
+fn read_one(view: &View, body: &mut Reader<'_>) -> Read<Called> {
     let (object, method) = (body.id()?, body.id()?);
     let count = body.count(1)?;
+    let begin = body.rest();
     let mut arguments = Vec::new();
     for place in 0..count {
         let argument = Argument::read(body)?;
@@ -144,8 +163,12 @@ fn read_one(view: &View, body: &mut Reader<'_>) -> Read<Checked> {
             arguments.push(argument);
         }
     }
+    let encoded = &begin[..begin.len() - body.rest().len()];
+    let known = view.space.find(object).is_some();
+    let trail = audit::Called::new(object, known, method, count, encoded);
     let asked = methods::find(&view.server.gateway.plan(), view.role, object, method, &arguments);
-    Ok(asked.map_or_else(|| check(view, (object, method), &arguments), |asked| asked.map(ToDo::Condition)))
+    let to_do = asked.map_or_else(|| check(view, (object, method), &arguments), |asked| asked.map(ToDo::Condition));
+    Ok(Called { trail, to_do })
 }
 
 /// A method of a condition; resolves after the commit.

@@ -20,6 +20,7 @@ use super::{
     channel::{AsymmetricHeader, Channel, Opening, certificate},
     decode::{RequestHeader, Service},
     discovery,
+    events::audit,
     frame::{self, Agreed, Frame, Kind, status},
     login::{self, Through},
     read, register, send,
@@ -206,7 +207,13 @@ impl Connection {
             match (frame.kind, self.agreed) {
                 (Kind::Hello, None) => self.hello(&frame)?,
                 (Kind::Hello, Some(_)) | (_, None) => return Err(status::BAD_TCP_MESSAGE_TYPE_INVALID.into()),
-                (Kind::Open, Some(_)) => self.open(frame.bytes).await?,
+                (Kind::Open, Some(_)) => {
+                    let opened = self.open(frame.bytes.clone()).await;
+                    if let Err(End::Error(status)) = &opened {
+                        audit::channel_refused(&self.server, &frame.bytes, *status);
+                    }
+                    opened?;
+                }
                 (Kind::Message | Kind::Close, Some(_)) => self.message(&frame).await?,
             }
             if self.out.len() > SEND_SOON {
@@ -322,7 +329,11 @@ impl Connection {
             }
             Service::CreateSession => {
                 let through = self.through()?;
-                login::create_session(&self.server, &header, &mut reader, &through).await
+                let answer = login::create_session(&self.server, &header, &mut reader, &through).await;
+                let told = answer.as_deref().map_err(|status| *status);
+                let certificate = through.certificate.as_deref();
+                audit::session_created(&self.server, told, through.channel, certificate, header.audit_entry);
+                answer
             }
             Service::ActivateSession => self.activate(&header, &mut reader).await,
             _ => match self.session(&header) {
@@ -349,7 +360,10 @@ impl Connection {
     async fn activate(&mut self, header: &RequestHeader<'_>, reader: &mut Reader<'_>) -> Result<Vec<u8>, StatusCode> {
         let session = self.server.sessions.find(header.token).ok_or(session_status::BAD_SESSION_ID_INVALID)?;
         let through = self.through().map_err(|_| status::BAD_SECURE_CHANNEL_ID_INVALID)?;
-        let answer = login::activate_session(&self.server, header, reader, &through, &session).await?;
+        let answer = login::activate_session(&self.server, header, reader, &through, &session).await;
+        let status = answer.as_ref().err().copied().unwrap_or(StatusCode::GOOD);
+        audit::session_activated(&self.server, &session, status, header.audit_entry);
+        let answer = answer?;
         self.handshake = None;
         if !self.sessions.iter().any(|known| Arc::ptr_eq(known, &session)) {
             let mut state = session.state();
@@ -403,6 +417,7 @@ impl Connection {
                     self.server.leave_subscriptions(session);
                 }
                 self.sessions.retain(|known| !Arc::ptr_eq(known, session));
+                audit::session_closed(&self.server, session, &actor, header.audit_entry);
                 login::close_session(&self.server, header, session)
             }
             Service::Read => read::read(&view, header, reader)?,

@@ -80,7 +80,10 @@ fn tell(server: &Server, actor: &Actor, entry: &str, target: &Target, status: St
     );
 }
 
-fn read_one(view: &View, body: &mut Reader<'_>) -> Read<(Target, Result<(TagId, Value), StatusCode>)> {
+/// What may be written where.
+type Checked = Result<(TagId, Value), StatusCode>;
+
+fn read_one(view: &View, body: &mut Reader<'_>) -> Read<(Target, Checked)> {
     let (id, attribute, range) = (body.id()?, body.u32()?, body.text()?);
     let (value, more) = body.data_value()?;
     let path = match id {

@@ -10,17 +10,19 @@ use std::{
 
 use super::{
     super::{
-        Server, channel,
+        Server,
+        channel::{self, AsymmetricHeader},
         session::Session,
-        wire::{Id, Writer},
+        space::NAMESPACE,
+        wire::{Id, Identifier, Read, Reader},
     },
     Field,
     base::{Base, EVENT_ID},
-    datum::encoded,
+    encoded,
 };
 use crate::{
     clock,
-    engine::io::Actor,
+    engine::{condition, io::Actor},
     tag::{DataType, StatusCode, Value},
 };
 
@@ -38,6 +40,12 @@ pub mod event_type {
     pub const CERTIFICATE_MISMATCH: u32 = 2_089;
     pub const WRITE_UPDATE: u32 = 2_100;
     pub const UPDATE_METHOD: u32 = 2_127;
+    pub const CONDITION_ENABLE: u32 = 2_803;
+    pub const CONDITION_COMMENT: u32 = 2_829;
+    pub const CONDITION_ACKNOWLEDGE: u32 = 8_944;
+    pub const CONDITION_SHELVING: u32 = 11_093;
+    pub const CONDITION_RESET: u32 = 15_013;
+    pub const CONDITION_OUT_OF_SERVICE: u32 = 17_259;
 }
 
 /// Severity of what was done, and of what was refused.
@@ -49,6 +57,8 @@ const USERS: (u32, u32) = (500, 5_000);
 const MAX_TEXT: usize = 256;
 /// Bytes or elements of a value.
 const MAX_VALUE: usize = 1_024;
+/// Bytes of a certificate, with its chain.
+const MAX_CERTIFICATE: usize = 8_192;
 /// How often the log tells of what was left out.
 const REPORT: Duration = Duration::from_secs(60);
 
@@ -168,7 +178,7 @@ pub fn value(value: Value) -> Field {
 }
 
 /// The SessionId as a field.
-pub fn session_id(session: &Session) -> Field {
+fn session_id(session: &Session) -> Field {
     encoded(|w| {
         w.u8(17);
         w.id(Id::numeric(1, session.number));
@@ -176,7 +186,7 @@ pub fn session_id(session: &Session) -> Field {
 }
 
 /// A client's certificate and its thumbprint, as fields of the types that tell of it.
-pub fn certificate(der: &[u8]) -> Vec<(&'static str, Field)> {
+fn certificate(der: &[u8]) -> Vec<(&'static str, Field)> {
     let mut fields = vec![("ClientCertificate", Field::Value(Value::ByteString(der.into())))];
     if let Ok(certificate) = channel::certificate(der) {
         let thumbprint = Value::string(certificate.thumbprint().as_hex_string());
@@ -186,7 +196,7 @@ pub fn certificate(der: &[u8]) -> Vec<(&'static str, Field)> {
 }
 
 /// The type of AuditEvent for a certificate that was refused with `status`; `None` when the certificate was not the reason.
-pub const fn of_certificate(status: StatusCode) -> Option<u32> {
+const fn of_certificate(status: StatusCode) -> Option<u32> {
     Some(match status.0 {
         // Bad_CertificateTimeInvalid, Bad_CertificateIssuerTimeInvalid.
         0x8014_0000 | 0x8015_0000 => event_type::CERTIFICATE_EXPIRED,
@@ -203,12 +213,145 @@ pub const fn of_certificate(status: StatusCode) -> Option<u32> {
     })
 }
 
-/// InputArguments as a field: an array of Variant.
-pub fn arguments(count: usize, write: impl FnOnce(&mut Writer)) -> Field {
-    encoded(|w| {
-        w.array(24, count);
-        write(w);
-    })
+/// A method that was called.
+#[derive(Debug)]
+pub struct Called {
+    object: Box<str>,
+    method: Field,
+    arguments: Field,
+}
+
+impl Called {
+    /// `arguments` are `count` Variants, encoded and well formed. An object that is not `known` is not named.
+    pub fn new(object: Id<'_>, known: bool, method: Id<'_>, count: usize, arguments: &[u8]) -> Self {
+        let object = match object {
+            Id { namespace: NAMESPACE, identifier: Identifier::Text(path) } if known => path.into(),
+            _ => "".into(),
+        };
+        let method = encoded(|w| {
+            w.u8(17);
+            w.id(method);
+        });
+        let is_small = |field: &Field| matches!(field, Field::Encoded(bytes) if bytes.len() <= MAX_VALUE);
+        let arguments = if arguments.len() > MAX_VALUE {
+            Field::Value(Value::Null)
+        } else {
+            encoded(|w| {
+                w.array(24, count);
+                w.0.extend_from_slice(arguments);
+            })
+        };
+        let method = if is_small(&method) { method } else { Field::Standard(0) };
+        Self { object, method, arguments }
+    }
+
+    /// Tells of it; of a condition's method with `act` and the comment by the type that is made for it.
+    pub fn tell(
+        self,
+        server: &Server,
+        actor: &Actor,
+        entry: &str,
+        status: StatusCode,
+        act: Option<(condition::Act, Option<String>)>,
+    ) {
+        let mut more = vec![("MethodId", self.method), ("InputArguments", self.arguments)];
+        let mut event_type = event_type::UPDATE_METHOD;
+        if let Some((act, comment)) = act {
+            event_type = of_act(act, &mut more);
+            more.extend(
+                comment.map(|comment| ("Comment", Field::Text(comment.chars().take(MAX_TEXT).collect::<String>().into()))),
+            );
+        }
+        tell(server, Act { event_type, source: &self.object, name: "Attribute/Call", status, user: Some(actor), entry, more });
+    }
+}
+
+/// The type of AuditEvent for a condition's method (Part 9, 5.10), and its fields.
+fn of_act(act: condition::Act, more: &mut Vec<(&'static str, Field)>) -> u32 {
+    let event = |id: &condition::NoticeId| ("ConditionEventId", Field::Value(Value::ByteString(id.to_bytes().as_slice().into())));
+    match act {
+        condition::Act::Enable | condition::Act::Disable => event_type::CONDITION_ENABLE,
+        condition::Act::Comment(id) => {
+            more.push(event(&id));
+            event_type::CONDITION_COMMENT
+        }
+        condition::Act::Acknowledge(id) => {
+            more.push(event(&id));
+            event_type::CONDITION_ACKNOWLEDGE
+        }
+        condition::Act::TimedShelve(time) => {
+            more.push(("ShelvingTime", Field::Value(Value::Double(time.as_secs_f64() * 1_000.0))));
+            event_type::CONDITION_SHELVING
+        }
+        condition::Act::OneShotShelve | condition::Act::Unshelve => event_type::CONDITION_SHELVING,
+        condition::Act::Reset => event_type::CONDITION_RESET,
+        condition::Act::RemoveFromService | condition::Act::PlaceInService => event_type::CONDITION_OUT_OF_SERVICE,
+    }
+}
+
+/// Tells of a channel that was refused with `status`, and of the certificate when that was why. `frame` is what was sent.
+pub fn channel_refused(server: &Server, frame: &[u8], status: StatusCode) {
+    let header = AsymmetricHeader::read(frame).ok();
+    let der = header.as_ref().and_then(|header| header.certificate).filter(|der| der.len() <= MAX_CERTIFICATE);
+    if let (Some(event_type), Some(der)) = (of_certificate(status), der) {
+        let more = vec![("Certificate", Field::Value(Value::ByteString(der.into())))];
+        tell(server, Act { event_type, source: "", name: "Security/Certificate", status, user: None, entry: "", more });
+    }
+    let mut more = der.map(certificate).unwrap_or_default();
+    if let Some(header) = header {
+        more.push(("SecurityPolicyUri", text(header.policy.to_uri())));
+    }
+    let event_type = event_type::OPEN_SECURE_CHANNEL;
+    tell(server, Act { event_type, source: "", name: "SecureChannel/OpenSecureChannel", status, user: None, entry: "", more });
+}
+
+/// Tells of a CreateSession and how it ended; `answer` is its response.
+pub fn session_created(server: &Server, answer: Result<&[u8], StatusCode>, channel: u32, der: Option<&[u8]>, entry: &str) {
+    let mut more = der.map(certificate).unwrap_or_default();
+    more.push(("SecureChannelId", text(&channel.to_string())));
+    let made = answer.ok().and_then(|answer| created(answer).ok());
+    if let Some((id, timeout)) = made {
+        more.push(("SessionId", id));
+        more.push(("RevisedSessionTimeout", Field::Value(Value::Double(timeout))));
+    }
+    let (event_type, status) = (event_type::CREATE_SESSION, answer.err().unwrap_or(StatusCode::GOOD));
+    tell(server, Act { event_type, source: "", name: "Session/CreateSession", status, user: None, entry, more });
+}
+
+/// SessionId and timeout in ms of a CreateSessionResponse of ours.
+fn created(answer: &[u8]) -> Read<(Field, f64)> {
+    let mut reader = Reader::new(answer);
+    reader.id()?;
+    reader.take(8 + 4 + 4 + 1)?;
+    reader.bytes()?;
+    reader.extension()?;
+    let id = reader.id()?;
+    reader.id()?;
+    let id = encoded(|w| {
+        w.u8(17);
+        w.id(id);
+    });
+    Ok((id, reader.f64()?))
+}
+
+/// Tells of an ActivateSession and how it ended.
+pub fn session_activated(server: &Server, session: &Session, status: StatusCode, entry: &str) {
+    let (actor, channel) = {
+        let state = session.state();
+        (state.actor.clone(), state.channel)
+    };
+    let more = vec![("SessionId", session_id(session)), ("SecureChannelId", text(&channel.to_string()))];
+    // Who could not log in is nobody yet.
+    let user = actor.as_ref().filter(|_| status.is_good());
+    let event_type = event_type::ACTIVATE_SESSION;
+    tell(server, Act { event_type, source: "", name: "Session/ActivateSession", status, user, entry, more });
+}
+
+/// Tells of a CloseSession.
+pub fn session_closed(server: &Server, session: &Session, actor: &Actor, entry: &str) {
+    let more = vec![("SessionId", session_id(session))];
+    let (event_type, status) = (event_type::SESSION, StatusCode::GOOD);
+    tell(server, Act { event_type, source: "", name: "Session/CloseSession", status, user: Some(actor), entry, more });
 }
 
 #[cfg(test)]

@@ -136,14 +136,13 @@ impl Clause {
             What::Value(path) => event.field(path),
         };
         match (found, self.range) {
-            (None, _) => Found::Nothing,
+            (Some(field), None) => Found::Borrowed(field),
             (Some(Field::Value(value)), Some(range)) => {
                 range.of(value).map_or(Found::Nothing, |part: Value| Found::Made(Field::Value(part)))
             }
             (Some(Field::Bad(status)), Some(_)) => Found::Made(Field::Bad(*status)),
             // What is no array has no part.
-            (Some(_), Some(_)) => Found::Nothing,
-            (Some(field), None) => Found::Borrowed(field),
+            (None, _) | (Some(_), Some(_)) => Found::Nothing,
         }
     }
 }

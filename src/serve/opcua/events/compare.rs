@@ -129,9 +129,8 @@ fn convert(datum: &Datum, to: u8, most: Conversion) -> Option<Datum> {
         Datum::Status(status) if to == kind::UINT16 => integer(i128::from(status >> 16), to),
         Datum::Status(status) if to == kind::INT32 => integer(i128::from(status.cast_signed()), to),
         Datum::Status(status) => integer(i128::from(*status), to),
-        Datum::Localized(name) => Some(Datum::Value(Value::String(Arc::clone(name)))),
         Datum::Qualified(_, name) if to == kind::LOCALIZED_TEXT => Some(Datum::Localized(Arc::clone(name))),
-        Datum::Qualified(_, name) => Some(Datum::Value(Value::String(Arc::clone(name)))),
+        Datum::Qualified(_, name) | Datum::Localized(name) => Some(Datum::Value(Value::String(Arc::clone(name)))),
     }
 }
 
@@ -225,12 +224,23 @@ pub fn equal(left: &Datum, right: &Datum) -> Option<bool> {
     Some(alike(left, right).is_some_and(|(left, right)| left == right))
 }
 
-/// The order of two operands. `None` (NULL) when an operand is null, `Some(None)` when they have no order.
-pub fn order(left: &Datum, right: &Datum) -> Option<Option<Ordering>> {
+/// How two operands stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// One of them is null.
+    Null,
+    /// They have no order.
+    None,
+    /// The first to the second.
+    Is(Ordering),
+}
+
+/// The order of two operands.
+pub fn order(left: &Datum, right: &Datum) -> Order {
     if matches!(left, Datum::Null) || matches!(right, Datum::Null) {
-        return None;
+        return Order::Null;
     }
-    Some(alike(left, right).and_then(|pair| match pair {
+    let ordering = alike(left, right).and_then(|pair| match pair {
         (Datum::Value(left), Datum::Value(right)) => order_of_values(&left, &right),
         (Datum::Status(left), Datum::Status(right)) => Some(left.cmp(&right)),
         (Datum::Localized(left), Datum::Localized(right)) => Some(left.cmp(&right)),
@@ -242,7 +252,8 @@ pub fn order(left: &Datum, right: &Datum) -> Option<Option<Ordering>> {
             _ => None,
         },
         _ => None,
-    }))
+    });
+    ordering.map_or(Order::None, Order::Is)
 }
 
 fn order_of_values(left: &Value, right: &Value) -> Option<Ordering> {
@@ -315,14 +326,14 @@ mod tests {
     #[test]
     fn what_has_an_order() {
         let cases = [
-            (value(Value::UInt16(500)), value(Value::Double(500.5)), Some(Some(Ordering::Less))),
-            (value(Value::Int64(i64::MAX)), value(Value::Int64(i64::MAX - 1)), Some(Some(Ordering::Greater))),
-            (string("b"), string("a"), Some(Some(Ordering::Greater))),
-            (Datum::Localized("a".into()), string("b"), Some(Some(Ordering::Less))),
-            (value(Value::Double(f64::NAN)), value(Value::Double(1.0)), Some(None)),
-            (value(Value::Int16(-1)), value(Value::UInt32(1)), Some(None)),
-            (Datum::Node(Node::standard(1)), value(Value::Int32(1)), Some(None)),
-            (Datum::Null, value(Value::Int32(1)), None),
+            (value(Value::UInt16(500)), value(Value::Double(500.5)), Order::Is(Ordering::Less)),
+            (value(Value::Int64(i64::MAX)), value(Value::Int64(i64::MAX - 1)), Order::Is(Ordering::Greater)),
+            (string("b"), string("a"), Order::Is(Ordering::Greater)),
+            (Datum::Localized("a".into()), string("b"), Order::Is(Ordering::Less)),
+            (value(Value::Double(f64::NAN)), value(Value::Double(1.0)), Order::None),
+            (value(Value::Int16(-1)), value(Value::UInt32(1)), Order::None),
+            (Datum::Node(Node::standard(1)), value(Value::Int32(1)), Order::None),
+            (Datum::Null, value(Value::Int32(1)), Order::Null),
         ];
         for (left, right, expected) in cases {
             assert_eq!(order(&left, &right), expected, "{left:?} {right:?}");

@@ -14,7 +14,7 @@ use super::{
     },
     Event,
     clause::{Clause, Path, status as clauses},
-    compare,
+    compare::{self, Order},
     datum::{Datum, kind, literal},
     fields::BASE_EVENT,
     like::Like,
@@ -386,7 +386,11 @@ impl Evaluation<'_> {
     }
 
     fn order(&self, left: usize, right: usize, is: fn(Ordering) -> bool) -> Option<bool> {
-        compare::order(&self.operand(left), &self.operand(right)).map(|order| order.is_some_and(is))
+        match compare::order(&self.operand(left), &self.operand(right)) {
+            Order::Null => None,
+            Order::None => Some(false),
+            Order::Is(ordering) => Some(is(ordering)),
+        }
     }
 
     /// False, not NULL, for what is no text.

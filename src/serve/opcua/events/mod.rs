@@ -13,7 +13,8 @@ mod datum;
 pub mod fields;
 pub mod filter;
 mod like;
-pub mod model;
+
+pub use datum::encoded;
 
 pub use self::datum::encoded;
 use std::{
@@ -88,6 +89,7 @@ impl Field {
 }
 
 /// One event, immutable. The same event reaches every item with the same EventId.
+#[allow(clippy::struct_field_names, reason = "EventType is the standard's word")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Its EventType, in namespace 0.

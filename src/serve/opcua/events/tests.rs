@@ -43,6 +43,7 @@ fn element(index: u32) -> Operand {
     (ELEMENT, index.to_le_bytes().into())
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "so that the tables read well")]
 fn literal(field: Field) -> Operand {
     let mut w = Writer::default();
     field.write(&mut w);
@@ -298,8 +299,12 @@ fn a_dag_is_not_exponential_and_a_circle_is_refused() {
     }
 }
 
-/// Select statuses, then status and operand statuses of each element.
-type Told = (Vec<StatusCode>, Vec<(StatusCode, Vec<StatusCode>)>);
+/// Elements as they travel: operator and operands.
+type Elements = Vec<(u32, Vec<Operand>)>;
+/// Status and operand statuses of each element.
+type ElementStatuses = Vec<(StatusCode, Vec<StatusCode>)>;
+/// Select statuses, then those of the elements.
+type Told = (Vec<StatusCode>, ElementStatuses);
 
 fn told(result: &super::filter::EventFilterResult) -> Told {
     let mut w = Writer::default();
@@ -328,7 +333,7 @@ fn wrong_where_clauses_are_refused_with_reasons() {
     let good = StatusCode::GOOD;
     let invalid = content::BAD_FILTER_OPERAND_INVALID;
     let many = content::BAD_FILTER_OPERAND_COUNT_MISMATCH;
-    let cases: Vec<(Vec<(u32, Vec<Operand>)>, Vec<(StatusCode, Vec<StatusCode>)>)> = vec![
+    let cases: Vec<(Elements, ElementStatuses)> = vec![
         (vec![(0, vec![int(1)])], vec![(many, vec![good])]),
         (vec![(0, vec![])], vec![(many, vec![])]),
         (vec![(1, vec![int(1), int(1)])], vec![(many, vec![good, good])]),

@@ -28,8 +28,6 @@ use crate::tag::StatusCode;
 const BATCH: usize = 1_000;
 /// Retained events that are looked at for one message.
 const MAX_LOOKED_AT: usize = 10_000;
-/// The folder under which alarms are browsed once more.
-const ALARMS: &str = "Alarms";
 const SERVER: u32 = 2_253;
 
 /// What a client may set of an event item.
@@ -65,15 +63,8 @@ impl Notifier {
 
     fn gets(&self, event: &Event) -> bool {
         let Self::Path(path) = self else { return true };
-        let is_above = |above: &str| {
-            let rest = event.source.strip_prefix(above);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if is_above(path) || event.condition.as_deref() == Some(path) {
-            return true;
-        }
-        event.condition.is_some()
-            && path.strip_prefix(ALARMS).is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/').is_some_and(is_above))
+        let below = event.source.strip_prefix(&**path);
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/')) || event.condition.as_deref() == Some(path)
     }
 }
 

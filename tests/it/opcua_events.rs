@@ -28,6 +28,7 @@ fn writes_are_told_to_engineers_through_where_clauses() {
     let site = Site::start(|settings| settings.anonymous = Some(Role::Engineer));
     check(&site, &python, "audit");
     check(&site, &python, "generated");
+    check(&site, &python, "sessions");
 }
 
 #[test]

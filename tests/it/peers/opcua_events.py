@@ -105,6 +105,37 @@ async def audit(client):
     expect((server.events.empty(), line.events.empty()), (True, True), "events left over")
 
 
+async def sessions(client):
+    """Who comes, what they call, and that they go."""
+    handler = Handler()
+    subscription = await client.create_subscription(50, handler)
+    more = ["Status", "ClientUserId", "SessionId", "MethodId", "InputArguments", "RevisedSessionTimeout"]
+    where = element("OfType", literal(ua.NodeId(ua.ObjectIds.AuditEventType)))
+    await subscription.subscribe_events(evfilter=events(ALL + more, where))
+    async with Client(URL, timeout=10) as other:
+        twilio = other.get_node(tag("System/Gateway/Twilio"))
+        arguments = [ua.Variant("bad"), ua.Variant("hello")]
+        expect(await twilio.call_method(tag("System/Gateway/Twilio/SendMessage"), *arguments), False, "not accepted")
+        try:
+            await twilio.call_method(tag("System/Gateway/Twilio/GetUser"), ua.Variant(7, ua.VariantType.Int64))
+        except ua.UaStatusCodeError as error:
+            expect(error.code, ua.StatusCodes.BadNotFound, "no such user")
+    seen = [await handler.next() for _ in range(5)]
+    types = [event.EventType.Identifier for event in seen]
+    update = ua.ObjectIds.AuditUpdateMethodEventType
+    wanted = [ua.ObjectIds.AuditCreateSessionEventType, ua.ObjectIds.AuditActivateSessionEventType, update, update]
+    expect(types, wanted + [ua.ObjectIds.AuditSessionEventType], "types")
+    expect([event.Status for event in seen], [True, True, True, False, True], "Status")
+    names = ["Session/CreateSession", "Session/ActivateSession", "Attribute/Call", "Attribute/Call", "Session/CloseSession"]
+    expect([event.SourceName for event in seen], names, "SourceName")
+    expect([event.ClientUserId for event in seen], [None] + 4 * ["anonymous"], "ClientUserId")
+    session = seen[0].SessionId
+    expect((session.NamespaceIndex, seen[1].SessionId, seen[4].SessionId), (1, session, session), "SessionId")
+    expect((seen[2].MethodId, seen[2].SourceNode), (tag("System/Gateway/Twilio/SendMessage"), twilio.nodeid), "method")
+    expect([argument.Value if isinstance(argument, ua.Variant) else argument for argument in seen[2].InputArguments], ["bad", "hello"], "arguments")
+    expect(seen[0].RevisedSessionTimeout > 0, True, "timeout")
+
+
 async def generated(client):
     """The filters that asyncua makes by itself, and its condition subscription, are taken as they are."""
     handler = Handler()

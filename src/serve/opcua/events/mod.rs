@@ -14,8 +14,6 @@ pub mod fields;
 pub mod filter;
 mod like;
 
-pub use datum::encoded;
-
 pub use self::datum::encoded;
 use std::{
     collections::VecDeque,

@@ -157,7 +157,7 @@ fn alarm(
         let help = "with ack_mode \"unused\" the alarm is never acknowledged";
         section.warning(section.key_span("ack_mode"), "`ack` and `ack_from` have no effect", help);
     }
-    let nodes = own.alarm_nodes(path, Some(&format!("Alarms/{}/{}", tag.path, name.value)));
+    let nodes = own.alarm_nodes(path);
     if nodes.is_none() {
         let help = "restart the program, or give the alarm another name";
         section.error(name.span.clone(), "the alarm's variables have paths that other tags had before", help);

@@ -15,7 +15,7 @@ use super::{
     tags, throttle, twilio, watching,
 };
 use crate::{
-    engine::plan::Plan,
+    engine::plan::{Plan, TagIndex},
     tag::{Names, TagId},
 };
 
@@ -136,7 +136,8 @@ fn read(
     plan.alarms.extend(system::alarms(&mut own, &plan));
     plan.tags.append(&mut own.tags);
     plan.system = own.system;
-    plan.tag_index = plan.tags.iter().enumerate().map(|(index, tag)| (tag.id, index)).collect();
+    plan.tags.shrink_to_fit();
+    plan.tag_index = TagIndex::new(&plan.tags);
     plan.alarm_index = plan.alarms.iter().enumerate().map(|(index, alarm)| (Arc::clone(&alarm.path), index)).collect();
 
     let server = settings::server(&mut config);

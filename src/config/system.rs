@@ -99,7 +99,7 @@ impl<'n> Own<'n> {
 
     /// Declares the plain variables of the alarm at `path`. Their ids follow one another, since a path keeps its id and all of an
     /// alarm's are given at once; `None` when one of the paths belonged to another tag before.
-    pub fn alarm_nodes(&mut self, path: &str, browse_parent: Option<&str>) -> Option<AlarmNodes> {
+    pub fn alarm_nodes(&mut self, path: &str) -> Option<AlarmNodes> {
         let mut first = None;
         let mut consecutive = true;
         for (offset, node) in (0u32..).zip(AlarmNode::ALL) {
@@ -111,7 +111,6 @@ impl<'n> Own<'n> {
             let mut def = tag(id, path, ValueType::scalar(data_type), "");
             def.writable = writable;
             def.write_role = Role::Operator;
-            def.browse_parent = browse_parent.map(str::to_owned);
             self.tags.push(Arc::new(def));
         }
         first.filter(|_| consecutive).map(|first| AlarmNodes { first })
@@ -132,8 +131,7 @@ fn tag(id: TagId, path: TagPath, value_type: ValueType, description: &str) -> Ta
         deadband: None,
         stale_after: None,
         on_comm_loss: OnCommLoss::Hold,
-        description: description.to_owned(),
-        browse_parent: None,
+        description: description.into(),
     }
 }
 
@@ -207,7 +205,7 @@ fn drill(own: &mut Own<'_>, plan: &Plan) -> Option<AlarmDef> {
 fn alarm(own: &mut Own<'_>, name: &str, tag: TagId, message: String, pipeline: Option<&str>) -> Option<AlarmDef> {
     let path = format!("{PREFIX}{name}");
     // Nothing but the program can have paths below `System`, so their ids cannot have been given apart.
-    let nodes = own.alarm_nodes(&path, None)?;
+    let nodes = own.alarm_nodes(&path)?;
     Some(AlarmDef {
         name: name.rsplit('/').next().unwrap_or(name).into(),
         path: path.into(),

@@ -1,7 +1,7 @@
 //! `[[source]]` and `[[tag]]`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -27,6 +27,7 @@ const COMM_LOSS: [(&str, OnCommLoss); 2] = [("hold", OnCommLoss::Hold), ("bad", 
 
 /// A source whose tags are being read.
 pub(super) struct Device {
+    name: Arc<str>,
     /// `None` when its kind or its settings are wrong, which was noted.
     driver: Option<(Driver, Settings)>,
     on_comm_loss: OnCommLoss,
@@ -42,7 +43,7 @@ pub(super) fn devices(named: Vec<Named<'_>>, drivers: &[Driver]) -> BTreeMap<Str
         let on_comm_loss = section.one_of("on_comm_loss", &COMM_LOSS).unwrap_or_default();
         let stale_after = stale_after(&mut section);
         let driver = driver(&mut section, drivers);
-        devices.insert(name, Device { driver, on_comm_loss, stale_after, fingerprint });
+        devices.insert(name.clone(), Device { name: name.into(), driver, on_comm_loss, stale_after, fingerprint });
     }
     devices
 }
@@ -172,6 +173,19 @@ pub(super) struct Bodies {
     pub alarms: Vec<Arc<AlarmDef>>,
     /// Where the expressions of derived tags stand, and what they read.
     derived: HashMap<TagId, (super::problems::Place, Vec<TagId>)>,
+    /// Units that tags have in common.
+    units: HashSet<Arc<str>>,
+}
+
+impl Bodies {
+    fn shared(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.units.get(&*text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.units.insert(Arc::clone(&text));
+        text
+    }
 }
 
 /// Reads the bodies of all tags and their alarms.
@@ -218,16 +232,15 @@ fn body(
         path: tag.path.clone(),
         value_type,
         origin: Origin::System,
-        scale,
-        unit: section.string("unit").map(|text| text.value),
+        scale: scale.map(Box::new),
+        unit: section.string("unit").map(|text| bodies.shared(text.value)),
         range,
         writable: tag.writable,
         write_role: section.one_of("write_role", &ROLES).unwrap_or(Role::Engineer),
         deadband: section.float_in("deadband", 0.0..=f64::MAX),
         stale_after: own_stale_after.or_else(|| device.as_ref().and_then(|device| device.stale_after)),
         on_comm_loss: comm_loss.or_else(|| device.as_ref().map(|device| device.on_comm_loss)).unwrap_or_default(),
-        description: section.string("description").map(|text| text.value).unwrap_or_default(),
-        browse_parent: None,
+        description: section.string("description").map(|text| text.value.into()).unwrap_or_default(),
     };
     let origin = if section.has("source") {
         for key in ["expression", "initial", "retain"] {
@@ -235,7 +248,7 @@ fn body(
             section.refuse(key, format!("`{key}` does not go with `source`"), help);
         }
         match (source, device) {
-            (Some(name), Some(device)) => from_source(section, &def, &name.value, device),
+            (Some(_), Some(device)) => from_source(section, &def, device),
             _ => {
                 // Which keys its driver would take cannot be known.
                 section.ignore_rest();
@@ -253,7 +266,7 @@ fn body(
     (def, whole)
 }
 
-fn from_source(section: &mut Section<'_>, def: &TagDef, source: &str, device: &mut Device) -> Option<Origin> {
+fn from_source(section: &mut Section<'_>, def: &TagDef, device: &mut Device) -> Option<Origin> {
     let Some((driver, settings)) = device.driver.as_ref() else {
         section.ignore_rest();
         return None;
@@ -262,7 +275,7 @@ fn from_source(section: &mut Section<'_>, def: &TagDef, source: &str, device: &m
     let parsed = (driver.address)(section, def, settings)?;
     // A sum does not depend on the order of files.
     device.fingerprint = device.fingerprint.wrapping_add(section.fingerprint(&["alarm", "description"]));
-    Some(Origin::Source { source: source.into(), address: Address { text, parsed } })
+    Some(Origin::Source { source: Arc::clone(&device.name), address: Address { text, parsed } })
 }
 
 fn derived(section: &mut Section<'_>, def: &TagDef, book: &Book, bodies: &mut Bodies) -> Option<Origin> {

@@ -65,15 +65,13 @@ use self::{
     view::{AlarmView, OutboxView},
 };
 pub use self::{call::speech, counters::COLUMNS};
-use crate::tag::{Sample, StatusCode, TagId, Timestamp};
+use crate::tag::{Sample, StatusCode, Timestamp};
 
 /// Owner of all alarm and notification state.
 #[derive(Debug)]
 pub struct Engine {
     plan: Arc<Plan>,
     index: Index,
-    /// Ids of all tags by path.
-    paths: HashMap<Arc<str>, TagId>,
     /// Time of the present step.
     now: Timestamp,
     random: Random,

@@ -22,7 +22,7 @@ use super::{
     timers::Timers,
     values::{Index, Values},
 };
-use crate::tag::{TagId, Timestamp};
+use crate::tag::Timestamp;
 
 impl Engine {
     /// An engine for `plan` with what the store holds (nothing at the very first start). `entropy` comes from the system.
@@ -54,7 +54,6 @@ impl Engine {
     fn empty(plan: Arc<Plan>, seed: u64, now: Timestamp) -> Self {
         Self {
             index: Index::new(&plan),
-            paths: paths(&plan),
             plan,
             now,
             random: Random::new(seed),
@@ -204,7 +203,6 @@ impl Engine {
     pub(super) fn change_plan(&mut self, plan: Arc<Plan>) {
         let old = std::mem::replace(&mut self.plan, plan);
         self.index = Index::new(&self.plan);
-        self.paths = paths(&self.plan);
         self.wording_noted.clear();
         self.timers.retain(|timer| !matches!(timer, Timer::Alarm(_)));
         self.dirty.alarms.clear();
@@ -327,10 +325,6 @@ fn slot(alarm: Alarm, first_start: bool) -> Slot {
     let stored = alarm != Alarm::default();
     let detector = Detector::new(alarm.state().is_active(), first_start);
     Slot { alarm, detector, shown: Shown::default(), stored, told: None }
-}
-
-fn paths(plan: &Plan) -> HashMap<Arc<str>, TagId> {
-    plan.tags.iter().map(|def| (def.path.shared(), def.id)).collect()
 }
 
 pub(super) fn put<T: DeserializeOwned>(value: Json) -> Result<T, String> {

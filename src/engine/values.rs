@@ -146,7 +146,7 @@ impl Engine {
         // Messages may speak of any tag: those are found by name when a message is written.
         for source in template_sources(plan) {
             let paths = template::references(source).tags;
-            watched.extend(paths.iter().filter_map(|path| plan.tags.iter().find(|tag| *tag.path == **path)).map(|tag| tag.id));
+            watched.extend(paths.iter().filter_map(|path| plan.tag_at(path)).map(|tag| tag.id));
         }
         watched
     }
@@ -381,7 +381,7 @@ impl Engine {
     }
 
     pub(super) fn tag_by_path(&self, path: &str) -> Option<TagId> {
-        self.paths.get(path).copied()
+        self.plan.tag_at(path).map(|def| def.id)
     }
 
     pub(super) fn value_text(&self, index: usize) -> String {

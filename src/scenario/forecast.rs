@@ -228,9 +228,9 @@ fn prepare(plan: &mut Plan, index: usize, question: &Question, known: &[(TagId, 
     }
     let mut tag = plan.alarms[index].tag;
     if matches!(plan.alarms[index].mode, Mode::System) {
-        tag = add_tag(plan, index);
+        tag = add_tag(plan);
     }
-    let place = plan.tag_index[&tag];
+    let place = plan.tag_index.get(tag).ok_or("its tag is not there")?;
     let wanted = plan.tags[place].value_type;
     if matches!(plan.tags[place].origin, Origin::Derived(_)) {
         let def = Arc::get_mut(&mut plan.tags[place]).ok_or_else(shared)?;
@@ -253,9 +253,9 @@ fn prepare(plan: &mut Plan, index: usize, question: &Question, known: &[(TagId, 
 }
 
 /// A tag for an alarm that the program raises by itself.
-fn add_tag(plan: &mut Plan, index: usize) -> TagId {
+fn add_tag(plan: &mut Plan) -> TagId {
     let id = TagId(plan.tags.iter().map(|def| def.id.0).max().map_or(0, |max| max + 1));
-    let path = TagPath::new("What/If").unwrap_or_else(|_| plan.tags[plan.tag_index[&plan.alarms[index].tag]].path.clone());
+    let path = TagPath::new("What/If").expect("a path");
     let def = TagDef {
         id,
         path,
@@ -269,10 +269,9 @@ fn add_tag(plan: &mut Plan, index: usize) -> TagId {
         deadband: None,
         stale_after: None,
         on_comm_loss: crate::engine::plan::OnCommLoss::default(),
-        description: String::new(),
-        browse_parent: None,
+        description: Box::default(),
     };
-    plan.tag_index.insert(id, plan.tags.len());
+    plan.tag_index.insert(&def, plan.tags.len());
     plan.tags.push(Arc::new(def));
     id
 }

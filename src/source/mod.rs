@@ -170,8 +170,7 @@ mod tests {
             deadband: None,
             stale_after: None,
             on_comm_loss: OnCommLoss::Hold,
-            description: String::new(),
-            browse_parent: None,
+            description: Box::default(),
         }
     }
 }

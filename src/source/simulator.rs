@@ -187,7 +187,7 @@ impl Signal {
         if tag.value_type.data_type == DataType::Boolean {
             return Value::Boolean(number >= self.low + span / 2.0);
         }
-        let number = tag.scale.map_or(number, |scale| scale.to_eu(number));
+        let number = tag.scale.as_deref().map_or(number, |scale| scale.to_eu(number));
         tag.value_type.data_type.from_f64(number).unwrap_or_default()
     }
 }

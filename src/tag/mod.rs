@@ -4,12 +4,14 @@
 //! variables of every alarm. A tag's path is its name everywhere (configuration, OPC UA NodeId, HTTP API), a [`TagId`] is
 //! its index in the [`TagTable`]. Nothing here knows where a value comes from.
 
+mod index;
 mod names;
 mod quality;
 mod table;
 mod time;
 mod value;
 
+pub use index::PathIndex;
 pub use names::{InvalidPath, Names, TagId, TagPath};
 pub use quality::StatusCode;
 pub use table::{BLOCK, Reading, Sample, TagTable};

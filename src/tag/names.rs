@@ -1,8 +1,10 @@
 //! Paths and the ids given to them.
 
-use std::{collections::HashMap, fmt, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+
+use super::PathIndex;
 
 /// A tag's index in the [`TagTable`](super::TagTable). Given once to a path and kept for as long as the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,18 +127,18 @@ impl std::borrow::Borrow<str> for TagPath {
 /// that returns finds its old place.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    ids: HashMap<TagPath, TagId>,
+    ids: PathIndex,
     paths: Vec<TagPath>,
 }
 
 impl Names {
     /// The id of `path`, given now if it has none.
     pub fn intern(&mut self, path: &TagPath) -> TagId {
-        if let Some(id) = self.ids.get(path) {
-            return *id;
+        if let Some(id) = self.get(path) {
+            return id;
         }
         let id = TagId(u32::try_from(self.paths.len()).expect("fewer than 2^32 tags"));
-        self.ids.insert(path.clone(), id);
+        self.ids.insert(path, id.0);
         self.paths.push(path.clone());
         id
     }
@@ -144,7 +146,7 @@ impl Names {
     /// The id of `path`, if it has one.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<TagId> {
-        self.ids.get(path).copied()
+        self.ids.find(path, |id| &self.paths[id as usize]).map(TagId)
     }
 
     /// The path of `id`.

@@ -159,8 +159,7 @@ pub fn tag(id: usize, path: &str, data_type: &str, address: &str) -> SourceTag {
         deadband: None,
         stale_after: None,
         on_comm_loss: OnCommLoss::Hold,
-        description: String::new(),
-        browse_parent: None,
+        description: Box::default(),
     };
     SourceTag { def: Arc::new(def), address }
 }

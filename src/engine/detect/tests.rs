@@ -59,8 +59,7 @@ fn tag_def() -> TagDef {
         deadband: None,
         stale_after: None,
         on_comm_loss: OnCommLoss::Hold,
-        description: String::new(),
-        browse_parent: None,
+        description: Box::default(),
     }
 }
 

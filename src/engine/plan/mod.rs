@@ -33,8 +33,8 @@ pub struct Plan {
     pub site: String,
     /// All tags: configured ones, then the program's own (`System/…`, the variables of alarms). Ids come from [`crate::tag::Names`].
     pub tags: Vec<Arc<TagDef>>,
-    /// Position in `tags` by id.
-    pub tag_index: HashMap<TagId, usize>,
+    /// Position in `tags`.
+    pub tag_index: TagIndex,
     /// All alarms, the system alarms of SPEC 6.4 among them.
     pub alarms: Vec<Arc<AlarmDef>>,
     /// Position in `alarms` by path.
@@ -81,7 +81,13 @@ impl Plan {
     /// The definition of `tag`, unless it was removed.
     #[must_use]
     pub fn tag(&self, tag: TagId) -> Option<&Arc<TagDef>> {
-        self.tag_index.get(&tag).map(|index| &self.tags[*index])
+        self.tag_index.get(tag).map(|index| &self.tags[index])
+    }
+
+    /// The tag at `path`.
+    #[must_use]
+    pub fn tag_at(&self, path: &str) -> Option<&Arc<TagDef>> {
+        self.tag_index.find(path, &self.tags).map(|index| &self.tags[index as usize])
     }
 
     /// The alarm at `path` (`<tag path>/Alarms/<name>`).

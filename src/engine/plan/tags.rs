@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{Role, Settings};
 use crate::{
     script::Expression,
-    tag::{TagId, TagPath, Value, ValueType},
+    tag::{PathIndex, TagId, TagPath, Value, ValueType},
 };
 
-/// A tag (SPEC 3).
+/// A tag (SPEC 3). There can be a million: what few tags have is boxed, what many have alike is shared.
 #[derive(Debug)]
 pub struct TagDef {
     /// Its cell in the table.
@@ -20,9 +20,9 @@ pub struct TagDef {
     /// Where its value comes from.
     pub origin: Origin,
     /// Raw to engineering units; applied by the source room, both ways.
-    pub scale: Option<Scale>,
-    /// Symbol or UNECE code as configured.
-    pub unit: Option<String>,
+    pub scale: Option<Box<Scale>>,
+    /// Symbol or UNECE code as configured; tags share the text.
+    pub unit: Option<Arc<str>>,
     /// Low and high end in engineering units.
     pub range: Option<(f64, f64)>,
     /// May be written by clients, pipelines, scripts, acknowledgements.
@@ -36,9 +36,55 @@ pub struct TagDef {
     /// What is kept on a lost source.
     pub on_comm_loss: OnCommLoss,
     /// For people.
-    pub description: String,
-    /// Where it is browsed when that is not its path; only for the program's own tags.
-    pub browse_parent: Option<String>,
+    pub description: Box<str>,
+}
+
+/// Positions in the list of all tags, by id and by path.
+#[derive(Debug, Default)]
+pub struct TagIndex {
+    /// By id; [`NOWHERE`] for ids that no tag has.
+    by_id: Vec<u32>,
+    by_path: PathIndex,
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+impl TagIndex {
+    /// The index of `tags`.
+    #[must_use]
+    pub fn new(tags: &[Arc<TagDef>]) -> Self {
+        let ids = tags.iter().map(|def| def.id.index() + 1).max().unwrap_or(0);
+        let mut index = Self { by_id: vec![NOWHERE; ids], by_path: PathIndex::with_capacity(tags.len()) };
+        for (position, def) in tags.iter().enumerate() {
+            index.insert(def, position);
+        }
+        index
+    }
+
+    /// Enters the tag at `position`.
+    ///
+    /// # Panics
+    /// At a position beyond 2³².
+    pub fn insert(&mut self, def: &TagDef, position: usize) {
+        let position = u32::try_from(position).expect("fewer than 2^32 tags");
+        if self.by_id.len() <= def.id.index() {
+            self.by_id.resize(def.id.index() + 1, NOWHERE);
+        }
+        self.by_id[def.id.index()] = position;
+        self.by_path.insert(&def.path, position);
+    }
+
+    /// The position of a tag, unless it was removed.
+    #[must_use]
+    pub fn get(&self, tag: TagId) -> Option<usize> {
+        self.by_id.get(tag.index()).filter(|position| **position != NOWHERE).map(|position| *position as usize)
+    }
+
+    /// The position of the tag at `path`; `tags` are those that the index was made of.
+    #[must_use]
+    pub fn find(&self, path: &str, tags: &[Arc<TagDef>]) -> Option<u32> {
+        self.by_path.find(path, |position| &tags[position as usize].path)
+    }
 }
 
 /// Where a tag's value comes from.

@@ -126,8 +126,8 @@ fn view(api: &Api, tag: &TagDef) -> TagView {
         value: reading.value.to_json(),
         status: reading.status.to_string(),
         source_time: reading.source_time,
-        unit: tag.unit.clone(),
+        unit: tag.unit.as_deref().map(str::to_owned),
         writable: tag.writable,
-        description: tag.description.clone(),
+        description: tag.description.to_string(),
     }
 }

@@ -1,7 +1,7 @@
 //! The API against a gateway that answers by rule and remembers what it was asked for.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Mutex,
 };
@@ -199,8 +199,7 @@ fn tag_def(id: u32, path: &str, data_type: DataType, writable: bool) -> Arc<TagD
         deadband: None,
         stale_after: None,
         on_comm_loss: crate::engine::plan::OnCommLoss::Hold,
-        description: String::new(),
-        browse_parent: None,
+        description: Box::default(),
     })
 }
 
@@ -219,7 +218,7 @@ impl Bench {
             .enumerate()
             .map(|(id, (path, writable))| tag_def(u32::try_from(id).unwrap(), path, DataType::Int16, writable))
             .collect();
-        let tag_index: HashMap<_, _> = tags.iter().enumerate().map(|(index, tag)| (tag.id, index)).collect();
+        let tag_index = crate::engine::plan::TagIndex::new(&tags);
         let plan = Plan { tags, tag_index, users: BTreeMap::new(), ..Plan::default() };
         let plant = Arc::new(Plant { plan: Mutex::new(Arc::new(plan)), table: TagTable::default(), asked: Mutex::default() });
         let folder = tempfile::tempdir().unwrap();

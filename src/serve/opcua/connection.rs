@@ -348,6 +348,7 @@ impl Connection {
                 Err(status) => Err(status),
             },
         };
+        self.server.diagnostics.answered(service, &answer);
         let answer = answer.unwrap_or_else(|status| send::fault(header.handle, status));
         self.respond(request_id, &answer)
     }

@@ -1,14 +1,14 @@
 //! The nodes of namespace 0 that live: ServerStatus, the namespace array, capabilities and limits as they are enforced.
 
 use super::{
-    Server,
+    Server, diag,
     limits::Limits,
     space::NAMESPACE_URI,
     wire::{Id, Writer},
 };
 use crate::{
     clock,
-    tag::{Timestamp, Value},
+    tag::{StatusCode, Timestamp, Value},
 };
 
 /// What BuildInfo calls this program.
@@ -16,14 +16,22 @@ pub const PRODUCT: &str = "Annunciator";
 /// Its ProductUri.
 pub const PRODUCT_URI: &str = "urn:annunciator";
 const BUILD_INFO: Id<'static> = Id::numeric(0, 340);
+const DIAGNOSTICS_SUMMARY: Id<'static> = Id::numeric(0, 861);
 const SERVER_STATUS: Id<'static> = Id::numeric(0, 864);
 
 /// Writes the Value (a Variant) of node `id` of namespace 0; false when it does not live here.
-pub fn write(server: &Server, id: u32, w: &mut Writer) -> bool {
+///
+/// # Errors
+/// The status of what is not kept.
+pub fn write(server: &Server, id: u32, w: &mut Writer) -> Result<bool, StatusCode> {
     let limits = &server.settings.limits;
+    if let Some(counter) = diag::counter(server, id) {
+        w.variant(&Value::UInt32(counter));
+        return Ok(true);
+    }
     if let Some(value) = limit(limits, id) {
         w.variant(&value);
-        return true;
+        return Ok(true);
     }
     match id {
         2254 => texts(w, &[&server.settings.application_uri]),
@@ -37,19 +45,22 @@ pub fn write(server: &Server, id: u32, w: &mut Writer) -> bool {
         2261 | 2263 => w.variant(&Value::string(PRODUCT)),
         2264 | 2265 => w.variant(&Value::string(env!("CARGO_PKG_VERSION"))),
         2266 => w.variant(&Value::DateTime(Timestamp::NULL)),
-        2267 => w.variant(&Value::Byte(255)),
+        // Healthy, or no data yet (Part 4, 6.6.2.4.2).
+        2267 => w.variant(&Value::Byte(if server.gateway.ready() { 255 } else { 1 })),
         2269 => texts(w, &["http://opcfoundation.org/UA-Profile/Server/MicroEmbeddedDevice2017"]),
         2271 => texts(w, &["en"]),
-        2294 => w.variant(&Value::Boolean(false)),
-        2994 => w.variant(&Value::Boolean(true)),
+        2294 | 2994 => w.variant(&Value::Boolean(true)),
         2992 => w.variant(&Value::UInt32(0)),
         2993 => {
             w.u8(21);
             w.localized_text("");
         }
-        _ => return false,
+        2275 => extension(w, |w| w.extension(DIAGNOSTICS_SUMMARY, |w| diag::write_summary(server, w))),
+        // Diagnostics of single sampling intervals, subscriptions and sessions.
+        2289 | 2290 | 3707 | 3708 => return Err(StatusCode::BAD_NOT_SUPPORTED),
+        _ => return Ok(false),
     }
-    true
+    Ok(true)
 }
 
 /// ServerCapabilities and OperationLimits, as enforced.
@@ -71,6 +82,8 @@ fn limit(limits: &Limits, id: u32) -> Option<Value> {
         24_096 => whole(limits.subscriptions),
         24_097 => whole(limits.items),
         24_098 => whole(limits.subscriptions_per_session),
+        24_099 => whole(limits.select_clauses),
+        24_100 => whole(limits.filter_elements),
         24_104 => whole(limits.items_per_subscription),
         31_916 => Value::UInt32(limits.queue),
         _ => return None,

@@ -11,6 +11,7 @@ mod channel;
 mod conditions;
 mod connection;
 mod decode;
+mod diag;
 mod discovery;
 mod events;
 mod frame;
@@ -55,6 +56,7 @@ use self::{
     attributes::View,
     audit::{Notes, Notice},
     conditions::{Certificate, Conditions},
+    diag::Diagnostics,
     events::{Hub, audit::Audit},
     session::Sessions,
     space::Space,
@@ -67,7 +69,10 @@ use super::Gateway;
 use crate::{
     clock,
     config::ServerSettings,
-    engine::{condition::Condition, plan::Role},
+    engine::{
+        condition::Condition,
+        plan::{Plan, Role},
+    },
     pki::{OwnCertificate, Pki},
     tag::Timestamp,
     ua::wire,
@@ -261,6 +266,7 @@ struct Server {
     /// The alarms as conditions.
     conditions: Conditions,
     counts: Arc<Counts>,
+    diagnostics: Diagnostics,
     /// Subscriptions that have outlived their sessions.
     orphans: Orphans,
     keys: Semaphore,
@@ -309,6 +315,7 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         events: Hub::default(),
         audit: Audit::default(),
         counts: Arc::default(),
+        diagnostics: Diagnostics::default(),
         orphans: Orphans::default(),
         peers: Mutex::default(),
         last_channel: AtomicU32::new(0),
@@ -358,9 +365,7 @@ async fn run(server: Arc<Server>, listener: TcpListener, changes: Receiver<Arc<C
                 Ok(()) => {
                     let plan = Arc::clone(&plans.borrow_and_update());
                     server.sessions.hold_to(&plan, server.settings.anonymous);
-                    if let Ok(space) = tokio::task::spawn_blocking(move || Space::build(plan, seconds())).await {
-                        server.space.store(Arc::new(space));
-                    }
+                    server.renew_space(plan).await;
                 }
                 Err(_) => has_plans = false,
             },
@@ -373,6 +378,23 @@ async fn run(server: Arc<Server>, listener: TcpListener, changes: Receiver<Arc<C
 }
 
 impl Server {
+    /// Exchanges the address space for that of another plan and tells what changed.
+    async fn renew_space(&self, plan: Arc<Plan>) {
+        let old = self.space.load_full();
+        let built = tokio::task::spawn_blocking(move || {
+            let mut space = Space::build(plan, seconds().max(old.version + 1));
+            let changes = space.succeed(&old);
+            (space, changes)
+        });
+        let Ok((space, changes)) = built.await else { return };
+        self.space.store(Arc::new(space));
+        let mut id = [0; events::base::EVENT_ID];
+        opcua::crypto::random::bytes(&mut id);
+        if let Some(event) = changes.event(id, clock::now()) {
+            self.events.emit(event);
+        }
+    }
+
     fn accept(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, connections: &TaskTracker, stop: &CancellationToken) {
         let Some(place) = Place::take(self, peer) else {
             self.notes.note(peer, &Notice::ConnectionRefused);
@@ -392,6 +414,7 @@ impl Server {
         let now = Instant::now();
         let swept = self.sessions.sweep(&self.settings.limits, now);
         for session in swept.ended {
+            self.diagnostics.timed_out();
             self.leave_subscriptions(&session);
         }
         self.orphans.tick(now, |role| self.view(role));

@@ -4,7 +4,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -100,6 +103,8 @@ impl Session {
 #[derive(Default)]
 pub struct Sessions {
     all: Mutex<HashMap<[u8; TOKEN], Arc<Session>>>,
+    /// How many there are, for those who hold the state of one.
+    count: AtomicUsize,
 }
 
 /// What [`Sessions::sweep`] found.
@@ -172,6 +177,7 @@ impl Sessions {
             }),
         });
         all.insert(new.token, Arc::clone(&session));
+        self.count.store(all.len(), Ordering::Relaxed);
         Ok(session)
     }
 
@@ -183,12 +189,15 @@ impl Sessions {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Forgets one.
     pub fn remove(&self, session: &Session) {
-        self.lock().remove(&session.token);
+        let mut all = self.lock();
+        all.remove(&session.token);
+        self.count.store(all.len(), Ordering::Relaxed);
+        drop(all);
         session.state().channel = NO_CHANNEL;
     }
 
@@ -232,6 +241,7 @@ impl Sessions {
             }
             lives
         });
+        self.count.store(all.len(), Ordering::Relaxed);
         swept
     }
 

@@ -57,7 +57,7 @@ pub fn value(def: &TagDef, point: &Point, payload: Payload<'_>, offset: usize) -
                 return Ok(Value::Boolean(words[0] >> bit & 1 == 1));
             }
             let data_type = def.value_type.data_type;
-            let scale = def.scale.as_ref();
+            let scale = def.scale.as_deref();
             if point.elements.is_none() {
                 return point.format.decode(words, data_type, scale);
             }

@@ -467,7 +467,7 @@ mod tests {
         let scale = Some(Scale { raw: (0.0, 1.0), eu: (0.0, 2.0), clamp: false });
         let with = |value_type: &str, writable: bool, scaled: bool| {
             let scale = if scaled { scale } else { None };
-            TagDef { scale, writable, ..def(value_type) }
+            TagDef { scale: scale.map(Box::new), writable, ..def(value_type) }
         };
         for (text, tag_def, expected) in [
             ("", def("Float"), "`address` is missing"),

@@ -56,7 +56,7 @@ pub fn write(def: &TagDef, point: &Point, value: &Value) -> Result<Write, Status
     } else {
         let mut words = Vec::with_capacity(usize::from(point.span()));
         for element in elements {
-            point.format.encode(element, def.scale.as_ref(), &mut words)?;
+            point.format.encode(element, def.scale.as_deref(), &mut words)?;
         }
         match words.as_slice() {
             [word] => Request::WriteSingleRegister(address, *word),

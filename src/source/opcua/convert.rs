@@ -26,7 +26,7 @@ pub fn sample(def: &TagDef, data: &DataValue) -> Sample {
     let (value, status) = if status.is_bad() {
         (Value::Null, status)
     } else {
-        match value(&data.value, def.value_type, def.scale.as_ref()) {
+        match value(&data.value, def.value_type, def.scale.as_deref()) {
             Ok(value) => (value, status),
             Err(bad) => (Value::Null, bad),
         }

@@ -252,7 +252,7 @@ impl Items {
                     Some((StatusCode::BAD_CONFIGURATION_ERROR, format!("the server has no such variable ({})", name(code))))
                 }
                 _ if !readable => Some((StatusCode::BAD_NOT_READABLE, "the server does not let us read it".to_owned())),
-                (_, Some(wire)) if !convert::agrees(wire, tag.value_type, tag.scale.as_ref()) => {
+                (_, Some(wire)) if !convert::agrees(wire, tag.value_type, tag.scale.as_deref()) => {
                     Some((StatusCode::BAD_TYPE_MISMATCH, format!("the server's type is {wire}, the tag's {}", tag.value_type)))
                 }
                 _ => None,

@@ -32,7 +32,7 @@ pub async fn run(items: &Items, requests: &mut mpsc::Receiver<SourceRequest>, st
 
 async fn write(items: &Items, tag: TagId, value: &Value) -> StatusCode {
     let Some((tag, node, wire)) = items.node(tag) else { return StatusCode::BAD_CONFIGURATION_ERROR };
-    let outgoing = match convert::outgoing(value, wire, tag.def.scale.as_ref()) {
+    let outgoing = match convert::outgoing(value, wire, tag.def.scale.as_deref()) {
         Ok(outgoing) => outgoing,
         Err(status) => return status,
     };

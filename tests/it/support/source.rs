@@ -208,7 +208,7 @@ fn source_tag(driver: Driver, id: TagId, tag: &Tag, settings: &Settings) -> Sour
         path: TagPath::new(tag.path).unwrap(),
         value_type: tag.value_type.parse().unwrap(),
         origin: Origin::System,
-        scale: tag.scale.map(|(raw, eu)| Scale { raw, eu, clamp: true }),
+        scale: tag.scale.map(|(raw, eu)| Box::new(Scale { raw, eu, clamp: true })),
         unit: None,
         range: None,
         writable: tag.writable,
@@ -216,8 +216,7 @@ fn source_tag(driver: Driver, id: TagId, tag: &Tag, settings: &Settings) -> Sour
         deadband: None,
         stale_after: None,
         on_comm_loss: OnCommLoss::Hold,
-        description: String::new(),
-        browse_parent: None,
+        description: Box::default(),
     };
     let address = read(tag.keys, |section| (driver.address)(section, &def, settings));
     SourceTag { def: Arc::new(def), address }

@@ -108,7 +108,7 @@ impl View {
     fn core_variant(&self, index: u32, attribute: u32, w: &mut Writer) -> Result<(), StatusCode> {
         let core = Core::get();
         let id = core.id(index);
-        if attribute == attribute::VALUE && live::write(&self.server, id, w) {
+        if attribute == attribute::VALUE && live::write(&self.server, id, w)? {
             return Ok(());
         }
         if attribute == attribute::EVENT_NOTIFIER && core.attribute(index, attribute).is_some() {

@@ -62,9 +62,11 @@ pub fn write(more: More, up_to: Role, w: &mut Writer) {
 pub const fn standard_method(id: u32) -> Option<Role> {
     match id {
         // Acknowledge, AddComment; Unshelve, OneShotShelve, TimedShelve of the state machine and as part of an alarm.
-        9_111 | 9_029 | 2_947 | 2_948 | 2_949 | 9_211 | 9_212 | 9_213 => Some(Role::Operator),
-        // Enable, Disable, RemoveFromService, PlaceInService.
-        9_027 | 9_028 | 17_869 | 17_870 => Some(Role::Engineer),
+        9_111 | 9_029 | 2_947 | 2_948 | 2_949 | 9_211 | 9_212 | 9_213
+        // The same with a comment; Reset, also with one.
+        | 24_756 | 24_758 | 24_760 | 18_199 | 24_324 => Some(Role::Operator),
+        // Enable, Disable; RemoveFromService, PlaceInService, also with a comment.
+        9_027 | 9_028 | 17_869 | 17_870 | 24_320 | 24_322 => Some(Role::Engineer),
         // ConditionRefresh, ConditionRefresh2.
         3_875 | 12_912 => Some(Role::Viewer),
         _ => None,

@@ -18,7 +18,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use self::followed::{Followed, World};
-pub use self::members::{event_type, limits};
+pub use self::members::{event_type, paths};
 use super::{
     Server,
     events::{Event, Field, base},

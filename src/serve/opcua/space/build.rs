@@ -1,21 +1,16 @@
 //! Making the space of a plan.
 
-use std::{
-    hash::BuildHasher,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
-
-use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{
     Space, TWILIO,
     folders::{Children, Folders, Parent},
     members::AllMembers,
 };
-use crate::engine::plan::Plan;
+use crate::{engine::plan::Plan, tag::PathIndex};
 
 impl Space {
     /// The space of `plan`. A folder's NodeVersion is `version`.
@@ -23,11 +18,10 @@ impl Space {
         static GENERATION: AtomicUsize = AtomicUsize::new(1);
         let members = AllMembers::of(&plan);
         let mut space = Self {
-            by_path: HashTable::with_capacity(plan.tags.len() + plan.alarms.len()),
+            by_path: PathIndex::default(),
             plan,
             folders: Folders::default(),
             members,
-            hasher: DefaultHashBuilder::default(),
             children: Children::default(),
             conditions: Vec::new(),
             doubled: Vec::new(),
@@ -35,9 +29,6 @@ impl Space {
             version,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
         };
-        for index in 0..space.first_folder() {
-            space.enter(index);
-        }
         let plan = Arc::clone(&space.plan);
         let mut parents = Vec::with_capacity(plan.tags.len());
         let mut last: Option<(&str, u32)> = None;
@@ -88,13 +79,16 @@ impl Space {
         });
     }
 
-    /// Notes which tags have conditions, and the folders above them.
+    /// Notes to which nodes conditions belong, and the folders above them.
     fn hang_conditions(&mut self) {
         let plan = Arc::clone(&self.plan);
         for (number, alarm) in (0..).zip(&plan.alarms) {
-            let Some(tag) = self.node_of(alarm.tag) else { continue };
-            self.conditions.push((tag, number));
-            let mut path = &*plan.tags[tag as usize].path;
+            let mut path = source_of(&alarm.path);
+            let Some(source) = self.find_path(path) else { continue };
+            self.conditions.push((source, number));
+            if source >= self.first_folder() {
+                self.folders.mark(source - self.first_folder());
+            }
             while let Some((parent, _)) = path.rsplit_once('/') {
                 path = parent;
                 let folder = self.find_path(path).and_then(|index| index.checked_sub(self.first_folder()));
@@ -114,21 +108,19 @@ impl Space {
         if let Some((parent, _)) = path.rsplit_once('/') {
             self.ensure(parent);
         }
-        let index = self.first_folder() + self.folders.add(path);
-        self.enter(index);
-        index
+        let folder = self.folders.add(path);
+        self.by_path.insert(path, folder);
+        self.first_folder() + folder
     }
+}
 
-    fn enter(&mut self, index: u32) {
-        let hash = self.hasher.hash_one(self.path(index));
-        let mut by_path = std::mem::take(&mut self.by_path);
-        by_path.insert_unique(hash, index, |index| self.hasher.hash_one(self.path(*index)));
-        self.by_path = by_path;
-    }
+/// What the alarm at `path` belongs to: `<path>/Alarms/<name>`.
+pub fn source_of(path: &str) -> &str {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    folder.strip_suffix("/Alarms").unwrap_or(folder)
 }
 
 /// Where the alarm at `path` is browsed: `Alarms/<tag path>`.
 pub fn folder_of(path: &str) -> String {
-    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    format!("Alarms/{}", folder.strip_suffix("/Alarms").unwrap_or(folder))
+    format!("Alarms/{}", source_of(path))
 }

@@ -9,7 +9,6 @@ use super::super::{
 };
 use crate::engine::plan::{AlarmDef, Plan};
 
-const BASE_EVENT_TYPE: u32 = 2_041;
 const MANDATORY: u32 = 78;
 const HAS_MODELLING_RULE: u32 = 37;
 /// The deepest member is `ShelvingState/CurrentState/Id`.
@@ -57,83 +56,49 @@ impl Member {
 }
 
 /// What sets one list of members apart from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     condition_type: u32,
-    low: bool,
-    high: bool,
+    /// What events of the condition carry, which its instance has too.
+    fields: Vec<&'static str>,
     shelving: bool,
-    suppressed: bool,
     latching: bool,
-    on_delay: bool,
-    off_delay: bool,
-    re_alarm: bool,
 }
 
 impl Shape {
     /// The shape of an alarm (SPEC 5).
     pub fn of(alarm: &AlarmDef, plan: &Plan) -> Self {
-        let condition_type = conditions::event_type(alarm, plan.tag(alarm.tag).map(AsRef::as_ref));
-        let (low, high) = conditions::limits(alarm);
+        let tag = plan.tag(alarm.tag).map(AsRef::as_ref);
         Self {
-            condition_type,
-            low,
-            high,
+            condition_type: conditions::event_type(alarm, tag),
+            fields: conditions::paths(alarm, tag).collect(),
             shelving: alarm.shelving,
-            suppressed: alarm.suppressed_by.is_some(),
             latching: alarm.latching,
-            on_delay: !alarm.on_delay.is_zero(),
-            off_delay: !alarm.off_delay.is_zero(),
-            re_alarm: alarm.re_alarm_after.is_some(),
         }
     }
 
     /// Whether instances of this shape have what the type leaves open.
-    fn has(self, path: &str) -> bool {
-        let is_non_exclusive = self.condition_type == 10_060;
+    fn has(&self, path: &str) -> bool {
         match path {
-            "OutOfServiceState"
-            | "RemoveFromService"
-            | "PlaceInService"
-            | "RemoveFromService2"
-            | "PlaceInService2"
-            | "ShelvingState/TimedShelve2"
-            | "ShelvingState/OneShotShelve2"
-            | "ShelvingState/Unshelve2"
-            | "ActiveState/TransitionTime"
-            | "AckedState/TransitionTime"
-            | "EnabledState/TransitionTime" => true,
-            "ShelvingState" | "MaxTimeShelved" => self.shelving,
-            "SuppressedState" => self.suppressed,
-            "LatchedState" | "Reset" | "Reset2" => self.latching,
-            "OnDelay" => self.on_delay,
-            "OffDelay" => self.off_delay,
-            "ReAlarmTime" => self.re_alarm,
-            "HighLimit" => self.high,
-            "LowLimit" => self.low,
-            "HighState" => self.high && is_non_exclusive,
-            "LowState" => self.low && is_non_exclusive,
-            _ => false,
+            "RemoveFromService" | "PlaceInService" | "RemoveFromService2" | "PlaceInService2" => true,
+            "ShelvingState" | "ShelvingState/TimedShelve2" | "ShelvingState/OneShotShelve2" | "ShelvingState/Unshelve2" => {
+                self.shelving
+            }
+            "Reset" | "Reset2" => self.latching,
+            _ => self.fields.contains(&path),
         }
     }
 
     /// What instances of this shape have: of each name, the declaration of the most derived type.
-    pub fn members(self) -> Members {
-        let core = Core::get();
+    pub fn members(&self) -> Members {
         let mut members = Members { condition_type: self.condition_type, list: Vec::new() };
-        let mut declares = core.find(self.condition_type);
-        while let Some(index) = declares {
-            self.declared(index, None, &mut members.list);
-            if core.id(index) == BASE_EVENT_TYPE {
-                break;
-            }
-            let up = core.references(index).iter().find(|r| r.kind == reference::HAS_SUBTYPE && !r.forward);
-            declares = up.and_then(|up| core.find(up.target));
+        for of in types_from(Core::get().find(self.condition_type)) {
+            self.declared(of, None, &mut members.list);
         }
         members
     }
 
-    fn declared(self, of: u32, parent: Option<u16>, list: &mut Vec<Member>) {
+    fn declared(&self, of: u32, parent: Option<u16>, list: &mut Vec<Member>) {
         let core = Core::get();
         for declared in core.references(of) {
             let belongs = declared.forward && matches!(declared.kind, reference::HAS_COMPONENT | reference::HAS_PROPERTY);
@@ -151,10 +116,32 @@ impl Shape {
                 list.push(Member { path: path.into(), suffix: suffix.into(), declaration, reference: declared.kind, parent });
             }
             if list[place].path.split('/').count() < DEEPEST {
-                self.declared(declaration, u16::try_from(place).ok(), list);
+                let place = u16::try_from(place).ok();
+                self.declared(declaration, place, list);
+                // A declaration need not repeat what the type of a part has.
+                for of in types_of(declaration) {
+                    self.declared(of, place, list);
+                }
             }
         }
     }
+}
+
+/// The type definition of an object's declaration and what that is derived from; nothing for other declarations.
+fn types_of(declaration: u32) -> impl Iterator<Item = u32> {
+    const OBJECT: u32 = 1;
+    let core = Core::get();
+    let definition = core.references(declaration).iter().find(|r| r.forward && r.kind == reference::HAS_TYPE_DEFINITION);
+    types_from(definition.filter(|_| core.class(declaration) == OBJECT).and_then(|definition| core.find(definition.target)))
+}
+
+/// A type and those that it is derived from.
+fn types_from(first: Option<u32>) -> impl Iterator<Item = u32> {
+    std::iter::successors(first, |of| {
+        let core = Core::get();
+        let up = core.references(*of).iter().find(|r| r.kind == reference::HAS_SUBTYPE && !r.forward);
+        up.and_then(|up| core.find(up.target))
+    })
 }
 
 fn is_mandatory(declaration: u32) -> bool {
@@ -177,10 +164,11 @@ impl AllMembers {
         for alarm in &plan.alarms {
             let shape = Shape::of(alarm, plan);
             let place = all.shapes.iter().position(|(known, _)| *known == shape).unwrap_or_else(|| {
-                all.shapes.push((shape, Arc::new(shape.members())));
+                let members = Arc::new(shape.members());
+                all.shapes.push((shape, members));
                 all.shapes.len() - 1
             });
-            all.of.push(u16::try_from(place).expect("a shape is a type and eight flags"));
+            all.of.push(u16::try_from(place).expect("a shape is a type and some flags"));
         }
         all
     }
@@ -196,17 +184,13 @@ mod tests {
     use super::*;
 
     fn shape(condition_type: u32) -> Shape {
-        Shape {
-            condition_type,
-            low: true,
-            high: true,
-            shelving: true,
-            suppressed: false,
-            latching: false,
-            on_delay: false,
-            off_delay: false,
-            re_alarm: false,
-        }
+        let fields = match condition_type {
+            10_060 => vec!["HighLimit", "LowLimit", "HighState", "LowState"],
+            9_482 => vec!["HighLimit", "LowLimit"],
+            _ => Vec::new(),
+        };
+        let fields = [vec!["ActiveState/TransitionTime", "OutOfServiceState", "MaxTimeShelved"], fields].concat();
+        Shape { condition_type, fields, shelving: true, latching: false }
     }
 
     #[test]
@@ -226,7 +210,7 @@ mod tests {
                        AddComment/InputArguments AckedState AckedState/Id Acknowledge Acknowledge/InputArguments ActiveState \
                        ActiveState/Id ActiveState/TransitionTime InputNode SuppressedOrShelved ShelvingState \
                        ShelvingState/CurrentState ShelvingState/CurrentState/Id ShelvingState/UnshelveTime \
-                       ShelvingState/TimedShelve/InputArguments ShelvingState/Unshelve ShelvingState/OneShotShelve MaxTimeShelved \
+                       ShelvingState/TimedShelve/InputArguments ShelvingState/TimedShelve2/InputArguments ShelvingState/Unshelve ShelvingState/OneShotShelve MaxTimeShelved \
                        OutOfServiceState/Id";
             for wanted in all.split_ascii_whitespace().chain(has) {
                 assert!(paths.contains(&wanted), "{condition_type} {wanted}: {paths:?}");

@@ -6,16 +6,16 @@
 //! way down.
 
 mod build;
+mod changes;
 mod fixed;
 mod folders;
 mod members;
 mod references;
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::sync::Arc;
 
 pub use fixed::{Argument, Fixed, Metadata, Method};
 use folders::{Children, Folders};
-use hashbrown::{DefaultHashBuilder, HashTable};
 pub use members::Member;
 use members::{AllMembers, Members};
 
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     engine::plan::{AlarmDef, Plan, TagDef},
-    tag::TagId,
+    tag::PathIndex,
 };
 
 /// Index of `urn:annunciator:tags` in the NamespaceArray.
@@ -106,11 +106,11 @@ pub struct Space {
     plan: Arc<Plan>,
     folders: Folders,
     members: AllMembers,
-    by_path: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    /// Places of folders, among folders.
+    by_path: PathIndex,
     /// What hangs on alarms, folders and the few tags that others lie below.
     children: Children,
-    /// Tags (by position) that alarms watch, and these alarms (by position), sorted.
+    /// The nodes that alarms belong to (tags, or folders of the program), and these alarms (by position), sorted.
     conditions: Vec<(u32, u32)>,
     /// The program's own alarms (by position) that are also browsed in the folder (place) that their path says.
     doubled: Vec<(u32, u32)>,
@@ -169,11 +169,6 @@ impl Space {
         self.members.get(index - self.first_alarm())
     }
 
-    /// The node of a tag.
-    pub fn node_of(&self, tag: TagId) -> Option<u32> {
-        self.plan.tag_index.get(&tag).map(|index| place(*index))
-    }
-
     /// The path of a tag, alarm or folder; empty for others.
     fn path(&self, index: u32) -> &str {
         match self.kind(index) {
@@ -185,7 +180,13 @@ impl Space {
     }
 
     fn find_path(&self, path: &str) -> Option<u32> {
-        self.by_path.find(self.hasher.hash_one(path), |index| self.path(*index) == path).copied()
+        if let Some(tag) = self.plan.tag_index.find(path, &self.plan.tags) {
+            return Some(tag);
+        }
+        if let Some(alarm) = self.plan.alarm_index.get(path) {
+            return Some(self.first_alarm() + place(*alarm));
+        }
+        self.by_path.find(path, |folder| self.folders.path(folder)).map(|folder| self.first_folder() + folder)
     }
 
     /// The node that `id` names.
@@ -306,22 +307,6 @@ impl Space {
             NodeRef::Own(index) => {
                 (self.first_folder()..self.first_fixed()).contains(&index)
                     && self.folders.is_notifier(index - self.first_folder())
-            }
-            NodeRef::Property(..) | NodeRef::Member(..) => false,
-        }
-    }
-
-    /// True when an item on `node` is told of an event that comes from the node at the path `source` and, maybe, tells of the
-    /// condition `condition`: it is the Server object, the source, the condition, or a folder above the source.
-    pub fn is_told(&self, node: NodeRef, source: &str, condition: Option<&str>) -> bool {
-        match node {
-            NodeRef::Core(_) => self.is_notifier(node),
-            NodeRef::Own(index) => {
-                let path = self.path(index);
-                !path.is_empty()
-                    && (path == source
-                        || condition == Some(path)
-                        || source.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
             }
             NodeRef::Property(..) | NodeRef::Member(..) => false,
         }

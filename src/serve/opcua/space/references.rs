@@ -3,7 +3,7 @@
 use super::{
     super::ns0::{Core, reference},
     Fixed, Kind, NAMESPACES, NodeRef, OBJECTS, Property, SERVER, STRUCTURE, Space, TWILIO,
-    build::folder_of,
+    build::{folder_of, source_of},
     folders::Parent,
 };
 
@@ -56,8 +56,7 @@ impl Space {
             _ => reference::ORGANIZES,
         };
         each(by, false, parent);
-        let conditions = self.conditions_of(index);
-        if !conditions.is_empty() {
+        if !self.conditions_of(index).is_empty() {
             each(reference::HAS_EVENT_SOURCE, false, notifier(parent));
         }
         self.define(NodeRef::Own(index), each);
@@ -66,7 +65,11 @@ impl Space {
             let by = if self.tag(*child).is_some() { reference::HAS_COMPONENT } else { reference::ORGANIZES };
             each(by, true, NodeRef::Own(*child));
         }
-        for (_, alarm) in conditions {
+        self.tell_conditions(index, each);
+    }
+
+    fn tell_conditions(&self, index: u32, each: Each<'_>) {
+        for (_, alarm) in self.conditions_of(index) {
             each(reference::HAS_CONDITION, true, NodeRef::Own(self.first_alarm() + alarm));
         }
     }
@@ -80,8 +83,8 @@ impl Space {
         if let Ok(place) = self.doubled.binary_search_by_key(&number, |(alarm, _)| *alarm) {
             each(reference::ORGANIZES, false, NodeRef::Own(self.doubled[place].1));
         }
-        if let Some(tag) = self.node_of(alarm.tag) {
-            each(reference::HAS_CONDITION, false, NodeRef::Own(tag));
+        if let Some(source) = self.find_path(source_of(&alarm.path)) {
+            each(reference::HAS_CONDITION, false, NodeRef::Own(source));
         }
         self.define(NodeRef::Own(index), each);
         self.members_below(index, None, each);
@@ -104,6 +107,7 @@ impl Space {
         }
         if is_notifier {
             self.notified_by(Parent::Own(index), each);
+            self.tell_conditions(index, each);
         }
         if self.has_methods && self.path(index) == TWILIO {
             for (_, fixed) in Fixed::all().filter(|(_, fixed)| matches!(fixed, Fixed::Method(_))) {
@@ -165,7 +169,7 @@ impl Space {
         }
     }
 
-    /// The alarms of the tag at `index`: the pairs of it and each of them.
+    /// The alarms of the node at `index`: the pairs of it and each of them.
     fn conditions_of(&self, index: u32) -> &[(u32, u32)] {
         let begin = self.conditions.partition_point(|(tag, _)| *tag < index);
         let end = self.conditions[begin..].partition_point(|(tag, _)| *tag == index);

@@ -68,6 +68,13 @@ pub struct Counts {
     last: AtomicU32,
 }
 
+impl Counts {
+    /// How many subscriptions there ever were.
+    pub fn made(&self) -> u32 {
+        self.last.load(Ordering::Relaxed)
+    }
+}
+
 /// A Publish request that waits.
 struct Request {
     id: u32,

@@ -64,8 +64,7 @@ impl Sampler for Table<'_> {
             deadband: None,
             stale_after: None,
             on_comm_loss: OnCommLoss::Hold,
-            description: String::new(),
-            browse_parent: None,
+            description: Box::default(),
         }))
     }
     fn generation(&self) -> usize {

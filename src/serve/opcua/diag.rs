@@ -1,0 +1,116 @@
+//! What ServerDiagnosticsSummary counts (Part 5, 6.3.3, 12.9). The arrays of single sessions and subscriptions are not kept.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Server, decode::Service, wire::Writer};
+use crate::tag::StatusCode;
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub struct Diagnostics {
+    sessions: AtomicU32,
+    sessions_refused: AtomicU32,
+    sessions_refused_for_security: AtomicU32,
+    sessions_timed_out: AtomicU32,
+    requests_refused: AtomicU32,
+    requests_refused_for_security: AtomicU32,
+}
+
+impl Diagnostics {
+    /// A request was answered, or refused as a whole.
+    pub fn answered<T>(&self, service: Service, answer: &Result<T, StatusCode>) {
+        let refused = match answer {
+            Ok(_) if matches!(service, Service::CreateSession) => return count(&self.sessions),
+            Ok(_) => return,
+            Err(status) => *status,
+        };
+        let security = is_of_security(refused);
+        if matches!(service, Service::CreateSession | Service::ActivateSession) {
+            count(&self.sessions_refused);
+            if security {
+                count(&self.sessions_refused_for_security);
+            }
+        }
+        count(&self.requests_refused);
+        if security {
+            count(&self.requests_refused_for_security);
+        }
+    }
+
+    /// A session was silent for too long.
+    pub fn timed_out(&self) {
+        count(&self.sessions_timed_out);
+    }
+}
+
+fn count(counter: &AtomicU32) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// From `Bad_CertificateInvalid` to `Bad_NonceInvalid`, `Bad_SecurityModeInsufficient`, and what is said of users and signatures.
+const fn is_of_security(status: StatusCode) -> bool {
+    matches!(status.0 >> 16, 0x8012..=0x8024 | 0x8055 | 0x8058 | 0x80E6 | 0x810D | 0x8113)
+}
+
+/// The members of the summary: id of each variable, in the order of the structure.
+const SUMMARY: [u32; 12] = [2_276, 2_277, 2_278, 2_279, 3_705, 2_281, 2_282, 2_285, 2_286, 2_284, 2_287, 2_288];
+
+/// The value of a variable of the summary.
+pub fn counter(server: &Server, id: u32) -> Option<u32> {
+    let place = SUMMARY.iter().position(|known| *known == id)?;
+    Some(summary(server)[place])
+}
+
+/// Writes the body of the ServerDiagnosticsSummaryDataType.
+pub fn write_summary(server: &Server, w: &mut Writer) {
+    for counter in summary(server) {
+        w.u32(counter);
+    }
+}
+
+fn summary(server: &Server) -> [u32; 12] {
+    let of = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
+    let whole = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let diagnostics = &server.diagnostics;
+    let subscriptions = whole(server.counts.subscriptions.load(Ordering::Relaxed));
+    [
+        // There are no views.
+        0,
+        whole(server.sessions.len()),
+        of(&diagnostics.sessions),
+        of(&diagnostics.sessions_refused_for_security),
+        of(&diagnostics.sessions_refused),
+        of(&diagnostics.sessions_timed_out),
+        // A session outlives its connection.
+        0,
+        subscriptions,
+        server.counts.made(),
+        // Each subscription has an interval of its own.
+        subscriptions,
+        of(&diagnostics.requests_refused_for_security),
+        of(&diagnostics.requests_refused),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_counted_by_what_they_are_about() {
+        let diagnostics = Diagnostics::default();
+        diagnostics.answered(Service::CreateSession, &Ok(()));
+        diagnostics.answered::<()>(Service::CreateSession, &Err(StatusCode(0x8056_0000)));
+        diagnostics.answered::<()>(Service::ActivateSession, &Err(StatusCode::BAD_USER_ACCESS_DENIED));
+        diagnostics.answered::<()>(Service::Read, &Err(StatusCode::BAD_NOTHING_TO_DO));
+        diagnostics.answered(Service::Read, &Ok(()));
+        let counted = [
+            &diagnostics.sessions,
+            &diagnostics.sessions_refused,
+            &diagnostics.sessions_refused_for_security,
+            &diagnostics.requests_refused,
+            &diagnostics.requests_refused_for_security,
+        ];
+        assert_eq!(counted.map(|counter| counter.load(Ordering::Relaxed)), [1, 2, 1, 3, 1]);
+    }
+}

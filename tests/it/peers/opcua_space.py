@@ -1,0 +1,237 @@
+"""Looks at the address space with asyncua. Usage: opcua_space.py URL SCENARIO. Prints what it saw; ends with `passed` and 0."""
+
+import asyncio
+import logging
+import sys
+
+from asyncua import Client, ua
+
+URL, SCENARIO = sys.argv[1:3]
+TAGS = 2
+logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+HIERARCHICAL, HAS_NOTIFIER, HAS_EVENT_SOURCE, HAS_CONDITION, HAS_TYPE = 33, 48, 36, 9006, 40
+BATCH = 500
+Attributes = ua.AttributeIds
+# What nodes of a class must have (Part 3, 5.2 to 5.8) besides what all have, and what they may have.
+ALL = {"NodeId", "NodeClass", "BrowseName", "DisplayName"}
+MAY_ALL = {"Description", "WriteMask", "UserWriteMask", "RolePermissions", "UserRolePermissions", "AccessRestrictions"}
+VARIABLE = {"Value", "DataType", "ValueRank", "AccessLevel", "UserAccessLevel", "Historizing"}
+MUST = {
+    ua.NodeClass.Object: {"EventNotifier"},
+    ua.NodeClass.Variable: VARIABLE,
+    ua.NodeClass.Method: {"Executable", "UserExecutable"},
+    ua.NodeClass.ObjectType: {"IsAbstract"},
+    ua.NodeClass.VariableType: {"DataType", "ValueRank", "IsAbstract"},
+    ua.NodeClass.DataType: {"IsAbstract"},
+    ua.NodeClass.ReferenceType: {"IsAbstract", "Symmetric"},
+}
+MAY = {
+    ua.NodeClass.Variable: {"ArrayDimensions", "MinimumSamplingInterval", "AccessLevelEx"},
+    ua.NodeClass.VariableType: {"Value", "ArrayDimensions"},
+    ua.NodeClass.DataType: {"DataTypeDefinition"},
+    ua.NodeClass.ReferenceType: {"InverseName"},
+}
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def expect(found, wanted, what):
+    assert found == wanted, f"{what}: expected {wanted!r}, found {found!r}"
+
+
+def ours(path):
+    return ua.NodeId(path, TAGS)
+
+
+async def references(client, nodes, kind=31, direction=ua.BrowseDirection.Both):
+    """All references of each of the nodes."""
+    found = []
+    for begin in range(0, len(nodes), BATCH):
+        wanted = [
+            ua.BrowseDescription(NodeId=node, BrowseDirection=direction, ReferenceTypeId=ua.NodeId(kind),
+                                 IncludeSubtypes=True, NodeClassMask=0, ResultMask=63)
+            for node in nodes[begin : begin + BATCH]
+        ]
+        results = await client.uaclient.browse(ua.BrowseParameters(RequestedMaxReferencesPerNode=0, NodesToBrowse=wanted))
+        for result in results:
+            result.StatusCode.check()
+            found.append(result.References)
+    return found
+
+
+async def targets(client, node, kind, direction=ua.BrowseDirection.Forward):
+    return [reference.NodeId for reference in (await references(client, [node], kind, direction))[0]]
+
+
+async def everything(client):
+    """All nodes below Objects, with their references forward."""
+    known, rest = {}, [ua.NodeId(85)]
+    known[rest[0]] = []
+    while rest:
+        found = await references(client, rest, HIERARCHICAL, ua.BrowseDirection.Forward)
+        level = []
+        for node, told in zip(rest, found):
+            known[node] = told
+            for reference in told:
+                if reference.NodeId not in known:
+                    known[reference.NodeId] = []
+                    level.append(reference.NodeId)
+        rest = level
+    return known
+
+
+async def attributes(client):
+    known = await everything(client)
+    say("nodes", len(known))
+    expect(len([node for node in known if node.NamespaceIndex == TAGS]) > 500, True, "nodes of ours")
+    nodes = list(known)
+    wanted = [(node, attribute) for node in nodes for attribute in range(1, 28)]
+    answers = {}
+    for begin in range(0, len(wanted), 5000):
+        part = wanted[begin : begin + 5000]
+        parameters = ua.ReadParameters(NodesToRead=[ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in part])
+        for key, value in zip(part, await client.uaclient.read(parameters)):
+            answers[key] = value
+    bad, values = [], {}
+    for node in nodes:
+        kind = ua.NodeClass(answers[node, Attributes.NodeClass].Value.Value)
+        must, may = ALL | MUST[kind], MAY_ALL | MAY.get(kind, set())
+        for attribute in range(1, 28):
+            name, answer = Attributes(attribute).name, answers[node, attribute]
+            status = answer.StatusCode.name if answer.StatusCode else "Good"
+            if name == "Value" and kind == ua.NodeClass.Variable:
+                values[status] = values.get(status, 0) + 1
+                fine = status == "Good" or (status, why(node)) in EXPECTED
+            elif name in must:
+                fine = status == "Good" and answer.Value is not None
+            elif name in may:
+                fine = status in ("Good", "BadAttributeIdInvalid") or (name, status) == ("RolePermissions", "BadUserAccessDenied")
+            else:
+                fine = status == "BadAttributeIdInvalid"
+            if not fine:
+                bad.append(f"{node.to_string()} {name} {status} {answer.Value}")
+        if kind == ua.NodeClass.Object and answers[node, Attributes.EventNotifier].Value.Value & 1:
+            below = [reference for reference in known[node] if reference.ReferenceTypeId.Identifier in (HAS_NOTIFIER, HAS_EVENT_SOURCE)]
+            condition = await targets(client, node, HAS_CONDITION)
+            expect(bool(below or condition), True, f"something notifies through {node}")
+    say("values", values)
+    expect(bad, [], f"{len(bad)} attributes")
+    # What is told forward is told backward by the other end.
+    backward = await references(client, nodes, HIERARCHICAL, ua.BrowseDirection.Inverse)
+    inverse = {(node, ref.ReferenceTypeId, ref.NodeId) for node, told in zip(nodes, backward) for ref in told}
+    for node, told in known.items():
+        for reference in told:
+            back = (reference.NodeId, reference.ReferenceTypeId, node)
+            expect(back in inverse, True, f"{node} -> {reference.NodeId} by {reference.ReferenceTypeId} both ways")
+
+
+# Values that cannot be read, and why.
+EXPECTED = {
+    ("BadWaitingForInitialData", "tag"),
+    ("BadNotSupported", "diagnostics"),
+    ("BadUserAccessDenied", "what others may"),
+}
+
+
+def why(node):
+    if node == ua.NodeId(18, TAGS):
+        return "what others may"
+    if node.NamespaceIndex == TAGS:
+        return "member" if "0:" in str(node.Identifier) else "tag"
+    return "diagnostics" if node.Identifier in (2289, 2290, 3707, 3708) else "server"
+
+
+async def condition(client):
+    path = "Plant/Line1/TankLevel/Alarms/HighHigh"
+    alarm = client.get_node(ours(path))
+    names = [f"{TAGS}:{name}" for name in ("Alarms", "Plant", "Line1", "TankLevel", "HighHigh")]
+    expect((await client.nodes.objects.get_child(names)).nodeid, alarm.nodeid, "where it is browsed")
+    expect((await alarm.read_type_definition()).Identifier, 9482, "ExclusiveLevelAlarmType")
+    level = ours("Plant/Line1/TankLevel")
+    expect(await targets(client, level, HAS_CONDITION), [alarm.nodeid], "conditions of the tag")
+    expect(await targets(client, alarm.nodeid, HAS_CONDITION, ua.BrowseDirection.Inverse), [level], "the condition's tag")
+    for member, kind, type_definition in [
+        (["ActiveState"], ua.NodeClass.Variable, 8995),
+        (["ActiveState", "Id"], ua.NodeClass.Variable, 68),
+        (["EnabledState"], ua.NodeClass.Variable, 8995),
+        (["Quality"], ua.NodeClass.Variable, 9002),
+        (["Retain"], ua.NodeClass.Variable, 68),
+        (["LimitState"], ua.NodeClass.Object, 9318),
+        (["LimitState", "CurrentState", "Id"], ua.NodeClass.Variable, 68),
+        (["ShelvingState"], ua.NodeClass.Object, 2929),
+        (["ShelvingState", "CurrentState"], ua.NodeClass.Variable, 2760),
+        (["ShelvingState", "TimedShelve"], ua.NodeClass.Method, None),
+        (["Acknowledge"], ua.NodeClass.Method, None),
+        (["Acknowledge", "InputArguments"], ua.NodeClass.Variable, 68),
+    ]:
+        node = await alarm.get_child([f"0:{name}" for name in member])
+        expect(node.nodeid, ours("/0:".join([path, *member])), f"NodeId of {member}")
+        expect(await node.read_node_class(), kind, f"NodeClass of {member}")
+        types = [target.Identifier for target in await targets(client, node.nodeid, HAS_TYPE)]
+        expect(types, [type_definition] if type_definition else [], f"type of {member}")
+    expect(await (await alarm.get_child(["0:ActiveState", "0:Id"])).read_value(), False, "ActiveState/Id")
+    expect(await (await alarm.get_child(["0:ConditionName"])).read_value(), "HighHigh", "ConditionName")
+    expect(await (await alarm.get_child(["0:InputNode"])).read_value(), level, "InputNode")
+    expect(await (await alarm.get_child(["0:HighLimit"])).read_value(), 90.0, "HighLimit")
+    arguments = await (await alarm.get_child(["0:Acknowledge", "0:InputArguments"])).read_value()
+    expect([argument.Name for argument in arguments], ["EventId", "Comment"], "arguments of Acknowledge")
+
+
+async def tree(client):
+    server = ua.NodeId(2253)
+    top = await targets(client, server, HAS_NOTIFIER)
+    expect(top, [ours("Plant"), ours("System")], "notifiers of the server")
+    expect(await targets(client, ours("Plant"), HAS_NOTIFIER), [ours("Plant/Line1")], "notifiers below Plant")
+    sources = [node for node in await targets(client, ours("Plant/Line1"), HAS_EVENT_SOURCE)]
+    expect(sources, [ours("Plant/Line1/TankLevel")], "sources in Line1")
+    up = await targets(client, ours("Plant/Line1/TankLevel"), HAS_EVENT_SOURCE, ua.BrowseDirection.Inverse)
+    expect(up, [ours("Plant/Line1")], "notifier of the tag")
+    expect(await targets(client, ours("Plant"), HAS_NOTIFIER, ua.BrowseDirection.Inverse), [server], "notifier of Plant")
+    for node, bits in [(server, 1), (ours("Plant"), 1), (ours("Plant/Line1"), 1), (ours("Alarms"), 0), (ua.NodeId(85), 0)]:
+        expect((await client.get_node(node).read_attribute(Attributes.EventNotifier)).Value.Value, bits, f"EventNotifier of {node}")
+
+
+async def diagnostics(client):
+    await client.load_data_type_definitions()
+    summary = await client.get_node(2275).read_value()
+    expect((summary.CurrentSessionCount, summary.CumulatedSessionCount), (1, 1), "sessions")
+    expect(await client.get_node(2277).read_value(), 1, "CurrentSessionCount")
+    expect(await client.get_node(2267).read_value(), 255, "ServiceLevel")
+    index = ua.NodeId(11715)
+    children = await client.get_node(index).get_children()
+    own = [node for node in children if (await node.read_browse_name()).Name == "urn:annunciator:tags"]
+    expect(len(own), 1, "NamespaceMetadata of ours")
+    values = {(await node.read_browse_name()).Name: await node.read_data_value(False) for node in await own[0].get_children()}
+    expect(values["NamespaceUri"].Value.Value, "urn:annunciator:tags", "NamespaceUri")
+    expect(values["NamespaceVersion"].Value.Value, str(values["ConfigurationVersion"].Value.Value), "version")
+    rights = values["DefaultUserRolePermissions"].Value.Value
+    expect([(right.RoleId.Identifier, right.Permissions) for right in rights], [(15668, 0x821)], "what a viewer may")
+
+
+class Changes:
+    def event_notification(self, event):
+        changes = sorted((str(change.Affected.Identifier), int(change.Verb)) for change in event.Changes)
+        say("changes", changes)
+
+
+async def changes(client):
+    await client.load_data_type_definitions()
+    line = client.get_node(ours("Plant/Line1/0:NodeVersion"))
+    say("version", await line.read_value())
+    subscription = await client.create_subscription(50, Changes())
+    await subscription.subscribe_events(2253, ua.ObjectIds.GeneralModelChangeEventType)
+    say("subscribed")
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    say("version", await line.read_value())
+    await subscription.delete()
+
+
+async def main():
+    async with Client(URL, timeout=20) as client:
+        await globals()[SCENARIO](client)
+    say("passed")
+
+
+asyncio.run(main())

@@ -145,6 +145,28 @@ impl Pki {
         trust
     }
 
+    /// Checks that the certificate `der` of a server names its application and the host that it was reached under (Part 4, 6.1.3).
+    /// A certificate that a person trusted by itself may differ, with a log line: that very server was meant.
+    ///
+    /// # Errors
+    /// A sentence: what it does not name.
+    pub fn check_names(&self, der: &[u8], application_uri: &str, host: &str) -> Result<(), String> {
+        let Ok(certificate) = Certificate::read(der) else { return Err("the server's certificate cannot be read".into()) };
+        let missing = if !certificate.has_uri(application_uri) {
+            format!("ApplicationUri {application_uri}")
+        } else if !certificate.has_host(host) {
+            format!("host {host}")
+        } else {
+            return Ok(());
+        };
+        let thumbprint = certificate.thumbprint();
+        if self.lists().has_pinned(der) {
+            tracing::info!(thumbprint, "the server's certificate does not name its {missing}; it is trusted by itself");
+            return Ok(());
+        }
+        Err(format!("the server's certificate (thumbprint {thumbprint}) does not name its {missing}: give the server another"))
+    }
+
     fn lists(&self) -> Arc<Lists> {
         let stamp = Lists::stamp(&self.dir);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -291,3 +291,15 @@ fn names_of_all_kinds_are_read() {
     assert!(read.has_host("LOCALHOST") && read.has_host("127.0.0.1") && !read.has_host("urn:test:hmi"));
     assert_eq!((read.rsa_bits, read.thumbprint().len(), read.fingerprint().len()), (2048, 40, 64));
 }
+
+#[test]
+fn a_server_is_who_it_says_unless_a_person_trusts_its_certificate() {
+    let (dir, pki) = folder(&ROOT);
+    let peer = fixture("web_server.der");
+    assert!(pki.check_der(&peer, Purpose::Server, present()).is_trusted());
+    assert_eq!(pki.check_names(&peer, "urn:test:hmi", "127.0.0.1"), Ok(()));
+    assert!(pki.check_names(&peer, "urn:test:plc", "127.0.0.1").unwrap_err().contains("ApplicationUri urn:test:plc"));
+    assert!(pki.check_names(&peer, "urn:test:hmi", "plc.example").unwrap_err().contains("host plc.example"));
+    fs::write(dir.path().join("trusted/plc.der"), &peer).unwrap();
+    assert_eq!(pki.check_names(&peer, "urn:test:plc", "plc.example"), Ok(()));
+}

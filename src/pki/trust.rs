@@ -222,11 +222,16 @@ impl Lists {
         lists
     }
 
+    /// True when a person trusted this certificate by itself.
+    pub(super) fn has_pinned(&self, der: &[u8]) -> bool {
+        self.trusted.contains(der)
+    }
+
     /// What they say of `leaf`, which came with `sent` (DER after DER).
     pub(super) fn check(&self, leaf: &Certificate, sent: &[u8], purpose: Purpose, now: Timestamp) -> Trust {
         let thumbprint = leaf.thumbprint();
         let refused = |reason| Trust::Refused { thumbprint: thumbprint.clone(), reason };
-        let pinned = self.trusted.contains(&leaf.der);
+        let pinned = self.has_pinned(&leaf.der);
         let (chain, whole) = self.chain(leaf, sent);
         if !pinned && !chain.iter().any(|authority| self.trusted.contains(&authority.der)) {
             return if whole { Trust::Untrusted { thumbprint } } else { refused(Reason::ChainIncomplete) };

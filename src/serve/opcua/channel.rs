@@ -478,4 +478,18 @@ mod tests {
         assert!(follows(1, 2) && follows(u32::MAX - 5, 1) && follows(u32::MAX - 1024, 1023));
         assert!(!follows(2, 2) && !follows(2, 4) && !follows(2, 1) && !follows(5_000, 1));
     }
+
+    #[test]
+    fn padding_is_as_long_and_as_it_says() {
+        // Part 6, 6.7.2.5: the size, as many bytes of that value, and for long keys the high byte of the size.
+        assert_eq!(padding(b"body\x00", false), Some(1));
+        assert_eq!(padding(b"body\x02\x02\x02", false), Some(3));
+        assert_eq!(padding(b"body\x02\x02\x02\x00", true), Some(4));
+        let long = [&b"body"[..], &[4; 261], &[1]].concat();
+        assert_eq!(padding(&long, true), Some(262));
+        for wrong in [&b""[..], b"\x01", b"body\x01\x02\x02", b"\x09\x09"] {
+            assert_eq!(padding(wrong, false), None, "{wrong:?}");
+        }
+        assert_eq!(padding(b"\x00", true), None);
+    }
 }

@@ -14,7 +14,7 @@ use super::settings::{Security, Server};
 use crate::{
     clock,
     engine::plan::Secret,
-    pki::{OwnCertificate, Pki},
+    pki::{OwnCertificate, Pki, x509::Purpose},
     ua::client::{
         Error,
         channel::{Own, Protection, leaf},
@@ -74,7 +74,7 @@ pub async fn connect(server: &Server, pki: &Pki, application_uri: &str) -> Resul
     let (endpoint, token) = choose(&endpoints, server)?;
     let keys = match own {
         Some(own) => {
-            let theirs = check_certificate(&endpoint, server.security.0, pki)?;
+            let theirs = check_certificate(&endpoint, server, pki)?;
             Some((Arc::new(Own { certificate: own.certificate, key: own.key }), theirs))
         }
         None => None,
@@ -175,14 +175,23 @@ fn under(offered: &str, configured: &str) -> String {
     format!("opc.tcp://{authority}{}", path(offered).unwrap_or_default())
 }
 
+/// The host of an `opc.tcp` URL.
+fn host(url: &str) -> &str {
+    let rest = url.strip_prefix("opc.tcp://").unwrap_or(url);
+    let authority = rest.split('/').next().unwrap_or_default();
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']'])
+}
+
 /// The server's own certificate, when it is trusted and its key fits the policy.
-fn check_certificate(endpoint: &Endpoint, policy: SecurityPolicy, pki: &Pki) -> Result<X509, String> {
+fn check_certificate(endpoint: &Endpoint, server: &Server, pki: &Pki) -> Result<X509, String> {
+    let policy = server.security.0;
     let certificate = X509::from_der(leaf(&endpoint.certificate))
         .map_err(|_| "the server's certificate cannot be read: give it a valid one".to_owned())?;
-    let trust = pki.check(&certificate, clock::now());
+    let trust = pki.check_der(&endpoint.certificate, Purpose::Server, clock::now());
     if !trust.is_trusted() {
         return Err(format!("the server's certificate {trust}"));
     }
+    pki.check_names(leaf(&endpoint.certificate), &endpoint.application, host(&server.url))?;
     match certificate.key_length() {
         Ok(bits) if policy.is_valid_keylength(bits) => Ok(certificate),
         Ok(bits) => {

@@ -10,6 +10,8 @@ use crate::ua::wire::{Malformed, Read, Reader};
 pub struct Endpoint {
     /// As the server calls itself.
     pub url: String,
+    /// The server's ApplicationUri.
+    pub application: String,
     /// Its certificate with its chain, DER; empty for none.
     pub certificate: Vec<u8>,
     /// `None` for a number that the standard does not give.
@@ -75,7 +77,7 @@ pub fn read_endpoints(reader: &mut Reader<'_>) -> Read<Vec<Endpoint>> {
 
 fn read_endpoint(reader: &mut Reader<'_>) -> Read<Endpoint> {
     let url = reader.text()?.to_owned();
-    skip_application(reader)?;
+    let application = read_application(reader)?;
     let certificate = reader.bytes()?.unwrap_or_default();
     if certificate.len() > limits::CERTIFICATE {
         return Err(Malformed);
@@ -97,12 +99,12 @@ fn read_endpoint(reader: &mut Reader<'_>) -> Read<Endpoint> {
     }
     let transport = reader.text()?.to_owned();
     let _level = reader.u8()?;
-    Ok(Endpoint { url, certificate: certificate.to_vec(), mode, policy, tokens, transport })
+    Ok(Endpoint { url, application, certificate: certificate.to_vec(), mode, policy, tokens, transport })
 }
 
-/// An ApplicationDescription.
-fn skip_application(reader: &mut Reader<'_>) -> Read<()> {
-    reader.bytes()?;
+/// The ApplicationUri of an ApplicationDescription.
+fn read_application(reader: &mut Reader<'_>) -> Read<String> {
+    let uri = reader.text()?.to_owned();
     reader.bytes()?;
     reader.localized_text()?;
     reader.u32()?;
@@ -111,7 +113,7 @@ fn skip_application(reader: &mut Reader<'_>) -> Read<()> {
     for _ in 0..reader.count(4)? {
         reader.bytes()?;
     }
-    Ok(())
+    Ok(uri)
 }
 
 fn read_token(reader: &mut Reader<'_>) -> Read<TokenPolicy> {

@@ -331,3 +331,36 @@ fn t3_chunks_keep_to_what_was_agreed() {
         assert_eq!(peer.error(), BAD_TCP_MESSAGE_TOO_LARGE);
     });
 }
+
+#[test]
+fn t9_the_old_token_is_good_until_the_new_one_is_used() {
+    alone(|| {
+        let target = Target::start(|_| ());
+        let mut peer = target.log_in();
+        let old = peer.token;
+        let (kind, content) = peer.open_with(1, NOTHING_MORE).unwrap();
+        assert_eq!(kind, "OPN");
+        let new = number(&content, 4 + 4 + 47 + 8 + 8 + 4 + 24 + 4 + 4);
+        assert_ne!(new, old);
+        // The client goes on with the old one for a while, then changes over; the server answers with what the client used.
+        assert_eq!(peer.read_state(), 0);
+        peer.token = new;
+        assert_eq!(peer.read_state(), 0);
+        peer.token = old;
+        peer.message(b'F', &[]);
+        assert_eq!(peer.error(), 0x8087_0000);
+        target.assert_alive();
+    });
+}
+
+#[test]
+fn t9_a_channel_ends_with_its_token() {
+    alone(|| {
+        let target = Target::start(|settings| {
+            settings.limits.token = (Duration::from_millis(300), Duration::from_millis(300));
+        });
+        let mut peer = target.log_in();
+        assert_eq!(peer.read_state(), 0);
+        assert_eq!(peer.error(), 0x8086_0000);
+    });
+}

@@ -552,6 +552,7 @@ fn check_trust(server: &Server, peer: IpAddr, policy: SecurityPolicy, der: &[u8]
     let trust = server.pki.check_der(der, Purpose::Client, clock::now());
     if !trust.is_trusted() {
         server.notes.note(peer, &Notice::CertificateRefused(&trust));
+        audit::certificate_refused(server, der, trust.status());
         return Err(trust.status());
     }
     let (leaf, _) = split_chain(der);

@@ -289,14 +289,17 @@ fn of_act(act: condition::Act, more: &mut Vec<(&'static str, Field)>) -> u32 {
     }
 }
 
-/// Tells of a channel that was refused with `status`, and of the certificate when that was why. `frame` is what was sent.
+/// Tells of a client's certificate that was refused with `status`.
+pub fn certificate_refused(server: &Server, der: &[u8], status: StatusCode) {
+    let Some(event_type) = of_certificate(status).filter(|_| der.len() <= MAX_CERTIFICATE) else { return };
+    let more = vec![("Certificate", Field::Value(Value::ByteString(der.into())))];
+    tell(server, Act { event_type, source: "", name: "Security/Certificate", status, user: None, entry: "", more });
+}
+
+/// Tells of a channel that was refused with `status`. `frame` is what was sent.
 pub fn channel_refused(server: &Server, frame: &[u8], status: StatusCode) {
     let header = AsymmetricHeader::read(frame).ok();
     let der = header.as_ref().and_then(|header| header.certificate).filter(|der| der.len() <= MAX_CERTIFICATE);
-    if let (Some(event_type), Some(der)) = (of_certificate(status), der) {
-        let more = vec![("Certificate", Field::Value(Value::ByteString(der.into())))];
-        tell(server, Act { event_type, source: "", name: "Security/Certificate", status, user: None, entry: "", more });
-    }
     let mut more = der.map(certificate).unwrap_or_default();
     if let Some(header) = header {
         more.push(("SecurityPolicyUri", text(header.policy.to_uri())));

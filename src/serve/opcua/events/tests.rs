@@ -383,7 +383,10 @@ fn filters_that_are_none() {
     let clause = simple(2_041, "EventId", 13, "");
     let refused = |body: &[u8]| read(body).map(|_| ()).unwrap_err();
     assert_eq!(refused(&filter(&vec![clause.clone(); 1_001], &[])).status, status::BAD_EVENT_FILTER_INVALID);
-    assert_eq!(refused(&filter(&[clause.clone()], &vec![(7, vec![truth(None)]); 201])).status, status::BAD_EVENT_FILTER_INVALID);
+    assert_eq!(
+        refused(&filter(std::slice::from_ref(&clause), &vec![(7, vec![truth(None)]); 201])).status,
+        status::BAD_EVENT_FILTER_INVALID
+    );
     let wide = (9, vec![int(1); 1_001]);
     assert_eq!(refused(&filter(&[clause], &[wide])).status, status::BAD_EVENT_FILTER_INVALID);
 }

@@ -250,7 +250,7 @@ fn lost_conditions_ask_for_a_refresh() {
     }
     // A hub that was left unread for too long has lost who knows what.
     let mut items = one(&world, 2, true);
-    for _ in 0..super::super::events::KEPT + 1 {
+    for _ in 0..=super::super::events::KEPT {
         world.tell("a", 1);
     }
     items.pull(&world);

@@ -422,7 +422,12 @@ pub fn set_triggering(state: &mut State, header: &RequestHeader<'_>, body: &mut 
         Ok((id, triggering, list()?, list()?))
     })();
     let (id, triggering, add, remove) = parts.map_err(malformed)?;
-    let items = &mut state.subscriptions.get(id)?.items;
+    let subscription = state.subscriptions.get(id)?;
+    // Deliberately absent: items of events that trigger or are triggered.
+    if std::iter::once(&triggering).chain(&add).chain(&remove).any(|item| subscription.events.contains(*item)) {
+        return Err(status::BAD_NOT_SUPPORTED);
+    }
+    let items = &mut subscription.items;
     match add.len() + remove.len() {
         0 => return Err(StatusCode::BAD_NOTHING_TO_DO),
         count if count > most => return Err(StatusCode::BAD_TOO_MANY_OPERATIONS),

@@ -57,6 +57,10 @@ pub struct Metrics {
     pub store_records: Counter,
     /// Commits that failed.
     pub store_failures: Counter,
+    /// Values of the past that were written.
+    pub history_values: Counter,
+    /// Values of the past that were lost because the store was too slow.
+    pub history_lost: Counter,
 }
 
 /// How many tags are of which quality.
@@ -138,6 +142,8 @@ impl Metrics {
             store_commit: seconds(to, "store_commit", "How long a commit took"),
             store_records: plain(to, "store_records", "Records committed", Counter::default()),
             store_failures: plain(to, "store_failures", "Commits that failed", Counter::default()),
+            history_values: plain(to, "history_values", "Values written to the history", Counter::default()),
+            history_lost: plain(to, "history_lost", "Values that the store was too slow for", Counter::default()),
             registry,
         }
     }

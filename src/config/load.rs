@@ -9,7 +9,7 @@ use super::{
     events, people, pipeline,
     problems::{Place, Problem, Problems, Severity, SourceText},
     reader::{Context, Loader, Section, parse},
-    rota,
+    retention, rota,
     settings::{self, HttpSettings, ServerSettings, StoreSettings},
     system::{self, Own},
     tags, throttle, twilio, watching,
@@ -132,6 +132,7 @@ fn read(
     plan.sources = tags::sources(devices, &mut own);
     plan.drill = watching::drill(&mut config, book, &plan.pipelines);
     plan.heartbeat = watching::heartbeat(&mut config, book);
+    plan.retention = retention::retention(&mut config);
     system::declare(&mut own, &plan);
     plan.alarms.extend(system::alarms(&mut own, &plan));
     plan.tags.append(&mut own.tags);
@@ -175,7 +176,6 @@ fn note_cycles(bodies: &tags::Bodies, book: &Book, problems: &RefCell<Problems>)
 
 /// The likeliest reasons for an unknown table: the wrong folder, or a feature that is still to come.
 fn tell_what_is_elsewhere(config: &mut Roots<'_>, tag_files: &mut Roots<'_>) {
-    const LATER: [&str; 1] = ["retention"];
     for root in &mut config.0 {
         if root.has("tag") {
             root.error(
@@ -184,9 +184,6 @@ fn tell_what_is_elsewhere(config: &mut Roots<'_>, tag_files: &mut Roots<'_>) {
                 "move [[tag]] to a file in the tags folder",
             );
             root.skip("tag");
-        }
-        for key in LATER {
-            root.not_yet(key, "leave it out");
         }
     }
     for root in &mut tag_files.0 {

@@ -17,6 +17,7 @@ mod pipeline;
 pub mod problems;
 pub mod reader;
 pub mod render;
+mod retention;
 mod rota;
 mod script;
 mod settings;

@@ -129,6 +129,7 @@ fn tag(id: TagId, path: TagPath, value_type: ValueType, description: &str) -> Ta
         writable: false,
         write_role: Role::Engineer,
         deadband: None,
+        history: false,
         stale_after: None,
         on_comm_loss: OnCommLoss::Hold,
         description: description.into(),

@@ -217,7 +217,6 @@ fn body(
     bodies: &mut Bodies,
 ) -> (TagDef, bool) {
     let section = &mut tag.section;
-    section.not_yet("history", "the journal keeps every alarm; values are not kept");
     let scale = scale(section, value_type);
     let range = section.pair("range").and_then(|pair| ascending(section, "range", pair));
     let source = section.string("source");
@@ -238,6 +237,7 @@ fn body(
         writable: tag.writable,
         write_role: section.one_of("write_role", &ROLES).unwrap_or(Role::Engineer),
         deadband: section.float_in("deadband", 0.0..=f64::MAX),
+        history: section.boolean("history").unwrap_or(false),
         stale_after: own_stale_after.or_else(|| device.as_ref().and_then(|device| device.stale_after)),
         on_comm_loss: comm_loss.or_else(|| device.as_ref().map(|device| device.on_comm_loss)).unwrap_or_default(),
         description: section.string("description").map(|text| text.value.into()).unwrap_or_default(),

@@ -16,7 +16,7 @@ use crate::{
     },
     metrics::TagCounts,
     serve::Gateway,
-    tag::{StatusCode, TagId, TagTable, Timestamp, Value},
+    tag::{Past, PastValue, StatusCode, TagId, TagTable, Timestamp, Value},
 };
 
 impl Shared {
@@ -150,6 +150,10 @@ impl Gateway for Arc<Shared> {
             self.publish_own(vec![(tag, Value::DateTime(until))]);
         }
         self.inbox.input(Input::Certificate { expiring });
+    }
+
+    fn history(&self, past: Past) -> BoxFuture<'_, Result<Vec<PastValue>, StatusCode>> {
+        Box::pin(async move { self.history.read(self, &past).await })
     }
 
     fn ready(&self) -> bool {

@@ -4,6 +4,7 @@ mod conditions;
 mod core;
 mod gateway;
 mod heartbeat;
+mod history;
 mod inbox;
 mod messages;
 mod scripts;
@@ -117,6 +118,7 @@ pub(crate) struct Shared {
     inbox: Inbox,
     requests: Requests,
     store: Arc<Store>,
+    history: history::History,
     sources: Sources,
     notifiers: ArcSwap<Notifiers>,
     scripts: scripts::Scripts,
@@ -176,6 +178,7 @@ pub async fn run(
         inbox: Inbox::default(),
         requests: Requests::default(),
         store,
+        history: history::History::default(),
         sources: Sources::default(),
         notifiers: ArcSwap::from_pointee(messages::notifiers(&plan)?),
         scripts: scripts::Scripts::default(),
@@ -191,6 +194,8 @@ pub async fn run(
     let mut listeners = JoinSet::new();
     let servers_stop = CancellationToken::new();
     let endpoints = listen(&shared, &fixed, &mut listeners, &servers_stop).await?;
+    shared.history.apply(&shared, &plan).await;
+    listeners.spawn(history::record(Arc::clone(&shared), servers_stop.child_token()));
     let core_stop = CancellationToken::new();
     let core = start_engine(&shared, &plan, rows, core_stop.clone());
     // An alarm of an earlier run that the store failed is over: it was just read.

@@ -267,6 +267,7 @@ fn add_tag(plan: &mut Plan) -> TagId {
         writable: false,
         write_role: crate::engine::plan::Role::Engineer,
         deadband: None,
+        history: false,
         stale_after: None,
         on_comm_loss: crate::engine::plan::OnCommLoss::default(),
         description: Box::default(),

@@ -23,7 +23,7 @@ use crate::{
         plan::{Cover, Plan},
         view::{AlarmView, OutboxView, UserStatistics},
     },
-    tag::{StatusCode, TagId, TagTable, Timestamp, Value},
+    tag::{Past, PastValue, StatusCode, TagId, TagTable, Timestamp, Value},
 };
 
 /// What a server may ask of the program. The daemon implements it; every change goes through the engine or the one write path.
@@ -88,6 +88,10 @@ pub trait Gateway: Send + Sync {
     }
     /// Our own OPC UA certificate ends at `until`; `expiring` says so to people when that is soon.
     fn own_certificate(&self, _until: Timestamp, _expiring: Option<String>) {}
+    /// A stretch of the past of a tag with `history = true`, up to now.
+    fn history(&self, _past: Past) -> BoxFuture<'_, Result<Vec<PastValue>, StatusCode>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
     /// True once sources, store and engine are up.
     fn ready(&self) -> bool;
     /// Metrics in the Prometheus text format.

@@ -168,6 +168,7 @@ mod tests {
             writable: false,
             write_role: Role::Engineer,
             deadband: None,
+            history: false,
             stale_after: None,
             on_comm_loss: OnCommLoss::Hold,
             description: Box::default(),

@@ -1,6 +1,6 @@
 //! What every store must do, and what only SQLite's file does.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::{
         plan::{Channel, Priority},
         record::{AuditEntry, AuditKind, Direction, JournalEntry, JournalKind, LedgerEntry, Record},
     },
-    tag::Timestamp,
+    tag::{DataType, Moment, Past, PastValue, StatusCode, Timestamp, Value},
 };
 
 const URL: &str = "sqlite:annunciator.db";
@@ -135,6 +135,59 @@ async fn contract(store: Store, reopen: impl AsyncFn(Store) -> Store) {
     let query = LedgerQuery { from: Some(at(6)), to: None };
     assert_eq!(store.ledger(query).await.unwrap(), expected[1..]);
     assert_eq!(store.counts().await.unwrap(), Counts { journal: 600, audit: 2, ledger: 2 });
+    history_contract(store, reopen).await;
+}
+
+fn past(tag: &str, second: i64, received: i64, value: Value) -> (Arc<str>, PastValue) {
+    let at = Moment { time: at(second), received: at(received) };
+    (tag.into(), PastValue { at, value, status: StatusCode::GOOD })
+}
+
+/// The part of the contract that is about the past of tags.
+async fn history_contract(store: Store, reopen: impl AsyncFn(Store) -> Store) {
+    let all = |tag: &str| Past {
+        tag: tag.into(),
+        after: Moment::before(Timestamp::from_ticks(0)),
+        before: Moment::after(at(1_000_000)),
+        newest_first: false,
+        limit: u32::MAX,
+    };
+    assert_eq!(store.history_extent().await.unwrap(), Extent::default());
+    assert_eq!(store.history(&all("Plant/A")).await.unwrap(), []);
+    let values = [
+        Value::Double(0.1 + 0.2),
+        Value::Float(f32::INFINITY),
+        Value::UInt64(u64::MAX),
+        Value::Boolean(true),
+        Value::string("it's \"text\""),
+        Value::Array(DataType::Double, [Value::Double(f64::MIN_POSITIVE), Value::Double(f64::INFINITY)].into()),
+        Value::Array(DataType::String, [Value::string("a")].into()),
+        Value::ByteString([1, 2].into()),
+    ];
+    let mut kept: Vec<_> = (0..).zip(values).map(|(n, value)| past("Plant/A", n, n, value)).collect();
+    // The same source time twice, and one that came late.
+    kept.extend([past("Plant/A", 20, 30, Value::Int32(1)), past("Plant/A", 20, 31, Value::Int32(2))]);
+    store.keep_history(&kept).await.unwrap();
+    let late = past("Plant/A", 15, 32, Value::Int32(0));
+    let bad = PastValue { status: StatusCode::BAD_NO_COMMUNICATION, ..past("", 40, 40, Value::Null).1 };
+    store.keep_history(&[late.clone(), ("Plant/AB".into(), bad.clone())]).await.unwrap();
+    store.keep_history(&[late.clone()]).await.unwrap();
+    kept.insert(8, late);
+    let kept: Vec<_> = kept.into_iter().map(|(_, value)| value).collect();
+
+    let store = reopen(store).await;
+    assert_eq!(store.history(&all("Plant/A")).await.unwrap(), kept);
+    assert_eq!(store.history(&all("Plant/AB")).await.unwrap(), [bad]);
+    let newest = Past { newest_first: true, limit: 3, ..all("Plant/A") };
+    let backwards: Vec<_> = kept.iter().rev().cloned().collect();
+    assert_eq!(store.history(&newest).await.unwrap(), backwards[..3]);
+    let rest = Past { before: backwards[0].at, ..newest };
+    assert_eq!(store.history(&rest).await.unwrap(), backwards[1..4], "it reads on where it was");
+    let some = Past { after: Moment::before(at(2)), before: Moment::before(at(4)), ..all("Plant/A") };
+    assert_eq!(store.history(&some).await.unwrap(), kept[2..4]);
+    assert_eq!(store.history_extent().await.unwrap(), Extent { values: 12, oldest: Some(at(0)) });
+    assert_eq!(store.cut_history(at(15)).await.unwrap(), 8);
+    assert_eq!(store.history(&all("Plant/A")).await.unwrap(), kept[8..]);
 }
 
 #[tokio::test]

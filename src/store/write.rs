@@ -52,7 +52,7 @@ impl Store {
 }
 
 /// How statements reach SQLite.
-enum Way<'c> {
+pub(super) enum Way<'c> {
     /// Gathered, with the values of all of them in order.
     AtOnce { sql: String, values: Values },
     /// Each by itself, prepared once for all batches.
@@ -91,14 +91,14 @@ impl Way<'_> {
 
 /// The values of statements, in order.
 #[derive(Default)]
-struct Values {
+pub(super) struct Values {
     arguments: SqliteArguments,
     /// The first one that SQLite cannot hold.
     refused: Option<BoxDynError>,
 }
 
 impl Values {
-    fn bind<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> &mut Self {
+    pub(super) fn bind<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> &mut Self {
         if let Err(error) = self.arguments.add(value) {
             self.refused.get_or_insert(error);
         }
@@ -166,7 +166,7 @@ impl<'a> Batch<'a> {
 }
 
 /// Writes `rows` with statements of `head`, one `group` a row, and `tail`.
-async fn write_rows<T>(
+pub(super) async fn write_rows<T>(
     way: &mut Way<'_>,
     (head, group, tail): (&str, &str, &str),
     rows: &[T],

@@ -7,13 +7,16 @@
 //! the cells, behind an atomically exchanged pointer.
 
 use std::sync::{
-    Mutex, OnceLock, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering, fence},
 };
 
 use arc_swap::ArcSwapOption;
 
-use super::{DataType, StatusCode, TagId, Timestamp, Value};
+use super::{
+    DataType, StatusCode, TagId, Timestamp, Value,
+    tap::{Tap, Taps},
+};
 
 /// Tags to a block, the unit of the change counters.
 pub const BLOCK: usize = 64;
@@ -68,12 +71,12 @@ struct Segment {
 /// as `BadWaitingForInitialData`.
 pub struct TagTable {
     segments: Box<[OnceLock<Box<Segment>>]>,
-    writer: Mutex<()>,
+    writer: Mutex<Taps>,
 }
 
 impl Default for TagTable {
     fn default() -> Self {
-        Self { segments: (0..SEGMENTS).map(|_| OnceLock::new()).collect(), writer: Mutex::new(()) }
+        Self { segments: (0..SEGMENTS).map(|_| OnceLock::new()).collect(), writer: Mutex::default() }
     }
 }
 
@@ -84,8 +87,14 @@ impl TagTable {
     /// # Panics
     /// When a tag's id is not below [`MAX_TAGS`].
     pub fn write(&self, samples: &[Sample]) -> usize {
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.iter().filter(|sample| self.write_one(sample)).count()
+        let mut taps = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.iter().filter(|sample| self.write_one(sample, &mut taps)).count()
+    }
+
+    /// Keeps every value that `tags` take from now on, up to `room` values, for as long as the tap has an owner.
+    #[must_use]
+    pub fn tap(&self, tags: impl IntoIterator<Item = TagId>, room: usize) -> Arc<Tap> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).open(tags, room)
     }
 
     /// The present value of `tag`.
@@ -131,7 +140,13 @@ impl TagTable {
         self.segment(tag).map_or(0, |segment| segment.changes[tag.index() % SEGMENT / BLOCK].load(Ordering::Acquire))
     }
 
-    fn write_one(&self, sample: &Sample) -> bool {
+    /// How many taps are open.
+    #[must_use]
+    pub fn taps(&self) -> usize {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn write_one(&self, sample: &Sample, taps: &mut Taps) -> bool {
         let index = sample.tag.index();
         assert!(index < MAX_TAGS, "tag id {index} is beyond the table");
         let segment = self.segments[index / SEGMENT].get_or_init(Segment::new);
@@ -152,13 +167,19 @@ impl TagTable {
         cell.sequence.store(sequence + 1, Ordering::Relaxed);
         fence(Ordering::Release);
         if kind == HEAP {
-            segment.heap()[index % SEGMENT].store(Some(std::sync::Arc::new(sample.value.clone())));
+            segment.heap()[index % SEGMENT].store(Some(Arc::new(sample.value.clone())));
         }
         cell.bits.store(bits, Ordering::Relaxed);
         cell.status_and_kind.store(status_and_kind, Ordering::Relaxed);
         cell.source_time.store(source_time, Ordering::Relaxed);
         cell.sequence.store(sequence + 2, Ordering::Release);
         segment.changes[index % SEGMENT / BLOCK].fetch_add(1, Ordering::Release);
+        taps.push(sample.tag, || Reading {
+            value: sample.value.clone(),
+            status: sample.status,
+            source_time: sample.source_time,
+            version: sequence + 2,
+        });
         true
     }
 
@@ -193,8 +214,8 @@ fn unwritten() -> Reading {
     Reading { status: StatusCode::BAD_WAITING_FOR_INITIAL_DATA, ..Reading::default() }
 }
 
-/// The kind and bits of a value that fits a cell.
-fn pack(value: &Value) -> Option<(u8, u64)> {
+/// The kind and bits of a value that fits a cell; `None` for one that does not.
+pub(crate) fn pack(value: &Value) -> Option<(u8, u64)> {
     Some(match value {
         Value::Null => (NULL, 0),
         Value::Boolean(value) => (DataType::Boolean as u8, u64::from(*value)),
@@ -213,8 +234,9 @@ fn pack(value: &Value) -> Option<(u8, u64)> {
     })
 }
 
+/// The value of a kind and bits that [`pack`] gave; `Null` for any other kind.
 #[allow(clippy::cast_possible_truncation)]
-fn unpack(kind: u8, bits: u64) -> Value {
+pub(crate) fn unpack(kind: u8, bits: u64) -> Value {
     const BOOLEAN: u8 = DataType::Boolean as u8;
     const SBYTE: u8 = DataType::SByte as u8;
     const BYTE: u8 = DataType::Byte as u8;
@@ -246,7 +268,7 @@ fn unpack(kind: u8, bits: u64) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, atomic::AtomicBool};
+    use std::sync::atomic::AtomicBool;
 
     use super::*;
 

@@ -292,6 +292,21 @@ impl Value {
         })
     }
 
+    /// True when `new` differs from this value by more than `deadband`, in one element at least (Part 8, 7.2). A deadband is for
+    /// numbers; zero is for any difference. A step to or from NaN or infinity is never inside a deadband.
+    #[must_use]
+    pub fn moved(&self, new: &Self, deadband: f64) -> bool {
+        if let (Self::Array(_, last), Self::Array(_, new)) = (self, new) {
+            return last.len() != new.len() || last.iter().zip(new.iter()).any(|(last, new)| last.moved(new, deadband));
+        }
+        let numbers = if matches!(new, Self::Boolean(_)) { None } else { self.as_f64().zip(new.as_f64()) };
+        match numbers {
+            Some((last, new)) if last.is_nan() && new.is_nan() => false,
+            Some((last, new)) if deadband > 0.0 && last.is_finite() && new.is_finite() => (new - last).abs() > deadband,
+            _ => self != new,
+        }
+    }
+
     /// The number behind an integer, floating-point or Boolean value (0 and 1).
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {

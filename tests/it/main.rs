@@ -14,6 +14,7 @@ mod opcua_fuzz;
 mod opcua_hostile;
 mod opcua_security;
 mod opcua_server;
+mod opcua_services;
 mod opcua_space;
 mod phone;
 mod program;

@@ -157,6 +157,7 @@ pub fn tag(id: usize, path: &str, data_type: &str, address: &str) -> SourceTag {
         writable: true,
         write_role: Role::Engineer,
         deadband: None,
+        history: false,
         stale_after: None,
         on_comm_loss: OnCommLoss::Hold,
         description: Box::default(),

@@ -7,6 +7,7 @@ mod alarms;
 mod notify;
 mod people;
 mod pipeline;
+mod retention;
 mod tags;
 mod throttle;
 mod watching;
@@ -20,7 +21,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{alarms::*, notify::*, people::*, pipeline::*, tags::*, throttle::*, watching::*};
+pub use self::{alarms::*, notify::*, people::*, pipeline::*, retention::*, tags::*, throttle::*, watching::*};
 use crate::tag::TagId;
 
 /// Settings that only a driver understands: made by its `settings` function, handed back to it.
@@ -73,6 +74,8 @@ pub struct Plan {
     pub drill: Option<DrillDef>,
     /// `[heartbeat]`.
     pub heartbeat: Option<HeartbeatDef>,
+    /// `[retention]`.
+    pub retention: Retention,
     /// Ids of the program's own tags.
     pub system: SystemTags,
 }

@@ -31,6 +31,8 @@ pub struct TagDef {
     pub write_role: Role,
     /// Thins publishing and history only.
     pub deadband: Option<f64>,
+    /// Its past is kept.
+    pub history: bool,
     /// How long its source may be quiet.
     pub stale_after: Option<Duration>,
     /// What is kept on a lost source.

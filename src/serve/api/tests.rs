@@ -197,6 +197,7 @@ fn tag_def(id: u32, path: &str, data_type: DataType, writable: bool) -> Arc<TagD
         writable,
         write_role: Role::Engineer,
         deadband: None,
+        history: false,
         stale_after: None,
         on_comm_loss: crate::engine::plan::OnCommLoss::Hold,
         description: Box::default(),

@@ -12,6 +12,7 @@ use super::{
     send,
     session::Session,
     space::{Fixed, Kind, Method, NodeRef},
+    subscribe::methods::{self as subscription_methods, Standard},
     wire::{Id, Identifier, Incoming, Read, Reader, Writer, built_in},
 };
 use crate::{
@@ -91,6 +92,7 @@ impl Argument {
 enum ToDo {
     Own(Method, Vec<Value>),
     Condition(Asked),
+    Subscription(Standard, u32),
 }
 
 type Checked = Result<ToDo, Refused>;
@@ -126,21 +128,24 @@ pub fn call(
         for Called { trail, to_do } in calls {
             let gateway = &*view.server.gateway;
             let (is_refresh, act) = match &to_do {
-                Ok(ToDo::Condition(Asked::Refresh { .. })) => (true, None),
+                Ok(ToDo::Condition(Asked::Refresh { .. }) | ToDo::Subscription(..)) => (true, None),
                 Ok(ToDo::Condition(Asked::Act { act, comment, .. })) => (false, Some((*act, comment.clone()))),
                 _ => (false, None),
             };
             let outcome = match to_do {
                 Ok(ToDo::Own(method, arguments)) => {
-                    carry_out(gateway, &actor, method, &arguments).await.map(Some).map_err(Refused::from)
+                    carry_out(gateway, &actor, method, &arguments).await.map(|value| vec![value]).map_err(Refused::from)
                 }
                 Ok(ToDo::Condition(Asked::Act { alarm, act, comment })) => {
                     act_on(gateway, actor.clone(), Command::Condition { alarm, act, comment }).await
                 }
                 Ok(ToDo::Condition(Asked::Refresh { subscription, item })) => refresh(&view, &session, subscription, item),
+                Ok(ToDo::Subscription(method, id)) => {
+                    subscription_methods::call(&view, &session, method, id).map_err(Refused::from)
+                }
                 Err(refused) => Err(refused),
             };
-            // A refresh changes nothing.
+            // A refresh, of conditions or data, changes nothing.
             if !is_refresh {
                 let status = outcome.as_ref().err().map_or(StatusCode::GOOD, |refused| refused.status);
                 trail.tell(&view.server, &actor, &entry, status, act);
@@ -167,15 +172,18 @@ fn read_one(view: &View, body: &mut Reader<'_>) -> Read<Called> {
     let known = view.space.find(object).is_some();
     let trail = audit::Called::new(object, known, method, count, encoded);
     let asked = methods::find(&view.server.gateway.plan(), view.role, object, method, &arguments);
-    let to_do = asked.map_or_else(|| check(view, (object, method), &arguments), |asked| asked.map(ToDo::Condition));
+    let to_do = match Standard::find(object, method) {
+        Some(standard) => subscription_methods::argument(&arguments).map(|id| ToDo::Subscription(standard, id)),
+        None => asked.map_or_else(|| check(view, (object, method), &arguments), |asked| asked.map(ToDo::Condition)),
+    };
     Ok(Called { trail, to_do })
 }
 
 /// A method of a condition; resolves after the commit.
-async fn act_on(gateway: &dyn Gateway, actor: Actor, command: Command) -> Result<Option<Value>, Refused> {
+async fn act_on(gateway: &dyn Gateway, actor: Actor, command: Command) -> Result<Vec<Value>, Refused> {
     let status = gateway.command(actor, command).await.status;
     match status {
-        good if good.is_good() => Ok(None),
+        good if good.is_good() => Ok(Vec::new()),
         // The configuration changed meanwhile, or somebody was faster.
         StatusCode::BAD_NOT_FOUND => Err(StatusCode::BAD_NODE_ID_UNKNOWN.into()),
         StatusCode::BAD_NOTHING_TO_DO => Err(StatusCode::BAD_CONDITION_BRANCH_ALREADY_ACKED.into()),
@@ -183,13 +191,13 @@ async fn act_on(gateway: &dyn Gateway, actor: Actor, command: Command) -> Result
     }
 }
 
-fn refresh(view: &View, session: &Session, subscription: u32, item: Option<u32>) -> Result<Option<Value>, Refused> {
+fn refresh(view: &View, session: &Session, subscription: u32, item: Option<u32>) -> Result<Vec<Value>, Refused> {
     let mut state = session.state();
     if !state.refreshes.allow(&view.server.settings.limits, Instant::now()) {
         return Err(BAD_REFRESH_IN_PROGRESS.into());
     }
     let status = state.subscriptions.refresh(subscription, item, || view.server.conditions.retained(), view);
-    if status.is_good() { Ok(None) } else { Err(status.into()) }
+    if status.is_good() { Ok(Vec::new()) } else { Err(status.into()) }
 }
 
 fn check(view: &View, (object, method): (Id<'_>, Id<'_>), arguments: &[Argument]) -> Checked {
@@ -266,15 +274,15 @@ fn structure(user: UserStatistics) -> Value {
     Value::Structure(Arc::new(Structure { data_type: DataType::UserStatistics, fields: fields.into() }))
 }
 
-fn write_result(outcome: Result<Option<Value>, Refused>, w: &mut Writer) {
+fn write_result(outcome: Result<Vec<Value>, Refused>, w: &mut Writer) {
     match outcome {
-        Ok(value) => {
+        Ok(values) => {
             w.status(StatusCode::GOOD);
             w.null();
             w.null();
-            w.count(usize::from(value.is_some()));
-            if let Some(value) = value {
-                w.variant(&value);
+            w.count(values.len());
+            for value in &values {
+                w.variant(value);
             }
         }
         Err(refused) => {

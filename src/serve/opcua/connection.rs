@@ -22,6 +22,7 @@ use super::{
     discovery,
     events::audit,
     frame::{self, Agreed, Frame, Kind, status},
+    history,
     login::{self, Through},
     read, register, send,
     session::{Session, status as session_status},
@@ -429,6 +430,11 @@ impl Connection {
             }
             Service::Call => {
                 let job = call::call(&view, session, actor, header, reader)?;
+                self.start(request_id, header.handle, job);
+                return Ok(None);
+            }
+            Service::HistoryRead => {
+                let job = history::read(&view, session, header, reader)?;
                 self.start(request_id, header.handle, job);
                 return Ok(None);
             }

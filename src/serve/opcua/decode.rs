@@ -72,6 +72,7 @@ services! {
     RegisterNodes 560 563
     UnregisterNodes 566 569
     Read 631 634
+    HistoryRead 664 667
     Write 673 676
     Call 712 715
     CreateMonitoredItems 751 754

@@ -47,6 +47,12 @@ pub struct Limits {
     pub rsa: usize,
     /// Nodes in one Read.
     pub nodes_per_read: usize,
+    /// Nodes in one HistoryRead.
+    pub nodes_per_history_read: usize,
+    /// Values of one node in one answer to HistoryRead …
+    pub history_values: u32,
+    /// … and of all nodes.
+    pub history_values_in_all: u32,
     /// Nodes in one Write.
     pub nodes_per_write: usize,
     /// Nodes in one Browse or BrowseNext.
@@ -99,6 +105,8 @@ pub struct Limits {
     pub filter_operands: usize,
     /// Bytes of all literals of a where clause.
     pub filter_literals: usize,
+    /// Items that keep every value between two messages; further ones are sampled.
+    pub taps: usize,
     /// Publish requests waiting in one session.
     pub publish_requests: usize,
     /// Messages kept for Republish, per subscription.
@@ -142,6 +150,9 @@ impl Default for Limits {
             waiting_per_connection: 32,
             rsa: 2,
             nodes_per_read: 10_000,
+            nodes_per_history_read: 1_000,
+            history_values: 10_000,
+            history_values_in_all: 200_000,
             nodes_per_write: 1_000,
             nodes_per_browse: 1_000,
             references_per_node: 10_000,
@@ -168,6 +179,7 @@ impl Default for Limits {
             filter_elements: 200,
             filter_operands: 1_000,
             filter_literals: 32_768,
+            taps: 20_000,
             publish_requests: 100,
             retained: 100,
             retained_bytes: 16 << 20,

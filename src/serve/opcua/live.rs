@@ -68,8 +68,8 @@ fn limit(limits: &Limits, id: u32) -> Option<Value> {
     let whole = |count: usize| Value::UInt32(u32::try_from(count).unwrap_or(u32::MAX));
     Some(match id {
         2272 => Value::Double(limits.sampling.as_secs_f64() * 1_000.0),
-        2735 => Value::UInt16(u16::try_from(limits.continuation_points).unwrap_or(u16::MAX)),
-        2736 | 2737 => Value::UInt16(0),
+        2735 | 2737 => Value::UInt16(u16::try_from(limits.continuation_points).unwrap_or(u16::MAX)),
+        2736 => Value::UInt16(0),
         // Arrays and texts are bounded by the message that holds them.
         11_702 | 11_703 | 12_911 => whole(limits.message),
         11_705 => whole(limits.nodes_per_read),
@@ -77,6 +77,13 @@ fn limit(limits: &Limits, id: u32) -> Option<Value> {
         11_709 => whole(limits.methods_per_call),
         11_710 => whole(limits.nodes_per_browse),
         11_712 => whole(limits.paths_per_translate),
+        11_711 => whole(limits.nodes_per_register),
+        12_165 => whole(limits.nodes_per_history_read),
+        // HistoryServerCapabilities: raw values are read, nothing is changed from outside.
+        11_193 | 19_091 => Value::Boolean(true),
+        11_196..=11_200 | 11_242 | 11_275 | 11_281..=11_283 | 11_502 => Value::Boolean(false),
+        11_273 => Value::UInt32(limits.history_values),
+        11_274 => Value::UInt32(0),
         11_714 => whole(limits.items_per_call),
         24_095 => whole(limits.sessions),
         24_096 => whole(limits.subscriptions),

@@ -1,7 +1,7 @@
 //! The OPC UA server: our own services over the library's types and cryptography (SPEC section 5).
 //!
 //! A connection is one task, a session is nobody's, the address space is immutable and exchanged whole on a reload, values are
-//! read from the tag table. Deliberately absent until a later issue: history, node management.
+//! read from the tag table. Deliberately absent until a later issue: node management.
 
 mod attributes;
 mod audit;
@@ -15,6 +15,7 @@ mod diag;
 mod discovery;
 mod events;
 mod frame;
+mod history;
 mod identity;
 mod limits;
 mod live;

@@ -66,6 +66,11 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// One whose parts were read elsewhere.
+    pub const fn new(id: super::wire::Id<'a>, attribute: u32, range: &'a str, encoding: (u16, &'a str)) -> Self {
+        Self { id, attribute, range, encoding }
+    }
+
     /// Reads it.
     ///
     /// # Errors

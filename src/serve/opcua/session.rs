@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{
     browse::Continuation,
     conditions::methods::Refreshes,
+    history,
     limits::Limits,
     subscribe::Subscriptions,
     wire::{Id, Identifier},
@@ -88,6 +89,8 @@ pub struct State {
     pub refreshes: Refreshes,
     /// What Browse has not told yet.
     pub continuations: VecDeque<(u32, Continuation)>,
+    /// What HistoryRead has not told yet.
+    pub histories: VecDeque<(u32, history::Continuation)>,
     /// Number of the last continuation point.
     pub last_continuation: u32,
 }
@@ -173,6 +176,7 @@ impl Sessions {
                 waker: None,
                 refreshes: Refreshes::default(),
                 continuations: VecDeque::new(),
+                histories: VecDeque::new(),
                 last_continuation: 0,
             }),
         });

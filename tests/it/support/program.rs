@@ -300,6 +300,16 @@ impl Daemon {
         answer.json().await.unwrap()
     }
 
+    /// Writes a memory tag as bob, and waits until it has the value.
+    pub async fn write(&self, path: &str, value: impl Into<Value>) {
+        let value = value.into();
+        let url = self.api.url(&format!("/api/v1/tags/{path}"));
+        let request = self.api.http.put(url).basic_auth("bob", Some(PASSWORD)).json(&serde_json::json!({ "value": value }));
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        self.tag_is(path, value).await;
+    }
+
     /// The value of a tag.
     pub async fn tag(&self, path: &str) -> Value {
         self.get(&format!("tags/{path}")).await["value"].clone()

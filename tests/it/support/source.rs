@@ -214,6 +214,7 @@ fn source_tag(driver: Driver, id: TagId, tag: &Tag, settings: &Settings) -> Sour
         writable: tag.writable,
         write_role: Role::Engineer,
         deadband: None,
+        history: false,
         stale_after: None,
         on_comm_loss: OnCommLoss::Hold,
         description: Box::default(),

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     clock,
     engine::plan::{Role, TagDef},
-    tag::{Reading, StatusCode, TagId, Timestamp, Value},
+    tag::{Reading, StatusCode, TagId, Tap, Timestamp, Value},
 };
 
 /// Codes that only this server uses.
@@ -146,6 +146,10 @@ impl Sampler for View {
 
     fn block_version(&self, tag: TagId) -> u64 {
         self.server.gateway.table().block_version(tag)
+    }
+
+    fn tap(&self, tag: TagId, room: usize) -> Arc<Tap> {
+        self.server.gateway.table().tap([tag], room)
     }
 
     fn attribute(&self, node: NodeRef, attribute: u32) -> Result<Vec<u8>, StatusCode> {

@@ -72,14 +72,17 @@ impl View {
                 Rank::Scalar => put(w, &Value::Null),
                 Rank::Array(length) => put(w, &Value::Array(DataType::UInt32, [Value::UInt32(length)].into())),
             },
-            attribute::ACCESS_LEVEL => put(w, &Value::Byte(1 | u8::from(def.writable) << 1)),
-            attribute::USER_ACCESS_LEVEL => put(w, &Value::Byte(1 | u8::from(def.writable && self.role >= def.write_role) << 1)),
+            attribute::ACCESS_LEVEL => put(w, &Value::Byte(1 | u8::from(def.writable) << 1 | u8::from(def.history) << 2)),
+            attribute::USER_ACCESS_LEVEL => {
+                let may_write = def.writable && self.role >= def.write_role;
+                put(w, &Value::Byte(1 | u8::from(may_write) << 1 | u8::from(def.history) << 2))
+            }
             attribute::ACCESS_LEVEL_EX => {
                 let whole = if def.value_type.rank == Rank::Scalar { 0 } else { WRITE_FULL_ARRAY_ONLY };
-                put(w, &Value::UInt32(1 | u32::from(def.writable) << 1 | whole))
+                put(w, &Value::UInt32(1 | u32::from(def.writable) << 1 | u32::from(def.history) << 2 | whole))
             }
             attribute::MINIMUM_SAMPLING_INTERVAL => put(w, &Value::Double(0.0)),
-            attribute::HISTORIZING => put(w, &Value::Boolean(false)),
+            attribute::HISTORIZING => put(w, &Value::Boolean(def.history)),
             _ => Err(status::BAD_ATTRIBUTE_ID_INVALID),
         }
     }

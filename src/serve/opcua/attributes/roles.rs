@@ -67,8 +67,8 @@ pub const fn standard_method(id: u32) -> Option<Role> {
         | 24_756 | 24_758 | 24_760 | 18_199 | 24_324 => Some(Role::Operator),
         // Enable, Disable; RemoveFromService, PlaceInService, also with a comment.
         9_027 | 9_028 | 17_869 | 17_870 | 24_320 | 24_322 => Some(Role::Engineer),
-        // ConditionRefresh, ConditionRefresh2.
-        3_875 | 12_912 => Some(Role::Viewer),
+        // ConditionRefresh, ConditionRefresh2; GetMonitoredItems and ResendData of the Server object and its type.
+        3_875 | 12_912 | 11_492 | 12_873 | 11_489 | 12_871 => Some(Role::Viewer),
         _ => None,
     }
 }

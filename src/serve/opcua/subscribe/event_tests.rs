@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     engine::plan::TagDef,
-    tag::{Reading, TagId, Value},
+    tag::{Reading, TagId, Tap, Value},
 };
 
 const OFF_NORMAL: u32 = 10_637;
@@ -45,6 +45,9 @@ impl Sampler for World {
     }
     fn block_version(&self, _: TagId) -> u64 {
         0
+    }
+    fn tap(&self, _: TagId, _: usize) -> Arc<Tap> {
+        unreachable!("events have no tags")
     }
     fn attribute(&self, _: NodeRef, _: u32) -> Result<Vec<u8>, StatusCode> {
         Err(StatusCode::BAD_NODE_ID_UNKNOWN)

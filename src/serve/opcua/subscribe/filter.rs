@@ -81,6 +81,8 @@ impl Filter {
             (2, None) => return Err(status::BAD_MONITORED_ITEM_FILTER_UNSUPPORTED),
             _ => return Err(status::BAD_DEADBAND_FILTER_INVALID),
         };
+        // With a deadband a timestamp alone is no news (Part 4, 7.22.2).
+        let trigger = if trigger == Trigger::StatusValueTimestamp { Trigger::StatusValue } else { trigger };
         Ok(Self { trigger, deadband })
     }
 
@@ -92,28 +94,19 @@ impl Filter {
         }
         match self.trigger {
             Trigger::Status => false,
-            Trigger::StatusValue => self.moved(&last.value, &new.value),
-            Trigger::StatusValueTimestamp => last.source_time != new.source_time || self.moved(&last.value, &new.value),
-        }
-    }
-
-    fn moved(&self, last: &Value, new: &Value) -> bool {
-        if let (Value::Array(_, last), Value::Array(_, new)) = (last, new) {
-            return last.len() != new.len() || last.iter().zip(new.iter()).any(|(last, new)| self.moved(last, new));
-        }
-        let numbers = if matches!(new, Value::Boolean(_)) { None } else { last.as_f64().zip(new.as_f64()) };
-        match numbers {
-            Some((last, new)) if last.is_nan() && new.is_nan() => false,
-            // A step to or from NaN or infinity is never inside a deadband.
-            Some((last, new)) if self.deadband > 0.0 && last.is_finite() && new.is_finite() => (new - last).abs() > self.deadband,
-            _ => last != new,
+            Trigger::StatusValue => last.value.moved(&new.value, self.deadband),
+            Trigger::StatusValueTimestamp => last.source_time != new.source_time || last.value.moved(&new.value, self.deadband),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::super::wire::Id, *};
+    use crate::{
+        engine::plan::{OnCommLoss, Origin, Role},
+        tag::{DataType, TagId, TagPath, ValueType},
+    };
 
     fn told(value: f64, status: u32, time: i64) -> Told {
         Told { value: Value::Double(value), status: StatusCode(status), source_time: Timestamp::from_ticks(time) }
@@ -146,8 +139,73 @@ mod tests {
     }
 
     #[test]
-    fn large_integers_are_compared_exactly() {
-        let filter = Filter::default();
-        assert!(filter.moved(&Value::Int64(i64::MAX), &Value::Int64(i64::MAX - 1)));
+    fn large_integers_are_compared_exactly_and_arrays_by_element() {
+        assert!(Value::Int64(i64::MAX).moved(&Value::Int64(i64::MAX - 1), 0.0));
+        let array = |values: &[f64]| Value::Array(DataType::Double, values.iter().copied().map(Value::Double).collect());
+        let last = array(&[1.0, 2.0, 3.0]);
+        for (new, expected) in [
+            (array(&[1.4, 1.6, 3.4]), false),
+            (array(&[1.0, 2.0, 3.6]), true),
+            (array(&[1.0, 2.0]), true),
+            (array(&[1.0, 2.0, 3.0, 4.0]), true),
+        ] {
+            assert_eq!(last.moved(&new, 0.5), expected, "{new:?}");
+        }
+    }
+
+    #[test]
+    fn filters_are_read_or_refused_with_their_code() {
+        let tag = |data_type, range, deadband| TagDef {
+            id: TagId(0),
+            path: TagPath::new("T").unwrap(),
+            value_type: ValueType::scalar(data_type),
+            origin: Origin::System,
+            scale: None,
+            unit: None,
+            range,
+            writable: false,
+            write_role: Role::Engineer,
+            deadband,
+            history: false,
+            stale_after: None,
+            on_comm_loss: OnCommLoss::Hold,
+            description: String::new(),
+            browse_parent: None,
+        };
+        let analog = tag(DataType::Float, Some((-50.0, 150.0)), Some(0.1));
+        let (plain, text) = (tag(DataType::Int32, None, None), tag(DataType::String, None, None));
+        let body = |trigger: u32, kind: u32, amount: f64| {
+            [&trigger.to_le_bytes()[..], &kind.to_le_bytes(), &amount.to_le_bytes()].concat()
+        };
+        let read = |tag: Option<&TagDef>, body: &[u8], type_id: u32| {
+            Filter::read(&Extension { type_id: Id::numeric(0, type_id), body: Some(body) }, tag)
+        };
+        let news = |trigger, deadband| Ok(Filter { trigger, deadband });
+        let (invalid, unsupported) = (status::BAD_MONITORED_ITEM_FILTER_INVALID, status::BAD_MONITORED_ITEM_FILTER_UNSUPPORTED);
+        let (not_allowed, bad_deadband) = (status::BAD_FILTER_NOT_ALLOWED, status::BAD_DEADBAND_FILTER_INVALID);
+        use Trigger::{Status, StatusValue, StatusValueTimestamp};
+        for (tag, asked, expected) in [
+            (Some(&analog), (0, 0, 0.0), news(Status, 0.1)),
+            (Some(&analog), (1, 1, 5.0), news(StatusValue, 5.0)),
+            (Some(&analog), (1, 2, 10.0), news(StatusValue, 20.0)),
+            (Some(&analog), (2, 0, 0.0), news(StatusValueTimestamp, 0.1)),
+            (Some(&analog), (2, 1, 1.0), news(StatusValue, 1.0)),
+            (Some(&analog), (3, 0, 0.0), Err(invalid)),
+            (Some(&analog), (1, 3, 1.0), Err(bad_deadband)),
+            (Some(&analog), (1, 1, -1.0), Err(bad_deadband)),
+            (Some(&analog), (1, 1, f64::NAN), Err(bad_deadband)),
+            (Some(&analog), (1, 2, 100.5), Err(bad_deadband)),
+            (Some(&plain), (1, 1, 2.0), news(StatusValue, 2.0)),
+            (Some(&plain), (1, 2, 2.0), Err(unsupported)),
+            (Some(&text), (1, 1, 2.0), Err(not_allowed)),
+            (Some(&text), (2, 0, 0.0), news(StatusValueTimestamp, 0.0)),
+            (None, (1, 1, 2.0), Err(not_allowed)),
+            (None, (1, 0, 0.0), news(StatusValue, 0.0)),
+        ] {
+            assert_eq!(read(tag, &body(asked.0, asked.1, asked.2), 724), expected, "{asked:?}");
+        }
+        assert_eq!(read(Some(&analog), &[1, 0, 0], 724), Err(invalid));
+        assert_eq!(read(Some(&analog), &body(1, 0, 0.0), 728), Err(unsupported), "an aggregate filter");
+        assert_eq!(read(Some(&analog), &[], 0), news(StatusValue, 0.1), "none is the default");
     }
 }

@@ -1,6 +1,6 @@
 //! One monitored item (Part 4, 5.13.1): what it watches, what was last told of it, and its queue.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     super::{
@@ -12,10 +12,13 @@ use super::{
     filter::{Filter, Told},
     items::Sampler,
 };
-use crate::tag::{Reading, StatusCode, TagId, Timestamp, Value};
+use crate::tag::{Reading, StatusCode, TagId, Tap, Timestamp, Value};
 
 /// InfoType DataValue with the Overflow bit (Part 4, 7.39).
 const OVERFLOW: u32 = 0x0480;
+
+/// The least values that a tap keeps between two looks.
+const LEAST_TAP: usize = 32;
 
 /// Whether an item is sampled and told (Part 4, 7.23).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,7 @@ pub struct Place<'a> {
 pub struct Parameters {
     /// Returned with each notification.
     pub handle: u32,
-    /// Revised.
+    /// Revised. Zero: every value that the tag takes goes into the queue; otherwise the value at each sampling time does.
     pub sampling: Duration,
     /// When a value is news.
     pub filter: Filter,
@@ -115,6 +118,12 @@ pub struct Item {
     pub parameters: Parameters,
     told: Option<Told>,
     queue: VecDeque<Notification>,
+    /// Where every value of the tag comes from.
+    pub tap: Option<Arc<Tap>>,
+    /// The version of the tag that was last offered: what a tap has of before is old.
+    pub seen: u64,
+    /// Values were lost before the next one that comes.
+    pub has_gap: bool,
     /// It stands in line to be told.
     pub is_ready: bool,
     /// An item that triggers it has fired: it is told though it is only sampled (Part 4, 5.13.1.6).
@@ -136,13 +145,28 @@ impl Item {
             parameters,
             told: None,
             queue: VecDeque::new(),
+            tap: None,
+            seen: 0,
+            has_gap: false,
             is_ready: false,
             is_triggered: false,
         }
     }
 
+    /// Opens or closes the tap, as the parameters want it.
+    pub fn open_tap(&mut self, tag: TagId, sampler: &dyn Sampler) {
+        if !self.parameters.sampling.is_zero() {
+            self.tap = None;
+        } else if self.tap.is_none() {
+            self.tap = Some(sampler.tap(tag, (self.parameters.queue as usize * 2).max(LEAST_TAP)));
+        }
+    }
+
     /// Takes other parameters; a smaller queue gives way at the end that the client named.
     pub fn modify(&mut self, parameters: Parameters) {
+        if parameters.queue != self.parameters.queue {
+            self.tap = None;
+        }
         self.parameters = parameters;
         self.shrink();
     }
@@ -150,6 +174,8 @@ impl Item {
     /// Takes another mode. What is disabled tells nothing and begins anew when it is enabled (Part 4, 5.13.4).
     pub fn set_mode(&mut self, mode: Mode) {
         if mode == Mode::Disabled {
+            self.tap = None;
+            self.has_gap = false;
             self.queue.clear();
             self.told = None;
             if let Watched::Other(_, last) = &mut self.watched {
@@ -172,6 +198,7 @@ impl Item {
 
     /// Takes a sample of a tag; true when it is news.
     pub fn offer(&mut self, reading: Reading, now: Timestamp) -> bool {
+        self.seen = reading.version;
         let mut value = reading.value;
         let mut status = reading.status;
         if let Some(range) = self.range.filter(|_| !status.is_bad()) {
@@ -183,6 +210,9 @@ impl Item {
         let new = Told { value, status, source_time: reading.source_time };
         if !self.parameters.filter.is_news(self.told.as_ref(), &new) {
             return false;
+        }
+        if std::mem::take(&mut self.has_gap) {
+            status.0 |= OVERFLOW;
         }
         let payload = Payload::Value(new.value.clone());
         self.push(Notification { status, payload, source: new.source_time, server: now });

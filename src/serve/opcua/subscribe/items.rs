@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     engine::plan::TagDef,
-    tag::{Reading, StatusCode, TagId, Timestamp},
+    tag::{Drained, Reading, StatusCode, TagId, Tap, Timestamp},
 };
 
 /// Where items take their values from.
@@ -32,6 +32,8 @@ pub trait Sampler {
     fn version(&self, tag: TagId) -> u64;
     /// The change counter of a tag's block.
     fn block_version(&self, tag: TagId) -> u64;
+    /// Keeps every value that a tag takes from now on, up to `room` values.
+    fn tap(&self, tag: TagId, room: usize) -> Arc<Tap>;
     /// Any other attribute, as an encoded Variant.
     fn attribute(&self, node: NodeRef, attribute: u32) -> Result<Vec<u8>, StatusCode>;
     /// The node with this id in the address space of now.
@@ -49,6 +51,9 @@ pub trait Sampler {
     /// An EventId that was never used.
     fn event_id(&self) -> [u8; EVENT_ID];
 }
+
+/// How often at least is looked at items that keep every value (`sampling` zero).
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The items of one subscription.
 #[derive(Default)]
@@ -120,7 +125,9 @@ impl Items {
     }
 
     /// Changes an item; false when there is none. [`Self::settle`] has to follow for all that were changed.
-    pub fn modify(&mut self, id: u32, parameters: Parameters) -> bool {
+    pub fn modify(&mut self, id: u32, parameters: Parameters, sampler: &dyn Sampler) -> bool {
+        // What was tapped so far counts under the parameters of so far.
+        self.drain(id, sampler.wall());
         self.all.get_mut(&id).map(|item| item.modify(parameters)).is_some()
     }
 
@@ -166,6 +173,11 @@ impl Items {
         }
         match item.watched {
             Watched::Tag(tag) => {
+                self.drain(id, sampler.wall());
+                if let Some(item) = self.all.get_mut(&id) {
+                    // Tapped before it is read: nothing falls between.
+                    item.open_tap(tag, sampler);
+                }
                 let reading = sampler.reading(tag);
                 self.assign(id, now, publishing, reading.version);
                 self.news(id, reading, sampler.wall());
@@ -183,13 +195,18 @@ impl Items {
         let Some(item) = self.all.get(&id).filter(|item| item.mode != Mode::Disabled) else { return };
         // Of values between two messages a queue of one keeps the last: looking once, before the message, finds just that.
         let sampling = item.parameters.sampling;
-        let interval = if item.parameters.queue == 1 { sampling.max(publishing) } else { sampling };
+        let interval = match item.parameters.queue {
+            _ if item.tap.is_some() => LOOK.min(publishing),
+            1 => sampling.max(publishing),
+            _ => sampling,
+        };
         let place = self.groups.iter().position(|group| group.interval == interval).unwrap_or_else(|| {
             self.groups.push(Group::new(interval, now + interval));
             self.groups.len() - 1
         });
         let group = &mut self.groups[place];
         match item.watched {
+            Watched::Tag(_) if item.tap.is_some() => group.tapped.push(id),
             Watched::Tag(tag) => group.add(Slot { tag, item: id, version }),
             Watched::Other(..) => group.others.push(id),
             Watched::Gone => {}
@@ -224,6 +241,7 @@ impl Items {
         let wall = sampler.wall();
         let mut found = Vec::new();
         let mut others = Vec::new();
+        let mut tapped = Vec::new();
         for group in &mut self.groups {
             let now_too = at_publishing && group.interval <= publishing;
             if group.due > now && !now_too {
@@ -237,9 +255,13 @@ impl Items {
             }
             group.scan(sampler, &mut |item, reading| found.push((item, reading)));
             others.extend_from_slice(&group.others);
+            tapped.extend_from_slice(&group.tapped);
         }
         for (id, reading) in found {
             self.news(id, reading, wall);
+        }
+        for id in tapped {
+            self.drain(id, wall);
         }
         for id in others {
             let Some(Item { watched: Watched::Other(node, _), attribute, .. }) = self.all.get(&id) else { continue };
@@ -263,6 +285,7 @@ impl Items {
                 (Watched::Gone, Watched::Gone) => {}
                 (was, now) => {
                     *was = now;
+                    item.tap = None;
                     changed.insert(*id);
                 }
             }
@@ -275,6 +298,18 @@ impl Items {
             } else {
                 self.enter(id, now, publishing, sampler);
             }
+        }
+    }
+
+    /// Queues what came through an item's tap.
+    fn drain(&mut self, id: u32, wall: Timestamp) {
+        let Some(item) = self.all.get_mut(&id) else { return };
+        let Some(tap) = item.tap.as_ref().filter(|tap| tap.has_values()) else { return };
+        let Drained { values, lost } = tap.drain();
+        item.has_gap |= lost > 0;
+        let seen = item.seen;
+        for (_, reading) in values.into_iter().filter(|(_, reading)| reading.version > seen) {
+            self.news(id, reading, wall);
         }
     }
 

@@ -5,6 +5,7 @@ mod filter;
 mod item;
 mod items;
 mod machine;
+pub mod methods;
 mod scan;
 pub mod services;
 mod subscription;
@@ -99,8 +100,8 @@ pub struct Subscriptions {
     requests: VecDeque<Request>,
     /// Subscriptions that ended or went to another session, until the client is told.
     farewells: VecDeque<Farewell>,
-    /// Where the round among equals goes on.
-    turn: usize,
+    /// Messages that were sent.
+    turn: u64,
 }
 
 impl Subscriptions {
@@ -231,6 +232,7 @@ impl Subscriptions {
     /// Takes a subscription over from another session (row 23).
     pub fn adopt(&mut self, mut subscription: Subscription) {
         subscription.touch();
+        subscription.served = 0;
         self.all.push(subscription);
     }
 
@@ -290,10 +292,7 @@ impl Subscriptions {
                 expired.push(place);
             }
         }
-        // The highest priority first, equals in turn.
-        let (turn, count) = (self.turn, self.all.len());
-        expired
-            .sort_by_key(|place| (std::cmp::Reverse(self.all[*place].priority()), (place + count - turn % count.max(1)) % count));
+        expired.sort_by_key(|place| self.rank(*place));
         let mut closed = Vec::new();
         for place in expired {
             let act = self.all[place].timer(!self.requests.is_empty());
@@ -301,6 +300,11 @@ impl Subscriptions {
                 closed.push(place);
             }
             self.answer(place, act, wall, out);
+            // What did not fit a message goes with the next request.
+            while !self.requests.is_empty() && self.all[place].machine.wants_request() {
+                let act = self.all[place].request();
+                self.answer(place, act, wall, out);
+            }
         }
         closed.sort_unstable();
         for place in closed.into_iter().rev() {
@@ -309,7 +313,8 @@ impl Subscriptions {
         }
         self.say_farewell(wall, out);
         while !self.requests.is_empty()
-            && let Some(place) = self.next_in_turn()
+            && let Some(place) =
+                (0..self.all.len()).filter(|place| self.all[*place].machine.wants_request()).min_by_key(|place| self.rank(*place))
         {
             let act = self.all[place].request();
             self.answer(place, act, wall, out);
@@ -329,8 +334,9 @@ impl Subscriptions {
         let Some(request) = self.requests.pop_front() else { return };
         let subscription = &mut self.all[place];
         let Some(message) = subscription.message(act, wall) else { return };
+        self.turn += 1;
+        subscription.served = self.turn;
         out.push(response(&request, subscription.id, subscription.available(), &message));
-        self.turn = place + 1;
     }
 
     /// Notes that the client is to be told of a subscription that is no longer here.
@@ -361,14 +367,10 @@ impl Subscriptions {
         });
     }
 
-    /// Of those that want a Publish request the one with the highest priority; equals take turns.
-    fn next_in_turn(&self) -> Option<usize> {
-        let count = self.all.len();
-        let from = self.turn;
-        (0..count)
-            .map(|step| (from + step) % count.max(1))
-            .filter(|place| self.all[*place].machine.wants_request())
-            .reduce(|best, place| if self.all[place].priority() > self.all[best].priority() { place } else { best })
+    /// Who comes first: the highest priority; of equals the one that was answered longest ago.
+    fn rank(&self, place: usize) -> (std::cmp::Reverse<u8>, u64) {
+        let subscription = &self.all[place];
+        (std::cmp::Reverse(subscription.priority()), subscription.served)
     }
 
     /// When the next tick is worth while.

@@ -35,18 +35,20 @@ pub struct Group {
     runs: Vec<Run>,
     /// Items on anything else.
     pub others: Vec<u32>,
+    /// Items that keep every value of their tag.
+    pub tapped: Vec<u32>,
     is_sorted: bool,
 }
 
 impl Group {
     /// An empty one.
     pub const fn new(interval: Duration, due: Instant) -> Self {
-        Self { interval, due, slots: Vec::new(), runs: Vec::new(), others: Vec::new(), is_sorted: true }
+        Self { interval, due, slots: Vec::new(), runs: Vec::new(), others: Vec::new(), tapped: Vec::new(), is_sorted: true }
     }
 
     /// True without items.
     pub const fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.others.is_empty()
+        self.slots.is_empty() && self.others.is_empty() && self.tapped.is_empty()
     }
 
     /// Adds an item on a tag.
@@ -61,6 +63,7 @@ impl Group {
         self.slots.retain(|slot| stays(slot.item));
         self.is_sorted &= self.slots.len() == before;
         self.others.retain(|other| stays(*other));
+        self.tapped.retain(|tapped| stays(*tapped));
     }
 
     fn sort(&mut self) {

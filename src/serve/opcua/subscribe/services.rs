@@ -192,6 +192,9 @@ impl<'a> Asked<'a> {
             Err(_) => publishing,
         };
         let queue = self.queue.clamp(1, limits.queue);
+        // "As fast as can be" with a queue means every value, as long as not too many items want that.
+        let every_value = self.sampling == 0.0 && queue > 1 && tag.is_some() && view.server.gateway.table().taps() < limits.taps;
+        let sampling = if every_value { Duration::ZERO } else { sampling };
         Ok(Parameters { handle: self.handle, sampling, filter, queue, discard_oldest: self.discard_oldest, timestamps })
     }
 }
@@ -364,7 +367,7 @@ pub fn modify_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
         }
         let done = subscription.items.tag_of(item, view).and_then(|tag| {
             let parameters = asked.revise(timestamps, tag.as_deref(), publishing, view)?;
-            subscription.items.modify(item, parameters);
+            subscription.items.modify(item, parameters, view);
             modified.push(item);
             Ok(parameters)
         });

@@ -118,6 +118,8 @@ pub struct Subscription {
     pull: Instant,
     /// Where it stands in the state table.
     pub machine: Machine,
+    /// The number of its last message among those of the session.
+    pub served: u64,
     next: Instant,
     sequence: u32,
     retained: Retained,
@@ -135,6 +137,7 @@ impl Subscription {
             events: EventItems::default(),
             pull: now,
             machine: Machine::new(enabled, terms.keep_alive, terms.lifetime),
+            served: 0,
             next: now + terms.interval,
             sequence: 1,
             retained: Retained::new(limits, Arc::clone(&counts)),

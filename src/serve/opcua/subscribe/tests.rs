@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     engine::plan::{OnCommLoss, Origin, Role, TagDef},
-    tag::{DataType, Reading, Sample, TagId, TagPath, TagTable, Value, ValueType},
+    tag::{DataType, Reading, Sample, TagId, TagPath, TagTable, Tap, Value, ValueType},
 };
 
 /// Tags 0 … 99, all Int32; node `Own(n)` is tag n.
@@ -43,6 +43,9 @@ impl Sampler for Table<'_> {
     fn block_version(&self, tag: TagId) -> u64 {
         self.0.block_version(tag)
     }
+    fn tap(&self, tag: TagId, room: usize) -> Arc<Tap> {
+        self.0.tap([tag], room)
+    }
     fn attribute(&self, _: NodeRef, _: u32) -> Result<Vec<u8>, StatusCode> {
         Ok(vec![1, 1])
     }
@@ -62,6 +65,7 @@ impl Sampler for Table<'_> {
             writable: false,
             write_role: Role::Engineer,
             deadband: None,
+            history: false,
             stale_after: None,
             on_comm_loss: OnCommLoss::Hold,
             description: Box::default(),
@@ -130,6 +134,10 @@ fn understand(body: &[u8]) -> (Said, u32) {
     (Said::Values(values.collect()), sequence)
 }
 
+fn parameters(tag: u32, queue: u32, sampling: Duration, discard_oldest: bool) -> Parameters {
+    Parameters { handle: tag, sampling, filter: Filter::default(), queue, discard_oldest, timestamps: Timestamps::Neither }
+}
+
 impl Bench {
     fn new(interval: f64, keep_alive: u32, lifetime: u32) -> (Self, u32) {
         let mut bench = Self {
@@ -153,14 +161,11 @@ impl Bench {
     fn watch(&mut self, subscription: u32, tag: u32, queue: u32, sampling: u64, discard_oldest: bool) -> u32 {
         let items = &mut self.subscriptions.get(subscription).unwrap().items;
         let place = Place { id: Id::numeric(2, tag), node: NodeRef::Own(tag), attribute: attribute::VALUE, range: None };
-        let parameters = Parameters {
-            handle: tag,
-            sampling: Duration::from_millis(sampling),
-            filter: Filter::default(),
-            queue,
-            discard_oldest,
-            timestamps: Timestamps::Neither,
+        let sampling = match (sampling, queue) {
+            (0, 1) => Duration::from_millis(10),
+            (sampling, _) => Duration::from_millis(sampling),
         };
+        let parameters = parameters(tag, queue, sampling, discard_oldest);
         let at = (self.begin, Duration::from_millis(100));
         items.add(place, Mode::Reporting, parameters, at, &Table(&self.table, &self.hub))
     }
@@ -234,6 +239,222 @@ fn queues_overflow_at_the_end_that_was_asked_for() {
         }
         assert_eq!(bench.run(1_000, 1_000), [(Said::Values(wanted.to_vec()), 1)]);
     }
+}
+
+#[test]
+fn the_fastest_sampling_with_a_queue_keeps_every_value() {
+    let (mut bench, id) = Bench::new(200.0, 10, 100);
+    bench.set(1, 0, StatusCode::GOOD);
+    let item = bench.watch(id, 1, 10, 0, true);
+    assert_eq!(bench.table.taps(), 1);
+    for _ in 0..6 {
+        bench.publish();
+    }
+    (1..=4).for_each(|value| bench.set(1, value, StatusCode::GOOD));
+    let values = |values: &[(i32, u32)]| Said::Values(values.iter().map(|(value, status)| (1, *value, *status)).collect());
+    assert_eq!(bench.run(10, 200)[0].0, values(&[(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)]));
+    // Between two looks more than the tap holds: the gap is marked where it is, and the last value is there.
+    bench.set(1, 5, StatusCode::GOOD);
+    assert_eq!(bench.run(210, 260), []);
+    (100..200).for_each(|value| bench.set(1, value, StatusCode::GOOD));
+    let Said::Values(told) = bench.run(270, 400).remove(0).0 else { panic!() };
+    assert_eq!((told.len(), told[0], told[9]), (10, (1, 190, 0x480), (1, 199, 0)));
+    // A smaller queue keeps what was tapped so far, in order.
+    (300..305).for_each(|value| bench.set(1, value, StatusCode::GOOD));
+    let at = (bench.begin, Duration::from_millis(200));
+    let (table, hub, items) = (&bench.table, &bench.hub, &mut bench.subscriptions.get(id).unwrap().items);
+    let parameters = Parameters { queue: 2, ..parameters(1, 10, Duration::ZERO, true) };
+    assert!(items.modify(item, parameters, &Table(table, hub)));
+    items.settle(&[item], at, &Table(table, hub));
+    assert_eq!(bench.run(410, 600)[0].0, values(&[(303, 0x480), (304, 0)]));
+    bench.subscriptions.get(id).unwrap().items.remove_all(&[item]);
+    assert_eq!(bench.table.taps(), 0);
+}
+
+#[test]
+fn the_last_value_is_never_lost() {
+    for (publishing, sampling) in
+        [(10, 0), (10, 10), (10, 100), (50, 0), (50, 10), (100, 0), (100, 30), (100, 1_000), (1_000, 10)]
+    {
+        for queue in [1, 2, 10] {
+            for pause in [10, 20, 50] {
+                let (mut bench, id) = Bench::new(f64::from(publishing), 1_000, 3_000);
+                bench.watch(id, 1, queue, sampling, true);
+                let mut now = 10;
+                let mut last = Vec::new();
+                for round in 0..20 {
+                    for value in [1_000 + round, 2_000 + round] {
+                        bench.set(1, value, StatusCode::GOOD);
+                        for _ in 0..20 {
+                            bench.publish();
+                        }
+                        last.extend(bench.run(now, now + pause));
+                        now += pause + 10;
+                    }
+                    // Longer than any sampling and publishing together.
+                    for _ in 0..20 {
+                        bench.publish();
+                    }
+                    last.extend(bench.run(now, now + 2_100));
+                    now += 2_110;
+                    let told = last.iter().rev().find_map(|(said, _)| match said {
+                        Said::Values(values) => values.last().map(|(_, value, _)| *value),
+                        _ => None,
+                    });
+                    let case = format!("publishing {publishing}, sampling {sampling}, queue {queue}, {pause} ms apart");
+                    assert_eq!(told, Some(2_000 + round), "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn triggers_tell_what_is_only_sampled() {
+    let (mut bench, id) = Bench::new(100.0, 1_000, 3_000);
+    for tag in 1..=3 {
+        bench.set(tag, 0, StatusCode::GOOD);
+    }
+    let trigger = bench.watch(id, 1, 1, 0, true);
+    let linked = bench.watch(id, 2, 5, 10, true);
+    let other = bench.watch(id, 3, 1, 0, true);
+    let at = (bench.begin, Duration::from_millis(100));
+    let (table, hub, items) = (&bench.table, &bench.hub, &mut bench.subscriptions.get(id).unwrap().items);
+    for item in [linked, other] {
+        items.set_mode(item, Mode::Sampling);
+    }
+    items.settle(&[linked, other], at, &Table(table, hub));
+    items.triggers.link(trigger, linked);
+    items.triggers.link(trigger, linked);
+    assert_eq!(items.triggers.len(), 1);
+    for _ in 0..9 {
+        bench.publish();
+    }
+    assert_eq!(bench.run(10, 100)[0].0, Said::Values(vec![(1, 0, 0)]));
+    for value in 1..=3 {
+        bench.set(2, value, StatusCode::GOOD);
+        bench.set(3, value, StatusCode::GOOD);
+        assert_eq!(bench.run(90 + 20 * u64::try_from(value).unwrap(), 100 + 20 * u64::try_from(value).unwrap()), []);
+    }
+    assert_eq!(bench.run(170, 290), []);
+    bench.set(1, 1, StatusCode::GOOD);
+    let told = bench.run(300, 300).remove(0).0;
+    assert_eq!(told, Said::Values(vec![(1, 1, 0), (2, 0, 0), (2, 1, 0), (2, 2, 0), (2, 3, 0)]));
+    // A trigger that is sampled triggers too, and says nothing itself; a disabled one does nothing.
+    let (table, hub, items) = (&bench.table, &bench.hub, &mut bench.subscriptions.get(id).unwrap().items);
+    items.set_mode(trigger, Mode::Sampling);
+    items.settle(&[trigger], at, &Table(table, hub));
+    bench.set(2, 9, StatusCode::GOOD);
+    bench.set(1, 2, StatusCode::GOOD);
+    assert_eq!(bench.run(310, 400)[0].0, Said::Values(vec![(2, 9, 0)]));
+    let (table, hub, items) = (&bench.table, &bench.hub, &mut bench.subscriptions.get(id).unwrap().items);
+    items.set_mode(trigger, Mode::Disabled);
+    items.settle(&[trigger], at, &Table(table, hub));
+    bench.set(2, 10, StatusCode::GOOD);
+    bench.set(1, 3, StatusCode::GOOD);
+    assert_eq!(bench.run(410, 600), []);
+    let items = &mut bench.subscriptions.get(id).unwrap().items;
+    assert_eq!(items.remove_all(&[linked]), [true]);
+    assert_eq!(items.triggers.len(), 0);
+    assert!(!items.triggers.unlink(trigger, linked));
+}
+
+#[test]
+fn data_is_sent_once_more_when_asked() {
+    let (mut bench, id) = Bench::new(100.0, 1_000, 3_000);
+    for tag in 1..=3 {
+        bench.set(tag, 5, StatusCode::GOOD);
+        bench.watch(id, tag, 1, 0, true);
+    }
+    for _ in 0..9 {
+        bench.publish();
+    }
+    assert_eq!(bench.run(10, 100).len(), 1);
+    bench.set(2, 6, StatusCode::GOOD);
+    bench.subscriptions.resend(id, Timestamp::from_ticks(1)).unwrap();
+    let Said::Values(mut told) = bench.run(110, 200).remove(0).0 else { panic!() };
+    told.sort_unstable();
+    assert_eq!(told, [(1, 5, 0), (2, 6, 0), (3, 5, 0)]);
+    assert_eq!(bench.subscriptions.handles(id), Ok(vec![(1, 1), (2, 2), (3, 3)]));
+    assert_eq!(bench.subscriptions.handles(id + 1), Err(status::BAD_SUBSCRIPTION_ID_INVALID));
+}
+
+#[test]
+fn a_transferred_subscription_goes_on_and_the_old_client_is_told() {
+    let (mut bench, id) = Bench::new(100.0, 1_000, 3_000);
+    bench.set(1, 5, StatusCode::GOOD);
+    bench.watch(id, 1, 1, 0, true);
+    for _ in 0..2 {
+        bench.publish();
+    }
+    assert_eq!(bench.run(10, 100), [(Said::Values(vec![(1, 5, 0)]), 1)]);
+    let mut other = Subscriptions::new(Limits::default(), Arc::default());
+    let given = bench.subscriptions.give(id).unwrap();
+    assert_eq!(given.available().collect::<Vec<_>>(), [1]);
+    other.adopt(given);
+    assert_eq!(bench.run(110, 110), [(Said::Ended(status::GOOD_SUBSCRIPTION_TRANSFERRED), 2)]);
+    std::mem::swap(&mut bench.subscriptions, &mut other);
+    bench.publish();
+    bench.set(1, 6, StatusCode::GOOD);
+    assert_eq!(bench.run(120, 200), [(Said::Values(vec![(1, 6, 0)]), 2)]);
+    assert!(bench.subscriptions.get(id).unwrap().republish(1).is_some());
+    assert!(other.get(id).is_err());
+}
+
+#[test]
+fn cancelled_requests_are_answered() {
+    let (mut bench, _) = Bench::new(100.0, 100, 300);
+    for _ in 0..3 {
+        bench.publish();
+    }
+    let mut out = Vec::new();
+    assert_eq!((bench.subscriptions.cancel(2, &mut out), bench.subscriptions.cancel(7, &mut out)), (1, 0));
+    assert_eq!((out[0].request_id, understand(&out[0].body).0), (2, Said::Fault(status::BAD_REQUEST_CANCELLED_BY_CLIENT)));
+}
+
+#[test]
+fn the_highest_priority_comes_first_and_equals_take_turns() {
+    let (mut bench, first) = Bench::new(100.0, 100, 300);
+    let wanted = |priority| Wanted { interval: 100.0, lifetime: 300, keep_alive: 100, notifications: 0, priority };
+    let (second, _) = bench.subscriptions.create(wanted(0), true, bench.begin).unwrap();
+    let (high, _) = bench.subscriptions.create(wanted(9), true, bench.begin).unwrap();
+    for (tag, id) in [(1, first), (2, second), (3, high)] {
+        bench.set(tag, 0, StatusCode::GOOD);
+        bench.watch(id, tag, 1, 0, true);
+    }
+    let mut order = Vec::new();
+    for round in 1..=6 {
+        (1..=3).for_each(|tag| bench.set(tag, round, StatusCode::GOOD));
+        bench.publish();
+        bench.publish();
+        let at = u64::try_from(round).unwrap() * 100;
+        for (said, _) in bench.run(at, at) {
+            if let Said::Values(values) = said {
+                order.push(values[0].0);
+            }
+        }
+    }
+    assert_eq!(order.iter().filter(|tag| **tag == 3).count(), 6, "{order:?}");
+    assert!(order.iter().step_by(2).all(|tag| *tag == 3), "{order:?}");
+    assert_eq!(order.iter().filter(|tag| **tag == 1).count(), 3, "{order:?}");
+}
+
+#[test]
+fn large_news_goes_in_several_messages() {
+    let mut bench = Bench::new(100.0, 100, 300).0;
+    let wanted = Wanted { interval: 100.0, lifetime: 300, keep_alive: 100, notifications: 40, priority: 1 };
+    let (id, _) = bench.subscriptions.create(wanted, true, bench.begin).unwrap();
+    for tag in 0..100 {
+        bench.set(tag, 1, StatusCode::GOOD);
+        bench.watch(id, tag, 1, 0, true);
+    }
+    bench.publish();
+    bench.publish();
+    let told: Vec<_> = bench.run(100, 100);
+    assert!(matches!(&told[..], [(Said::Values(a), 1), (Said::Values(b), 2)] if a.len() == 40 && b.len() == 40));
+    // The rest goes as soon as there is a request: row 5.
+    bench.publish();
+    assert!(matches!(&bench.run(110, 110)[..], [(Said::Values(rest), 3)] if rest.len() == 20));
 }
 
 #[test]

@@ -135,7 +135,9 @@ pub fn transfer(
             Ok(available) => {
                 w.status(StatusCode::GOOD);
                 w.count(available.len());
-                available.iter().for_each(|number| w.u32(*number));
+                for number in available {
+                    w.u32(number);
+                }
             }
             Err(status) => {
                 w.status(status);

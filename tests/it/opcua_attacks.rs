@@ -4,6 +4,7 @@
 
 mod certificates;
 mod decoding;
+mod filters;
 mod services;
 mod sessions;
 mod transport;

@@ -128,13 +128,10 @@ fn on_one_connection(aim: &Target, rng: &mut Rng, most: u64, panics: &AtomicUsiz
 /// A session with a subscription, which is zero when there are too many; `None` when there are too many sessions: those that were
 /// left behind end when their time is over.
 fn log_in(peer: &mut Peer) -> Option<u32> {
-    let answer = peer.create_session();
-    if answer.status != 0 {
+    if peer.try_session() != 0 {
         thread::sleep(Duration::from_millis(100));
         return None;
     }
-    peer.session = answer.body[4..43].to_vec();
-    peer.activate();
     let answer = peer.subscription(50.0, 1_000, 10);
     Some(if answer.status == 0 { number(&answer.body, 0) } else { 0 })
 }

@@ -65,7 +65,11 @@ impl Engine {
                 Err(refused(StatusCode::BAD_CONDITION_ALREADY_ENABLED, "the alarm is enabled"))
             }
             Act::Enable | Act::PlaceInService => self.set_out_of_service(path, false, by, note),
-            Act::Reset if self.alarms[index].alarm.state() != State::LatchedAcknowledged => {
+            // Of an older event too: what resets acknowledges nothing.
+            Act::Reset
+                if self.alarms[index].alarm.state() != State::LatchedAcknowledged
+                    || self.alarms[index].alarm.open_events().next().is_some() =>
+            {
                 let words = "only a latched alarm that is clear and acknowledged can be reset";
                 Err(refused(StatusCode::BAD_INVALID_STATE, words))
             }

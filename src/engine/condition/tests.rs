@@ -464,6 +464,30 @@ fn an_alarm_that_is_removed_is_no_longer_retained() {
 }
 
 #[test]
+fn a_reset_acknowledges_no_older_event() {
+    let mut bench =
+        check("older", &[(Level(1500.0), "0:AkR; 1:AkR; 2:AkR high"), (Ack(SIDES, ""), "2:AKR high"), (Ack(LEVEL, ""), "0:AKR")]);
+    let older = bench.notice(1);
+    go_on(
+        &mut bench,
+        "older",
+        &[(Level(1.0), "0:aKr; 1:akR latched; 2:aKr"), (Level(1500.0), "3:AkR; 1:akR branch; 4:AkR; 5:AkR high")],
+    );
+    let newer = bench.notice(10);
+    go_on(
+        &mut bench,
+        "older",
+        &[
+            (Method(LATCH, Act::Acknowledge(newer)), "4:AKR"),
+            (Level(1.0), "3:akR; 4:aKR latched; 5:akR"),
+            (Method(LATCH, Act::Reset), "BadInvalidState"),
+            (Method(LATCH, Act::Acknowledge(older)), "1:aKr branch latched"),
+            (Method(LATCH, Act::Reset), "4:aKr"),
+        ],
+    );
+}
+
+#[test]
 fn the_side_of_an_alarm_is_told() {
     check(
         "sides",

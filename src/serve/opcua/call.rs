@@ -30,6 +30,7 @@ pub const BAD_METHOD_INVALID: StatusCode = StatusCode(0x8075_0000);
 const BAD_ARGUMENTS_MISSING: StatusCode = StatusCode(0x8076_0000);
 /// Another refresh is under way, or there were too many of late.
 const BAD_REFRESH_IN_PROGRESS: StatusCode = StatusCode(0x8097_0000);
+const BAD_SUBSCRIPTION_ID_INVALID: StatusCode = StatusCode(0x8028_0000);
 const BAD_TOO_MANY_ARGUMENTS: StatusCode = StatusCode(0x80E5_0000);
 /// Most arguments that are looked at.
 const MAX_ARGUMENTS: usize = 16;
@@ -197,7 +198,17 @@ fn refresh(view: &View, session: &Session, subscription: u32, item: Option<u32>)
         return Err(BAD_REFRESH_IN_PROGRESS.into());
     }
     let status = state.subscriptions.refresh(subscription, item, || view.server.conditions.retained(), view);
-    if status.is_good() { Ok(Vec::new()) } else { Err(status.into()) }
+    // No two sessions are locked at a time.
+    drop(state);
+    let is_foreign = || view.server.sessions.all().iter().any(|other| other.state().subscriptions.contains(subscription));
+    if status.is_good() {
+        Ok(Vec::new())
+    } else if status == BAD_SUBSCRIPTION_ID_INVALID && is_foreign() {
+        // Part 9, 5.5.7: it is another session's.
+        Err(StatusCode::BAD_USER_ACCESS_DENIED.into())
+    } else {
+        Err(status.into())
+    }
 }
 
 fn check(view: &View, (object, method): (Id<'_>, Id<'_>), arguments: &[Argument]) -> Checked {

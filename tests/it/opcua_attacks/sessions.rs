@@ -1,9 +1,6 @@
 //! T7, T10, T13, T14: sessions and subscriptions that nobody needs, and rights that somebody has not.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use annunciator::engine::plan::Role;
 
@@ -32,7 +29,7 @@ fn t7_sessions_that_nobody_activates() {
             assert_eq!(peer.create_session().status, BAD_TOO_MANY_SESSIONS);
         }
         // Somebody at another address is let in meanwhile.
-        let mut neighbour = connect_from([127, 0, 0, 2], target.address());
+        let mut neighbour = Peer::from([127, 0, 0, 2], target.address());
         neighbour.log_in();
         assert_eq!(neighbour.read_state(), 0);
         let deadline = Instant::now() + BOUND;
@@ -49,13 +46,6 @@ fn create(target: &Target) -> u32 {
     peer.hello();
     peer.open();
     peer.create_session().status
-}
-
-fn connect_from(address: [u8; 4], to: SocketAddr) -> Peer {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::from(address), 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    Peer::new(socket.into())
 }
 
 #[test]

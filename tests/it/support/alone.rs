@@ -82,8 +82,17 @@ pub fn resident_now() -> Option<u64> {
     resident("VmRSS")
 }
 
+/// The same of another process.
+pub fn resident_of(process: u32) -> Option<u64> {
+    status_of(&process.to_string(), "VmRSS")
+}
+
 fn resident(what: &str) -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    status_of("self", what)
+}
+
+fn status_of(process: &str, what: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(what))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }

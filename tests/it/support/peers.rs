@@ -19,6 +19,11 @@ pub fn python() -> Option<PathBuf> {
     PYTHON.get_or_init(|| available("python peers", install_python())).clone()
 }
 
+/// A command-line tool that a Python package brings.
+pub fn python_tool(name: &str) -> Option<PathBuf> {
+    Some(python()?.with_file_name(name))
+}
+
 /// The folder whose `node_modules` holds the packages of `tests/it/peers/package.json`: the working directory for `node`.
 pub fn node_modules() -> Option<PathBuf> {
     static NODE: OnceLock<Option<PathBuf>> = OnceLock::new();

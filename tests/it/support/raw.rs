@@ -8,7 +8,10 @@ use std::{
 
 use annunciator::{
     engine::plan::Role,
-    serve::opcua::{Running, SecurityPolicy, Settings, serve},
+    serve::{
+        Gateway,
+        opcua::{Running, SecurityPolicy, Settings, serve},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -16,10 +19,10 @@ pub use super::bytes::*;
 use super::{BOUND, plant::Plant};
 
 /// A server of its own that listens on loopback without security.
-pub struct Target {
+pub struct Target<G: Gateway = Plant> {
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
-    pub plant: Arc<Plant>,
+    pub plant: Arc<G>,
     stop: CancellationToken,
     /// Its data: `pki` is below.
     pub folder: tempfile::TempDir,
@@ -28,6 +31,13 @@ pub struct Target {
 impl Target {
     /// Starts it; anonymous users are engineers unless `change` says otherwise.
     pub fn start(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::over(Plant::new(), change)
+    }
+}
+
+impl<G: Gateway + 'static> Target<G> {
+    /// The same over another gateway.
+    pub fn over(plant: Arc<G>, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings {
             endpoint: "opc.tcp://127.0.0.1:0/annunciator".into(),
@@ -38,13 +48,17 @@ impl Target {
         };
         change(&mut settings);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (plant, stop) = (Plant::new(), CancellationToken::new());
+        let stop = CancellationToken::new();
         let running = runtime.block_on(serve(settings, plant.clone(), stop.clone())).unwrap();
         Self { runtime, running: Some(running), plant, stop, folder }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.running.as_ref().unwrap().address
+    }
+
+    pub fn url(&self) -> &str {
+        &self.running.as_ref().unwrap().endpoint
     }
 
     pub fn connect(&self) -> Peer {
@@ -67,7 +81,7 @@ impl Target {
     }
 }
 
-impl Drop for Target {
+impl<G: Gateway> Drop for Target<G> {
     fn drop(&mut self) {
         self.stop.cancel();
         let ended = self.running.take().map(Running::ended);
@@ -113,6 +127,14 @@ impl Peer {
         stream.set_read_timeout(Some(BOUND)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, sequence: 0, channel: 0, token: 0, session: null() }
+    }
+
+    /// A connection from another loopback address.
+    pub fn from(address: [u8; 4], to: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+        socket.connect(&to.into()).unwrap();
+        Self::new(socket.into())
     }
 
     pub fn send(&mut self, kind: [u8; 4], content: &[u8]) {
@@ -223,12 +245,19 @@ impl Peer {
 
     /// An activated anonymous session on this channel; the one before it is not closed.
     pub fn new_session(&mut self) {
+        assert_eq!(self.try_session(), 0, "no session");
+    }
+
+    /// The same; or why CreateSession is refused.
+    pub fn try_session(&mut self) -> u32 {
         self.session = null();
         let answer = self.create_session();
-        assert_eq!(answer.head(), (464, 0));
-        // SessionId takes four bytes; the token is an opaque NodeId of 32 bytes.
-        self.session = answer.body[4..4 + 1 + 2 + 4 + 32].to_vec();
-        self.activate();
+        if answer.status == 0 {
+            // SessionId takes four bytes; the token is an opaque NodeId of 32 bytes.
+            self.session = answer.body[4..4 + 1 + 2 + 4 + 32].to_vec();
+            self.activate();
+        }
+        answer.status
     }
 
     pub fn activate(&mut self) {

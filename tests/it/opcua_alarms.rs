@@ -10,9 +10,10 @@ use annunciator::{
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    alarms::{Alarms, Rows},
+    alarms::{Alarms, Rows, TAGS},
     peers,
     process::Child,
+    program::Plant,
 };
 
 /// How long a peer may take while all tests run theirs.
@@ -107,4 +108,33 @@ fn a_refresh_sends_the_same_event_ids_also_after_a_restart() {
     let Some(mut client) = after.client("retained", &[]) else { return };
     assert_eq!(retained(&mut client), told);
     client.line("passed", BOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_gives_the_same_event_ids_after_it_was_killed() {
+    let Some(python) = peers::python() else { return };
+    let plant = Plant::new(&TAGS.replace("initial", "retain = true\ninitial"), "").await;
+    let config = std::fs::read_to_string(plant.folder.path().join("config/main.toml")).unwrap();
+    // So that the SCADA of this test needs no certificate.
+    plant.write("config/main.toml", &config.replacen("[http]", "security = ['None']\nanonymous = 'operator'\n[http]", 1));
+    let url = format!("opc.tcp://127.0.0.1:{}/annunciator", plant.opcua);
+    let client =
+        |scenario: &str| Child::start(Command::new(&python).arg(peers::script("opcua_alarms.py")).args([&url, scenario]));
+    let told = |mut client: Child| {
+        let lines = [client.line("retained", BOUND), client.line("retained", BOUND)];
+        client.line("passed", BOUND);
+        lines
+    };
+    let daemon = plant.start().await;
+    let before = told(client("refresh"));
+    // Dropped, it is killed.
+    drop(daemon);
+    let daemon = plant.start().await;
+    assert_eq!(told(client("retained")), before);
+    let journal = daemon.get("journal?alarm=Plant/Level/Alarms/High&limit=20").await;
+    let entries = journal["entries"].as_array().unwrap_or_else(|| panic!("no entries: {journal}"));
+    let entries = entries.iter().map(|row| &row["entry"]);
+    let ours = entries.filter(|entry| entry["kind"] == "acknowledged" && entry["text"] == "after the restart");
+    assert_eq!(ours.count(), 1, "{journal}");
+    daemon.stop();
 }

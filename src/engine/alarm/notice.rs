@@ -46,6 +46,8 @@ pub(super) struct Told {
     last_severity: u16,
     severity_time: Timestamp,
     enabled_time: Timestamp,
+    quality: StatusCode,
+    quality_time: Timestamp,
 }
 
 /// What the alarm itself does not know.
@@ -119,6 +121,7 @@ impl Alarm {
             if new.state.quality == before.state.quality {
                 new.state.quality_time = before.state.quality_time;
             }
+            (self.told.quality, self.told.quality_time) = (new.state.quality, new.state.quality_time);
             if self.newest.is_none() && self.told.blank.is_nil() {
                 self.told.blank = around.blank;
             }
@@ -183,12 +186,16 @@ impl Alarm {
         std::mem::replace(&mut self.told.limits, limits) != limits
     }
 
-    /// At a start: leaves room in the numbers, and takes a severity that the configuration changed meanwhile as it is.
-    pub(in crate::engine) fn resume_notices(&mut self, around: &Around) {
+    /// What is to be seen of it at a start: what was told last, but for what the configuration changed meanwhile. Of what quality its
+    /// tag is nobody knows yet. Room is left in the numbers.
+    pub(in crate::engine) fn resume(&mut self, def: &AlarmDef, around: &Around) -> Condition {
         if self.told.last > 0 {
             self.told.last = (self.told.last | (GAP - 1)) + 1;
             self.note_severity(self.told.severity, around);
         }
+        let mut condition = self.condition(def, around);
+        (condition.state.quality, condition.state.quality_time) = (self.told.quality, self.told.quality_time);
+        condition
     }
 
     fn next_notice(&mut self, now: Timestamp) -> Notice {

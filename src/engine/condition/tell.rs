@@ -48,8 +48,7 @@ impl Engine {
             if slot.alarm == Alarm::default() {
                 continue;
             }
-            slot.alarm.resume_notices(&around);
-            let condition = Arc::new(slot.alarm.condition(&def, &around));
+            let condition = Arc::new(slot.alarm.resume(&def, &around));
             slot.told = Some(Arc::clone(&condition));
             self.effects.push(Effect::Condition(condition));
         }

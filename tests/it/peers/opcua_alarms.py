@@ -326,7 +326,7 @@ async def refresh(client):
 async def quality(client):
     """A change of quality is told of what is retained."""
     plant = Plant(client)
-    seen, _, _ = await plant.subscribe("Plant/Level")
+    seen, _, _ = await plant.subscribe("Plant")
     await plant.write("Plant/Level", 92.0)
     (event,) = await seen.expect("High AkR")
     expect(event.Quality.name, "Good", "quality")

@@ -5,7 +5,7 @@
 //! pki/private/key.pem   our key, mode 0600         pki/trusted/crl/  revocation lists of those authorities
 //! pki/own/next/         the certificate and the    pki/issuers/      authorities that only complete chains
 //! pki/private/next/     key that follow them       pki/issuers/crl/  their revocation lists
-//! pki/client/           the client library's copy  pki/rejected/     certificates that knocked and wait for a person
+//! pki/rejected/         certificates that knocked and wait for a person
 //! ```
 //!
 //! Files are DER or PEM under any name. What changed in the folder counts at the next check, so that `pki trust` needs no restart.

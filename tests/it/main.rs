@@ -13,6 +13,7 @@ mod opcua_events;
 mod opcua_fuzz;
 mod opcua_hostile;
 mod opcua_matrix;
+mod opcua_own;
 mod opcua_security;
 mod opcua_server;
 mod opcua_services;

@@ -28,7 +28,8 @@ use crate::support::{BOUND, peers, process::Child};
 
 /// How long a peer may take to start while all tests start theirs.
 const START: Duration = Duration::from_secs(120);
-const URI: &str = "urn:test:annunciator";
+/// Our client in its certificate.
+pub const URI: &str = "urn:test:annunciator";
 
 /// What a session reported, in order.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl SourceSink for Sink {
 }
 
 /// One running session of the driver.
-struct Client {
+pub struct Client {
     runtime: tokio::runtime::Runtime,
     session: Option<tokio::task::JoinHandle<SessionEnd>>,
     events: mpsc::Receiver<Event>,
@@ -65,7 +66,7 @@ struct Client {
 }
 
 impl Client {
-    fn start(settings: &OpcuaSettings, pki: &Pki, tags: &[(&str, &str, &str)]) -> Self {
+    pub fn start(settings: &OpcuaSettings, pki: &Pki, tags: &[(&str, &str, &str)]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (sender, events) = mpsc::channel();
         let (requests, receiver) = tokio::sync::mpsc::channel(16);
@@ -86,7 +87,7 @@ impl Client {
     }
 
     /// The next sample that `wanted` accepts; others are passed over.
-    fn sample(&self, what: &str, mut wanted: impl FnMut(&Sample) -> bool) -> Sample {
+    pub fn sample(&self, what: &str, mut wanted: impl FnMut(&Sample) -> bool) -> Sample {
         let deadline = Instant::now() + BOUND;
         let mut seen = Vec::new();
         loop {
@@ -98,7 +99,7 @@ impl Client {
         }
     }
 
-    fn connected(&self) {
+    pub fn connected(&self) {
         match self.events.recv_timeout(BOUND) {
             Ok(Event::Connected) => {}
             other => panic!(
@@ -108,11 +109,11 @@ impl Client {
         }
     }
 
-    fn value(&self, id: u32, value: &Value) -> Sample {
+    pub fn value(&self, id: u32, value: &Value) -> Sample {
         self.sample(&format!("{value:?} of tag {id}"), |sample| sample.tag == TagId(id) && sample.value == *value)
     }
 
-    fn write(&self, id: u32, value: Value) -> StatusCode {
+    pub fn write(&self, id: u32, value: Value) -> StatusCode {
         self.ask(|reply| SourceRequest::Write { tag: TagId(id), value, reply })
     }
 
@@ -131,14 +132,14 @@ impl Client {
         self.runtime.block_on(async { tokio::time::timeout(BOUND * 2, session).await }).expect("the session ends").unwrap()
     }
 
-    fn lost(&mut self) -> String {
+    pub fn lost(&mut self) -> String {
         match self.end() {
             SessionEnd::Lost(reason) => reason,
             SessionEnd::Stopped => panic!("stopped instead of lost"),
         }
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         self.stop.cancel();
         assert_eq!(self.end(), SessionEnd::Stopped);
     }
@@ -182,7 +183,7 @@ pub fn settings(url: &str, security: &str) -> OpcuaSettings {
     }
 }
 
-fn with_user(mut settings: OpcuaSettings, password: &str) -> OpcuaSettings {
+pub fn with_user(mut settings: OpcuaSettings, password: &str) -> OpcuaSettings {
     settings.server.user = Some("bridge".to_owned());
     settings.server.password = Some(annunciator::engine::plan::Secret::new(password));
     settings
@@ -214,7 +215,7 @@ fn url(port: u16) -> String {
     format!("opc.tcp://127.0.0.1:{port}/plant")
 }
 
-fn pki() -> (tempfile::TempDir, Pki) {
+pub fn pki() -> (tempfile::TempDir, Pki) {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::open(dir.path().join("pki")).unwrap();
     (dir, pki)

@@ -14,10 +14,13 @@ use super::settings::{Security, Server};
 use crate::{
     clock,
     engine::plan::Secret,
-    pki::{OwnCertificate, Pki, x509::Purpose},
+    pki::{
+        OwnCertificate, Pki,
+        x509::{Purpose, split_chain},
+    },
     ua::client::{
         Error,
-        channel::{Own, Protection, leaf},
+        channel::{Own, Protection},
         connection::{self, Driver},
         endpoints::{Endpoint, TokenKind, TokenPolicy, get_endpoints},
         name,
@@ -51,16 +54,18 @@ impl Connection {
     }
 
     /// Says goodbye, so that the server frees session and subscription at once; bounded.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
         if self.ended {
             return;
         }
-        let Self { session, driver, .. } = &mut self;
-        // Who goes while the server is silent does not wait for it twice.
+        let Self { session, mut driver, .. } = self;
         tokio::select! {
+            // Who goes while the server is silent does not wait for it.
+            () = async { drop(driver.ended().await) } => return,
             _ = timeout(FAREWELL, session.close()) => {}
-            _ = driver.ended() => {}
         }
+        drop(session);
+        driver.close(FAREWELL).await;
     }
 }
 
@@ -74,7 +79,7 @@ pub async fn connect(server: &Server, pki: &Pki, application_uri: &str) -> Resul
     let (endpoint, token) = choose(&endpoints, server)?;
     let keys = match own {
         Some(own) => {
-            let theirs = check_certificate(&endpoint, server, pki)?;
+            let theirs = check_certificate(&endpoint, server, pki).await?;
             Some((Arc::new(Own { certificate: own.certificate, key: own.key }), theirs))
         }
         None => None,
@@ -104,8 +109,13 @@ async fn own_certificate(server: &Server, pki: &Pki, application_uri: &str) -> R
 }
 
 async fn discover(server: &Server) -> Result<Vec<Endpoint>, Error> {
-    let (connection, _driver) = connection::Connection::open(&server.url, Protection::none(), server.timeout).await?;
-    get_endpoints(&connection, &server.url).await
+    let (connection, driver) = connection::Connection::open(&server.url, Protection::none(), server.timeout).await?;
+    let endpoints = get_endpoints(&connection, &server.url).await;
+    drop(connection);
+    if endpoints.is_ok() {
+        driver.close(FAREWELL).await;
+    }
+    endpoints
 }
 
 fn told(server: &Server, doing: &str, error: &Error) -> String {
@@ -175,29 +185,34 @@ fn under(offered: &str, configured: &str) -> String {
     format!("opc.tcp://{authority}{}", path(offered).unwrap_or_default())
 }
 
-/// The host of an `opc.tcp` URL.
-fn host(url: &str) -> &str {
-    let rest = url.strip_prefix("opc.tcp://").unwrap_or(url);
-    let authority = rest.split('/').next().unwrap_or_default();
-    authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']'])
-}
-
 /// The server's own certificate, when it is trusted and its key fits the policy.
-fn check_certificate(endpoint: &Endpoint, server: &Server, pki: &Pki) -> Result<X509, String> {
+async fn check_certificate(endpoint: &Endpoint, server: &Server, pki: &Pki) -> Result<X509, String> {
     let policy = server.security.0;
-    let certificate = X509::from_der(leaf(&endpoint.certificate))
+    let certificate = X509::from_der(split_chain(&endpoint.certificate).0)
         .map_err(|_| "the server's certificate cannot be read: give it a valid one".to_owned())?;
-    let trust = pki.check_der(&endpoint.certificate, Purpose::Server, clock::now());
-    if !trust.is_trusted() {
-        return Err(format!("the server's certificate {trust}"));
-    }
-    pki.check_names(leaf(&endpoint.certificate), &endpoint.application, host(&server.url))?;
+    let (pki, host) = (pki.clone(), host(&server.url).to_owned());
+    let (der, application) = (endpoint.certificate.clone(), endpoint.application.clone());
+    // Reads files.
+    let checked = tokio::task::spawn_blocking(move || match pki.check_der(&der, Purpose::Server, clock::now()) {
+        trust if trust.is_trusted() => pki.check_names(split_chain(&der).0, &application, &host),
+        trust => Err(format!("the server's certificate {trust}")),
+    });
+    checked.await.map_err(|_| "checking the server's certificate failed".to_owned())??;
     match certificate.key_length() {
         Ok(bits) if policy.is_valid_keylength(bits) => Ok(certificate),
         Ok(bits) => {
             Err(format!("the server's certificate has a key of {bits} bits, which {policy} does not allow: give it another"))
         }
         Err(_) => Err("the server's certificate has no RSA key: give it another".to_owned()),
+    }
+}
+
+/// The host in a URL.
+fn host(url: &str) -> &str {
+    let authority = url.strip_prefix("opc.tcp://").unwrap_or(url).split('/').next().unwrap_or_default();
+    match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
     }
 }
 
@@ -238,5 +253,8 @@ mod tests {
             "opc.tcp://192.0.2.1:14840/UA/Server"
         );
         assert_eq!(under("opc.tcp://0.0.0.0:4840", "opc.tcp://192.0.2.1/x"), "opc.tcp://192.0.2.1");
+        for (url, expected) in [("opc.tcp://plc:4840/x", "plc"), ("opc.tcp://plc/x:y", "plc"), ("opc.tcp://[::1]:4840", "::1")] {
+            assert_eq!(host(url), expected);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One call of [`Source::session`] is one connection: nothing is reconnected or transferred here, the daemon starts the next
 //! session, whose first notifications bring every value anew. The protocol is [`crate::ua::client`]'s. Deliberately absent: events
-//! and alarms of other servers, history, methods, chains of certificate authorities.
+//! and alarms of other servers, history, methods, X.509 user tokens.
 
 pub mod address;
 pub mod browse;

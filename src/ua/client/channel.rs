@@ -17,9 +17,12 @@ use opcua::{
 };
 
 use super::{Error, frame::Frame, limits, message};
-use crate::ua::{
-    secure::{self, CHUNK_HEADER, Insecure, SYMMETRIC_HEADER},
-    wire::{Malformed, Read, Reader, Writer},
+use crate::{
+    pki::x509::split_chain,
+    ua::{
+        secure::{self, CHUNK_HEADER, Insecure, SYMMETRIC_HEADER},
+        wire::{Malformed, Read, Reader, Writer},
+    },
 };
 
 /// Our certificate with its key.
@@ -48,18 +51,6 @@ impl Protection {
     pub const fn none() -> Self {
         Self { policy: SecurityPolicy::None, mode: MessageSecurityMode::None, keys: None }
     }
-}
-
-/// The first certificate of a chain, DER; the rest are its issuers (Part 6, 6.2.6).
-#[must_use]
-pub fn leaf(chain: &[u8]) -> &[u8] {
-    let length = match chain {
-        [0x30, length @ 0..=0x7F, ..] => usize::from(*length) + 2,
-        [0x30, 0x81, length, ..] => usize::from(*length) + 3,
-        [0x30, 0x82, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])) + 4,
-        _ => chain.len(),
-    };
-    chain.get(..length).unwrap_or(chain)
 }
 
 struct Token {
@@ -230,7 +221,7 @@ impl Channel {
             return Err(Error::broken("it opens the channel with another security policy"));
         }
         let Some((own, theirs)) = &self.protection.keys else { return Ok(reader.rest().to_vec()) };
-        if leaf(certificate) != theirs.as_byte_string().as_ref() {
+        if split_chain(certificate).0 != theirs.as_byte_string().as_ref() {
             return Err(Error::broken("it opens the channel with another certificate"));
         }
         if thumbprint != Some(own.certificate.thumbprint().value()) {
@@ -429,14 +420,5 @@ mod tests {
         assert!(opened.receive(&message(7, 1, 2), now + Duration::from_secs(13)).is_err(), "the token has ended");
         opened.open(2, TIMEOUT, &mut Vec::new()).unwrap();
         assert!(opened.opened(&answer([2, 2], 8, 2, 0), now).is_err(), "the channel changed");
-    }
-
-    #[test]
-    fn the_first_certificate_of_a_chain() {
-        let one = [&[0x30, 0x82, 1, 0][..], &[7; 256]].concat();
-        assert_eq!(leaf(&[one.clone(), one.clone()].concat()), one);
-        assert_eq!(leaf(&[0x30, 2, 1, 1, 9]), [0x30, 2, 1, 1]);
-        assert_eq!(leaf(&[0x30, 0x82, 0xFF, 0xFF, 1]), [0x30, 0x82, 0xFF, 0xFF, 1]);
-        assert!(leaf(&[]).is_empty());
     }
 }

@@ -93,6 +93,13 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Waits until what is to be sent is sent, CLO included; for when its [`Connection`] is gone.
+    pub async fn close(mut self, within: Duration) {
+        drop(timeout(within, self.ended()).await);
+    }
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();

@@ -13,14 +13,17 @@ use tokio::sync::mpsc;
 
 use super::{
     Error,
-    channel::{Protection, leaf},
+    channel::Protection,
     connection::{Answer, Connection},
     data,
     endpoints::{Endpoint, TokenPolicy, read_endpoints},
     limits,
     message::{self, Response, Service},
 };
-use crate::ua::wire::{Id, Malformed, Read, Reader, Writer};
+use crate::{
+    pki::x509::split_chain,
+    ua::wire::{Id, Malformed, Read, Reader, Writer},
+};
 
 /// How long the server keeps a session that says nothing, in milliseconds.
 const SESSION_TIMEOUT: f64 = 60_000.0;
@@ -134,7 +137,7 @@ async fn create(connection: &Connection, login: &Login<'_>) -> Result<Created, E
         .await?;
     let (created, signature) = read_created(&answer, login)?;
     if let Some((own, theirs)) = keys {
-        if leaf(&created.certificate) != theirs.as_byte_string().as_ref() {
+        if split_chain(&created.certificate).0 != theirs.as_byte_string().as_ref() {
             return Err(Error::broken("the session's certificate is not the one of its endpoint"));
         }
         if created.nonce.len() < limits::NONCE || created.nonce == nonce {
@@ -242,7 +245,7 @@ fn secret(login: &Login<'_>, token: &TokenPolicy, created: &Created, password: &
         let der = if created.certificate.is_empty() { &login.endpoint.certificate } else { &created.certificate };
         let certificate = match keys {
             Some((_, theirs)) => theirs.clone(),
-            None => X509::from_der(leaf(der)).map_err(|_| unusable("it has no certificate to encrypt for"))?,
+            None => X509::from_der(split_chain(der).0).map_err(|_| unusable("it has no certificate to encrypt for"))?,
         };
         let bits = certificate.public_key().map(|key| key.bit_length());
         if !bits.is_ok_and(|bits| wanted.is_valid_keylength(bits)) {

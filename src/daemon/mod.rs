@@ -144,8 +144,12 @@ struct Fixed {
 /// # Errors
 /// All problems.
 pub fn read_config(folders: &Folders, names: &mut Names) -> Result<Loaded, Problems> {
-    let env = |name: &str| folders.env.get(name).cloned();
-    read_folders(&folders.config, &folders.tags, DRIVERS, &env, names)
+    let read = || {
+        let env = |name: &str| folders.env.get(name).cloned();
+        read_folders(&folders.config, &folders.tags, DRIVERS, &env, names)
+    };
+    // Reading takes many times the memory of what stays; what a thread has free when it ends goes back to the system.
+    std::thread::scope(|scope| scope.spawn(read).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Runs the daemon until `stop` is cancelled. `reload` asks for a reload (SIGHUP); `started` is told where it listens, and gets a

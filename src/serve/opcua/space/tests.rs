@@ -172,3 +172,64 @@ fn alarms_are_conditions_of_the_fitting_type() {
     assert_eq!((space.browse_name(id), space.class(id), space.type_definition(id)), ((0, "Id"), 2, 68));
     assert_eq!(targets(&space, id, reference::HAS_PROPERTY, false), ["Lone/Alarms/On/0:ShelvingState/0:CurrentState"]);
 }
+
+/// Memory of this process in bytes; zero where the system does not tell.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<usize>().ok());
+    pages.map_or(0, |pages| pages * 4_096)
+}
+
+fn large(tags: u32) -> Arc<Plan> {
+    use crate::{
+        engine::plan::{OnCommLoss, Origin, Role, TagIndex},
+        tag::{DataType, TagId, TagPath, Value, ValueType},
+    };
+    let unit: Arc<str> = "bar".into();
+    let def = |id: u32| TagDef {
+        id: TagId(id),
+        path: TagPath::new(&format!("Plant/Area{:03}/Tag{id:07}", id / 10_000)).unwrap(),
+        value_type: ValueType::scalar(DataType::Float),
+        origin: Origin::Memory { initial: Value::Float(0.0), retain: false },
+        scale: None,
+        unit: Some(Arc::clone(&unit)),
+        range: Some((0.0, 10.0)),
+        writable: true,
+        write_role: Role::Engineer,
+        deadband: None,
+        stale_after: None,
+        on_comm_loss: OnCommLoss::Hold,
+        description: format!("Pressure {id}").into(),
+    };
+    let tags: Vec<_> = (0..tags).map(|id| Arc::new(def(id))).collect();
+    let tag_index = TagIndex::new(&tags);
+    Arc::new(Plan { tags, tag_index, ..Plan::default() })
+}
+
+/// Figures: `cargo test --release --lib space::tests::figures -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures"]
+fn figures() {
+    Core::get();
+    for count in [100_000, 1_000_000] {
+        let (before, began) = (resident(), std::time::Instant::now());
+        let plan = large(count);
+        let (planned, plan_time) = (resident(), began.elapsed());
+        let began = std::time::Instant::now();
+        let space = Space::build(plan, 1);
+        let (built, build_time) = (resident(), began.elapsed());
+        let began = std::time::Instant::now();
+        let folder = node(&space, "Plant/Area000");
+        let mut children = 0;
+        space.references(folder, &mut |_, forward, target| {
+            children += usize::from(forward && space.class(target) == 2 && space.browse_name(target).0 == NAMESPACE);
+        });
+        let browse_time = began.elapsed();
+        let a_tag = |bytes: usize| bytes / count as usize;
+        println!(
+            "{count} tags: plan {} bytes a tag in {plan_time:?}, space {} bytes a tag in {build_time:?}, {children} children browsed in {browse_time:?}",
+            a_tag(planned.saturating_sub(before)),
+            a_tag(built.saturating_sub(planned)),
+        );
+    }
+}

@@ -49,7 +49,7 @@ impl PathIndex {
             }
             self.used = old.used;
         }
-        self.put(u64::from(hash(path)) << 32 | u64::from(place));
+        self.put((u64::from(hash(path)) << 32) | u64::from(place));
         self.used += 1;
     }
 
@@ -65,7 +65,7 @@ impl PathIndex {
     /// Where the search begins: the hash, spread over all slots.
     #[allow(clippy::cast_possible_truncation)] // Below the number of slots.
     fn first(&self, hash: u32) -> usize {
-        (u64::from(hash) * self.slots.len() as u64 >> 32) as usize
+        ((u64::from(hash) * self.slots.len() as u64) >> 32) as usize
     }
 }
 
@@ -87,7 +87,7 @@ fn hash(path: &str) -> u32 {
         let folded = (product >> 64) as u64 ^ product as u64;
         folded
     });
-    (mixed >> 32 ^ mixed & 0xFFFF_FFFF) as u32
+    ((mixed >> 32) ^ (mixed & 0xFFFF_FFFF)) as u32
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
         let mut slots = vec![0_u32; 1_024];
         for number in 0..102_400_u64 {
             let hash = hash(&format!("Plant/Line1/Tag{number:06}"));
-            slots[usize::try_from(u64::from(hash) * 1_024 >> 32).unwrap()] += 1;
+            slots[usize::try_from((u64::from(hash) * 1_024) >> 32).unwrap()] += 1;
         }
         assert!(slots.iter().all(|count| (40..200).contains(count)), "{slots:?}");
     }

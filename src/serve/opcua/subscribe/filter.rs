@@ -169,8 +169,7 @@ mod tests {
             history: false,
             stale_after: None,
             on_comm_loss: OnCommLoss::Hold,
-            description: String::new(),
-            browse_parent: None,
+            description: "".into(),
         };
         let analog = tag(DataType::Float, Some((-50.0, 150.0)), Some(0.1));
         let (plain, text) = (tag(DataType::Int32, None, None), tag(DataType::String, None, None));

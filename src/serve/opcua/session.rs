@@ -208,12 +208,15 @@ impl Sessions {
     /// Holds everybody to a new configuration: sessions of users who are gone, or can no longer log in, end; roles change at once.
     /// `anonymous` is the role of those without a name.
     pub fn hold_to(&self, plan: &Plan, anonymous: Option<Role>) {
-        self.lock().retain(|_, session| {
+        let mut all = self.lock();
+        all.retain(|_, session| {
             let mut state = session.state();
             let Some(actor) = &mut state.actor else { return true };
             let role = match plan.users.get(&actor.name) {
+                // Whoever came without a name does not become a user who is called so.
+                _ if actor.name == ANONYMOUS => anonymous,
                 Some(user) => (user.password_hash.is_some() || user.certificate.is_some()).then_some(user.role),
-                None => anonymous.filter(|_| actor.name == ANONYMOUS),
+                None => None,
             };
             match role {
                 Some(role) => actor.role = role,
@@ -221,6 +224,7 @@ impl Sessions {
             }
             role.is_some()
         });
+        self.count.store(all.len(), Ordering::Relaxed);
     }
 
     /// All of them.
@@ -251,5 +255,66 @@ impl Sessions {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; TOKEN], Arc<Session>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::engine::{io::Via, plan::UserDef};
+
+    fn new(number: u8, peer: u8) -> NewSession {
+        NewSession {
+            number: number.into(),
+            token: [number; TOKEN],
+            peer: Ipv4Addr::new(192, 0, 2, peer).into(),
+            certificate: None,
+            timeout: Duration::from_secs(60),
+            max_response: 0,
+            channel: 1,
+            nonce: vec![0; 32],
+            subscriptions: Subscriptions::new(Limits::default(), Arc::default()),
+        }
+    }
+
+    #[test]
+    fn strangers_take_no_more_than_half_of_the_places() {
+        let (sessions, now) = (Sessions::default(), Instant::now());
+        let limits = Limits { sessions: 6, unactivated_per_peer: 2, ..Limits::default() };
+        let made: Vec<bool> = (0..6).map(|number| sessions.create(new(number, number / 3), &limits, now).is_ok()).collect();
+        // Two of the first peer, one of the second: three of six.
+        assert_eq!(made, [true, true, false, true, false, false]);
+        let later = now + limits.activation + Duration::from_secs(1);
+        assert_eq!(sessions.sweep(&limits, later).ended.len(), 3);
+        assert!(sessions.create(new(9, 0), &limits, later).is_ok());
+    }
+
+    #[test]
+    fn living_sessions_are_held_to_a_new_configuration() {
+        let (sessions, limits, now) = (Sessions::default(), Limits::default(), Instant::now());
+        for (number, name) in (1..).zip(["alice", "bob", "gone", ANONYMOUS]) {
+            let session = sessions.create(new(number, 1), &limits, now).unwrap();
+            session.state().actor = Some(Actor { name: name.into(), role: Role::Operator, via: Via::OpcUa });
+        }
+        let user = |name: &str, role, certificate: Option<&str>| {
+            let def = UserDef { name: name.into(), role, certificate: certificate.map(str::to_owned), ..UserDef::default() };
+            (name.to_owned(), Arc::new(def))
+        };
+        // Bob has nothing to log in with any more; a user with the name of those without one is somebody else.
+        let users = [
+            user("alice", Role::Viewer, Some("aa")),
+            user("bob", Role::Operator, None),
+            user(ANONYMOUS, Role::Engineer, Some("bb")),
+        ];
+        sessions.hold_to(&Plan { users: users.into(), ..Plan::default() }, Some(Role::Viewer));
+        let mut left: Vec<_> = sessions.all().iter().filter_map(|session| session.state().actor.clone()).collect();
+        left.sort_by(|a, b| a.name.cmp(&b.name));
+        let left: Vec<_> = left.iter().map(|actor| (&*actor.name, actor.role)).collect();
+        assert_eq!(left, [("alice", Role::Viewer), (ANONYMOUS, Role::Viewer)]);
+        assert_eq!(sessions.len(), 2);
+        sessions.hold_to(&Plan::default(), None);
+        assert_eq!(sessions.len(), 0);
     }
 }

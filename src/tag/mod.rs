@@ -17,7 +17,7 @@ pub use history::{Moment, Past, PastValue};
 pub use index::PathIndex;
 pub use names::{InvalidPath, Names, TagId, TagPath};
 pub use quality::StatusCode;
-pub use table::{BLOCK, Reading, Sample, TagTable};
+pub use table::{BLOCK, Reading, Sample, Scalar, TagTable};
 #[cfg(feature = "daemon")]
 pub(crate) use table::{pack, unpack};
 pub use tap::{Drained, Tap};

@@ -52,6 +52,34 @@ pub struct Reading {
     pub version: u64,
 }
 
+/// A value of fixed size as it stands in the table, so that it can be sent without being made a [`Value`] first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scalar {
+    /// Its type: none of those without a fixed size.
+    pub data_type: DataType,
+    /// Its bytes, the least first, from the low end.
+    pub bits: u64,
+    /// Quality.
+    pub status: StatusCode,
+    /// The source's own time.
+    pub source_time: Timestamp,
+    /// See [`Reading::version`].
+    pub version: u64,
+}
+
+impl Scalar {
+    /// How many bytes of `bits` are the value.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        match self.data_type {
+            DataType::Boolean | DataType::SByte | DataType::Byte => 1,
+            DataType::Int16 | DataType::UInt16 => 2,
+            DataType::Int32 | DataType::UInt32 | DataType::Float => 4,
+            _ => 8,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Cell {
     sequence: AtomicU64,
@@ -125,6 +153,26 @@ impl TagTable {
             }
             std::hint::spin_loop();
         }
+    }
+
+    /// The present value of `tag` when it is a scalar of fixed size; `None` for any other, for one that was never written, and
+    /// while it is being written: [`Self::read`] has an answer for all of these.
+    #[must_use]
+    pub fn scalar(&self, tag: TagId) -> Option<Scalar> {
+        let cell = &self.segment(tag)?.cells[tag.index() % SEGMENT];
+        let version = cell.sequence.load(Ordering::Acquire);
+        let bits = cell.bits.load(Ordering::Relaxed);
+        let status_and_kind = cell.status_and_kind.load(Ordering::Relaxed);
+        let source_time = cell.source_time.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        if version % 2 != 0 || version == 0 || cell.sequence.load(Ordering::Relaxed) != version {
+            return None;
+        }
+        #[allow(clippy::cast_possible_truncation)] // Eight bits stand there.
+        let data_type = FIXED.get(usize::from((status_and_kind >> 32) as u8)).copied().flatten()?;
+        #[allow(clippy::cast_possible_truncation)]
+        let status = StatusCode(status_and_kind as u32);
+        Some(Scalar { data_type, bits, status, source_time: Timestamp::from_ticks(source_time.cast_signed()), version })
     }
 
     /// The version of `tag`: zero before its first write.
@@ -207,6 +255,30 @@ impl Segment {
     }
 }
 
+/// Types of fixed size, by their number in a cell.
+const FIXED: [Option<DataType>; 16] = {
+    let mut fixed = [None; 16];
+    let types = [
+        DataType::Boolean,
+        DataType::SByte,
+        DataType::Byte,
+        DataType::Int16,
+        DataType::UInt16,
+        DataType::Int32,
+        DataType::UInt32,
+        DataType::Int64,
+        DataType::UInt64,
+        DataType::Float,
+        DataType::Double,
+        DataType::DateTime,
+    ];
+    let mut place = 0;
+    while place < types.len() {
+        fixed[types[place] as usize] = Some(types[place]);
+        place += 1;
+    }
+    fixed
+};
 const HEAP: u8 = u8::MAX;
 const NULL: u8 = u8::MAX - 1;
 
@@ -300,8 +372,12 @@ mod tests {
             let tag = u32::try_from(index * 5000).unwrap();
             assert_eq!(table.write(&[sample(tag, value.clone(), 1)]), 1);
             assert_eq!(table.read(TagId(tag)).value, *value);
+            let scalar = table.scalar(TagId(tag));
+            assert_eq!(scalar.map(|scalar| unpack(scalar.data_type as u8, scalar.bits)).as_ref(), scalar.map(|_| value));
+            assert_eq!(scalar.is_some(), index < 12, "{value:?}");
         }
         assert_eq!(table.read(TagId(1)).status, StatusCode::BAD_WAITING_FOR_INITIAL_DATA);
+        assert_eq!((table.scalar(TagId(1)), table.scalar(TagId(4_000_000))), (None, None));
     }
 
     #[test]

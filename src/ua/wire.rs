@@ -8,7 +8,7 @@
 // The only error of every reading method is `Malformed`.
 #![allow(clippy::missing_errors_doc)]
 
-use crate::tag::{DataType, StatusCode, Timestamp, Value};
+use crate::tag::{DataType, Scalar, StatusCode, Timestamp, Value};
 
 /// The Default Binary encoding of `TwilioUserStatisticsType`, the one structure that a tag of ours can hold (SPEC 5).
 pub const STATISTICS_ENCODING: Id<'static> = Id::numeric(2, 2);
@@ -608,6 +608,43 @@ impl Writer {
         }
     }
 
+    /// The DataValue of a scalar of fixed size.
+    pub fn scalar_value(&mut self, scalar: &Scalar, timestamps: Timestamps, server: Timestamp) {
+        // One append for all of it: mask, type, value, status, two times.
+        let mut bytes = [0; 1 + 1 + 8 + 4 + 8 + 8];
+        let mut end = 1;
+        let mut put = |part: &[u8]| {
+            bytes[end..end + part.len()].copy_from_slice(part);
+            end += part.len();
+        };
+        let mut mask = 0;
+        if !scalar.status.is_bad() {
+            mask |= 1;
+            put(&[built_in(scalar.data_type)]);
+            let value = scalar.bits.to_le_bytes();
+            match scalar.size() {
+                1 => put(&value[..1]),
+                2 => put(&value[..2]),
+                4 => put(&value[..4]),
+                _ => put(&value),
+            }
+        }
+        if scalar.status != StatusCode::GOOD {
+            mask |= 2;
+            put(&scalar.status.0.to_le_bytes());
+        }
+        if matches!(timestamps, Timestamps::Source | Timestamps::Both) && !scalar.source_time.is_null() {
+            mask |= 4;
+            put(&scalar.source_time.ticks().to_le_bytes());
+        }
+        if matches!(timestamps, Timestamps::Server | Timestamps::Both) {
+            mask |= 8;
+            put(&server.ticks().to_le_bytes());
+        }
+        bytes[0] = mask;
+        self.0.extend_from_slice(&bytes[..end]);
+    }
+
     /// A DataValue that is only a status.
     pub fn failed_value(&mut self, status: StatusCode) {
         self.u8(2);
@@ -618,6 +655,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tag::{Sample, TagId, TagTable};
 
     fn read(bytes: &[u8]) -> Read<Incoming> {
         Reader::new(bytes).variant()
@@ -640,6 +678,39 @@ mod tests {
             let mut writer = Writer::default();
             writer.variant(&value);
             assert_eq!(read(&writer.0), Ok(Incoming::Value(value)));
+        }
+    }
+
+    #[test]
+    fn scalars_are_written_as_values_are() {
+        let values = [
+            Value::Boolean(true),
+            Value::SByte(-3),
+            Value::Byte(200),
+            Value::Int16(-300),
+            Value::UInt16(60_000),
+            Value::Int32(-70_000),
+            Value::UInt32(4_000_000_000),
+            Value::Int64(i64::MIN),
+            Value::UInt64(u64::MAX),
+            Value::Float(-1.5),
+            Value::Double(f64::MIN_POSITIVE),
+            Value::DateTime(Timestamp::from_ticks(7)),
+        ];
+        let table = TagTable::default();
+        let (tag, server) = (TagId(3), Timestamp::from_ticks(9));
+        for value in values {
+            for (status, ticks) in [(StatusCode::GOOD, 5), (StatusCode::UNCERTAIN, 0), (StatusCode::BAD, 5)] {
+                let source_time = Timestamp::from_ticks(ticks);
+                table.write(&[Sample { tag, value: value.clone(), status, source_time }]);
+                let scalar = table.scalar(tag).unwrap();
+                for timestamps in [Timestamps::Source, Timestamps::Server, Timestamps::Both, Timestamps::Neither] {
+                    let (mut one, mut other) = (Writer::default(), Writer::default());
+                    one.scalar_value(&scalar, timestamps, server);
+                    other.data_value(timestamps, status, source_time, server, |w| w.variant(&value));
+                    assert_eq!(one.0, other.0, "{value:?} {status:?} {timestamps:?}");
+                }
+            }
         }
     }
 

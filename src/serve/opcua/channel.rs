@@ -332,11 +332,33 @@ const fn follows(last: u32, next: u32) -> bool {
 }
 
 /// A chunk of a message, its security checked and removed.
-pub struct Part {
+pub struct Part<'a> {
     /// Given by the client.
     pub request_id: u32,
+    chunk: Chunk<'a>,
+}
+
+/// A chunk in clear: as it came, or as it was decrypted.
+enum Chunk<'a> {
+    Came(&'a [u8]),
+    Opened(Bytes),
+}
+
+impl Part<'_> {
     /// The chunk without what stands before its body.
-    pub body: Bytes,
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.chunk.bytes().get(SYMMETRIC_HEADER..).unwrap_or_default()
+    }
+}
+
+impl Chunk<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Came(bytes) => bytes,
+            Self::Opened(bytes) => bytes,
+        }
+    }
 }
 
 impl Channel {
@@ -391,8 +413,8 @@ impl Channel {
     ///
     /// # Errors
     /// The code for ERR.
-    pub fn receive(&mut self, frame: &Frame, now: Instant) -> Result<Part, StatusCode> {
-        let bytes = &frame.bytes;
+    pub fn receive<'a>(&mut self, frame: &Frame<'a>, now: Instant) -> Result<Part<'a>, StatusCode> {
+        let bytes = frame.bytes;
         if channel_id(bytes) != Some(self.id) {
             return Err(status::BAD_SECURE_CHANNEL_ID_INVALID);
         }
@@ -402,8 +424,8 @@ impl Channel {
         if self.tokens[place].ends < now {
             return Err(status::BAD_SECURE_CHANNEL_TOKEN_UNKNOWN);
         }
-        let clear = self.open_chunk(place, bytes)?;
-        let mut sequence = Reader::new(clear.get(16..).ok_or(status::BAD_SECURITY_CHECKS_FAILED)?);
+        let chunk = self.open_chunk(place, bytes)?;
+        let mut sequence = Reader::new(chunk.bytes().get(16..).ok_or(status::BAD_SECURITY_CHECKS_FAILED)?);
         let numbers = (|| Ok((sequence.u32()?, sequence.u32()?)))();
         let (number, request_id) = numbers.map_err(|_: Malformed| status::BAD_DECODING_ERROR)?;
         if !follows(self.received, number) {
@@ -412,12 +434,12 @@ impl Channel {
         self.received = number;
         // The client uses this token: whatever is older has done its duty.
         self.tokens.drain(..place);
-        Ok(Part { request_id, body: clear.slice(SYMMETRIC_HEADER..) })
+        Ok(Part { request_id, chunk })
     }
 
-    fn open_chunk(&mut self, place: usize, bytes: &Bytes) -> Result<Bytes, StatusCode> {
+    fn open_chunk<'a>(&mut self, place: usize, bytes: &'a [u8]) -> Result<Chunk<'a>, StatusCode> {
         if self.mode == MessageSecurityMode::None {
-            return Ok(bytes.clone());
+            return Ok(Chunk::Came(bytes));
         }
         let signature = self.policy.symmetric_signature_size();
         let encrypted = self.mode == MessageSecurityMode::SignAndEncrypt;
@@ -425,9 +447,10 @@ impl Channel {
             return Err(status::BAD_SECURITY_CHECKS_FAILED);
         }
         let secure = &mut self.tokens[place].secure;
-        let checked = catch_unwind(AssertUnwindSafe(|| secure.verify_and_remove_security_server(bytes.clone())));
+        let sealed = Bytes::copy_from_slice(bytes);
+        let checked = catch_unwind(AssertUnwindSafe(|| secure.verify_and_remove_security_server(sealed)));
         match checked {
-            Ok(Ok(MessageChunk { data })) if data.len() >= SYMMETRIC_HEADER => Ok(data),
+            Ok(Ok(MessageChunk { data })) if data.len() >= SYMMETRIC_HEADER => Ok(Chunk::Opened(data)),
             _ => Err(status::BAD_SECURITY_CHECKS_FAILED),
         }
     }

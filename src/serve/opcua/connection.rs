@@ -1,14 +1,22 @@
 //! One TCP connection: from HEL to its end, one task. Requests are answered in order, except Publish and those that wait for a
 //! device or a person, which run beside it and go on when the client leaves.
 
-use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use opcua::crypto::SecurityPolicy;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::TcpStream,
     sync::{Notify, mpsc},
+    time::{Sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,18 +29,18 @@ use super::{
     decode::{RequestHeader, Service},
     discovery,
     events::audit,
-    frame::{self, Agreed, Frame, Kind, status},
+    frame::{self, Agreed, Frame, Kind, Next, status},
     history,
     login::{self, Through},
     read, register, send,
-    session::{Session, status as session_status},
+    session::{NO_CHANNEL, Session, status as session_status},
     subscribe::{Reply, services, transfer},
     wire::{Malformed, Reader},
     write,
 };
 use crate::{
     clock,
-    engine::io::Actor,
+    engine::plan::Role,
     pki::x509::{Purpose, split_chain},
     tag::StatusCode,
 };
@@ -43,10 +51,12 @@ pub type Job = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
 /// A finished job: request id and response.
 type Done = (u32, Vec<u8>);
 
-/// Bytes that are read at a time.
+/// Bytes that are read at a time, when no more are expected.
 const READ: usize = 16 * 1024;
 /// Bytes that are read at a time from a peer that has not opened a channel.
 const READ_EARLY: usize = 2 * 1024;
+/// How long a connection sleeps that nothing wakes.
+const IDLE: Duration = Duration::from_secs(60);
 /// Bytes of finished responses after which they are sent before more requests are looked at.
 const SEND_SOON: usize = 256 * 1024;
 
@@ -79,7 +89,13 @@ struct Connection {
     stream: TcpStream,
     peer: IpAddr,
     received: BytesMut,
+    /// Bytes that the chunk will have of which `received` has the beginning.
+    expected: usize,
     out: Vec<u8>,
+    /// Where responses are made, kept for the next one.
+    spare: Vec<u8>,
+    /// Something came that may let subscriptions speak.
+    stirred: bool,
     agreed: Option<Agreed>,
     channel: Option<Channel>,
     partial: Option<Partial>,
@@ -119,7 +135,10 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: IpAddr, stop: C
         stream,
         peer,
         received: BytesMut::new(),
+        expected: 0,
         out: Vec::new(),
+        spare: Vec::new(),
+        stirred: false,
         agreed: None,
         channel: None,
         partial: None,
@@ -145,40 +164,65 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: IpAddr, stop: C
 
 impl Connection {
     async fn run(&mut self) -> End {
+        let mut timer = std::pin::pin!(sleep_until((Instant::now() + IDLE).into()));
         loop {
-            if let Err(end) = self.step().await {
+            if let Err(end) = self.step(timer.as_mut()).await {
                 return end;
             }
         }
     }
 
-    async fn step(&mut self) -> Result<(), End> {
+    async fn step(&mut self, mut timer: Pin<&mut Sleep>) -> Result<(), End> {
         let wake = self.wake();
+        // A timer that fires too early costs less than one that is set anew for every request.
+        if timer.is_elapsed() || wake < timer.deadline().into_std() {
+            timer.as_mut().reset(wake.into());
+        }
         let may_read = self.waiting < self.server.settings.limits.waiting_per_connection;
-        self.received.reserve(if self.channel.is_some() { READ } else { READ_EARLY });
         tokio::select! {
-            count = self.stream.read_buf(&mut self.received), if may_read => match count {
-                Ok(0) | Err(_) => return Err(End::Quiet),
-                Ok(_) => {}
-            },
+            biased;
             Some((request_id, body)) = self.done.recv() => {
                 self.waiting -= 1;
+                self.stirred = true;
                 self.respond(request_id, &body)?;
             }
-            () = tokio::time::sleep_until(wake.into()) => {}
-            () = self.waker.notified() => {}
+            () = self.waker.notified() => self.stirred = true,
+            () = timer => {}
+            ready = self.stream.readable(), if may_read => {
+                ready.map_err(|_| End::Quiet)?;
+                self.receive()?;
+            }
         }
         self.take_frames().await?;
         self.expect_rest(may_read);
-        self.tick()?;
+        if self.stirred || wake <= Instant::now() {
+            self.stirred = false;
+            self.tick()?;
+        }
         self.flush().await
+    }
+
+    /// Takes what has come, as much as one chunk may have.
+    fn receive(&mut self) -> Result<(), End> {
+        // Before a session is activated, nothing is kept for what a peer only promises.
+        let wanted = match (&self.channel, self.handshake) {
+            (None, _) => READ_EARLY,
+            (_, Some(_)) => READ,
+            _ => self.expected.saturating_sub(self.received.len()).max(READ),
+        };
+        self.received.reserve(wanted);
+        match self.stream.try_read_buf(&mut self.received) {
+            Ok(0) => Err(End::Quiet),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(End::Quiet),
+            _ => Ok(()),
+        }
     }
 
     /// When something must be looked at though nothing came.
     fn wake(&self) -> Instant {
         let channel = self.channel.as_ref().map(Channel::ends);
         let looks = self.sessions.iter().filter_map(|session| session.state().subscriptions.next_look());
-        let idle = Instant::now() + std::time::Duration::from_secs(60);
+        let idle = Instant::now() + IDLE;
         looks.chain(channel).chain(self.handshake).chain(self.incoming).fold(idle, Instant::min)
     }
 
@@ -199,9 +243,16 @@ impl Connection {
     }
 
     async fn take_frames(&mut self) -> Result<(), End> {
-        loop {
-            let limit = self.chunk_limit();
-            let Some(frame) = frame::next(&mut self.received, limit)? else { return Ok(()) };
+        let mut received = std::mem::take(&mut self.received);
+        let mut taken = 0;
+        self.expected = loop {
+            let rest = received.get(taken..).unwrap_or_default();
+            let frame = match frame::next(rest, self.chunk_limit())? {
+                Next::Whole(frame) => frame,
+                Next::Part(size) => break size,
+                Next::Nothing => break 0,
+            };
+            taken += frame.bytes.len();
             if self.partial.is_none() {
                 self.incoming = None;
             }
@@ -209,9 +260,9 @@ impl Connection {
                 (Kind::Hello, None) => self.hello(&frame)?,
                 (Kind::Hello, Some(_)) | (_, None) => return Err(status::BAD_TCP_MESSAGE_TYPE_INVALID.into()),
                 (Kind::Open, Some(_)) => {
-                    let opened = self.open(frame.bytes.clone()).await;
+                    let opened = self.open(Bytes::copy_from_slice(frame.bytes)).await;
                     if let Err(End::Error(status)) = &opened {
-                        audit::channel_refused(&self.server, &frame.bytes, *status);
+                        audit::channel_refused(&self.server, frame.bytes, *status);
                     }
                     opened?;
                 }
@@ -220,13 +271,16 @@ impl Connection {
             if self.out.len() > SEND_SOON {
                 self.flush().await?;
             }
-        }
+        };
+        received.advance(taken);
+        self.received = received;
+        Ok(())
     }
 
-    fn hello(&mut self, frame: &Frame) -> Result<(), End> {
+    fn hello(&mut self, frame: &Frame<'_>) -> Result<(), End> {
         let limits = &self.server.settings.limits;
         let sizes = frame::Sizes::of(limits);
-        let (agreed, answer) = frame::hello(&frame.bytes, sizes)?;
+        let (agreed, answer) = frame::hello(frame.bytes, sizes)?;
         self.agreed = Some(agreed);
         self.out.extend_from_slice(&answer);
         self.handshake = Some(Instant::now() + limits.open);
@@ -280,7 +334,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn message(&mut self, frame: &Frame) -> Result<(), End> {
+    async fn message(&mut self, frame: &Frame<'_>) -> Result<(), End> {
         let limits = &self.server.settings.limits;
         let Some(channel) = &mut self.channel else { return Err(status::BAD_TCP_SECURE_CHANNEL_UNKNOWN.into()) };
         let part = channel.receive(frame, Instant::now())?;
@@ -292,26 +346,23 @@ impl Connection {
             return Ok(());
         }
         let most = if self.handshake.is_some() { limits.early_message } else { limits.message };
-        let body = match self.partial.take() {
-            None if frame.part == b'F' => part.body,
-            partial => {
-                let mut partial = partial.unwrap_or(Partial { request_id: part.request_id, body: Vec::new(), chunks: 0 });
-                if partial.request_id != part.request_id {
-                    return Err(status::BAD_SECURITY_CHECKS_FAILED.into());
-                }
-                partial.chunks += 1;
-                if partial.body.len() + part.body.len() > most || partial.chunks > limits.chunks {
-                    return Err(status::BAD_TCP_MESSAGE_TOO_LARGE.into());
-                }
-                partial.body.extend_from_slice(&part.body);
-                if frame.part == b'C' {
-                    self.partial = Some(partial);
-                    return Ok(());
-                }
-                partial.body.into()
-            }
-        };
-        self.request(part.request_id, &body).await
+        if frame.part == b'F' && self.partial.is_none() {
+            return self.request(part.request_id, part.body()).await;
+        }
+        let mut partial = self.partial.take().unwrap_or(Partial { request_id: part.request_id, body: Vec::new(), chunks: 0 });
+        if partial.request_id != part.request_id {
+            return Err(status::BAD_SECURITY_CHECKS_FAILED.into());
+        }
+        partial.chunks += 1;
+        if partial.body.len() + part.body().len() > most || partial.chunks > limits.chunks {
+            return Err(status::BAD_TCP_MESSAGE_TOO_LARGE.into());
+        }
+        partial.body.extend_from_slice(part.body());
+        if frame.part == b'C' {
+            self.partial = Some(partial);
+            return Ok(());
+        }
+        self.request(partial.request_id, &partial.body).await
     }
 
     async fn request(&mut self, request_id: u32, body: &[u8]) -> Result<(), End> {
@@ -338,7 +389,7 @@ impl Connection {
             }
             Service::ActivateSession => self.activate(&header, &mut reader).await,
             _ => match self.session(&header) {
-                Ok((session, actor)) => match self.in_session(service, request_id, &header, &mut reader, &session, actor) {
+                Ok((session, role)) => match self.in_session(service, request_id, &header, &mut reader, &session, role) {
                     Ok(Some(answer)) if session.max_response > 0 && answer.len() > session.max_response => {
                         Err(status::BAD_RESPONSE_TOO_LARGE)
                     }
@@ -351,7 +402,11 @@ impl Connection {
         };
         self.server.diagnostics.answered(service, &answer);
         let answer = answer.unwrap_or_else(|status| send::fault(header.handle, status));
-        self.respond(request_id, &answer)
+        self.respond(request_id, &answer)?;
+        if answer.capacity() <= 2 * SEND_SOON {
+            self.spare = answer;
+        }
+        Ok(())
     }
 
     fn through(&self) -> Result<Through, End> {
@@ -379,19 +434,23 @@ impl Connection {
         Ok(answer)
     }
 
-    /// The session of a request, if this channel may use it.
-    fn session(&self, header: &RequestHeader<'_>) -> Result<(Arc<Session>, Actor), StatusCode> {
-        let session = self.server.sessions.find(header.token).ok_or(session_status::BAD_SESSION_ID_INVALID)?;
-        let actor = {
+    /// The session of a request and its role, if this channel may use it.
+    fn session(&self, header: &RequestHeader<'_>) -> Result<(Arc<Session>, Role), StatusCode> {
+        let known = self.sessions.iter().find(|session| session.is_named(header.token)).cloned();
+        let session = known.or_else(|| self.server.sessions.find(header.token)).ok_or(session_status::BAD_SESSION_ID_INVALID)?;
+        let role = {
             let mut state = session.state();
+            if state.channel == NO_CHANNEL {
+                return Err(session_status::BAD_SESSION_ID_INVALID);
+            }
             if self.channel.as_ref().is_none_or(|channel| channel.id != state.channel) {
                 return Err(status::BAD_SECURE_CHANNEL_ID_INVALID);
             }
             state.used = Instant::now();
-            state.actor.clone()
+            state.actor.as_ref().map(|actor| actor.role)
         };
-        match actor {
-            Some(actor) => Ok((session, actor)),
+        match role {
+            Some(role) => Ok((session, role)),
             None => {
                 // Any other service on an unactivated session ends it (Part 4, 5.7.3.1).
                 self.server.sessions.remove(&session);
@@ -408,10 +467,13 @@ impl Connection {
         header: &RequestHeader<'_>,
         reader: &mut Reader<'_>,
         session: &Arc<Session>,
-        actor: Actor,
+        role: Role,
     ) -> Result<Option<Vec<u8>>, StatusCode> {
-        let view = self.server.view(actor.role);
+        let view = self.server.view(role);
         let now = Instant::now();
+        // Only these leave subscriptions as they are.
+        self.stirred |= !matches!(service, Service::Read | Service::Write | Service::Browse | Service::BrowseNext);
+        let actor = || session.state().actor.clone().ok_or(session_status::BAD_SESSION_NOT_ACTIVATED);
         Ok(Some(match service {
             Service::CloseSession => {
                 let delete = reader.boolean().map_err(|_| status::BAD_DECODING_ERROR)?;
@@ -419,17 +481,17 @@ impl Connection {
                     self.server.leave_subscriptions(session);
                 }
                 self.sessions.retain(|known| !Arc::ptr_eq(known, session));
-                audit::session_closed(&self.server, session, &actor, header.audit_entry);
+                audit::session_closed(&self.server, session, &actor()?, header.audit_entry);
                 login::close_session(&self.server, header, session)
             }
-            Service::Read => read::read(&view, header, reader)?,
+            Service::Read => read::read(&view, header, reader, std::mem::take(&mut self.spare))?,
             Service::Write => {
-                let job = write::write(&view, actor, header, reader)?;
+                let job = write::write(&view, actor()?, header, reader)?;
                 self.start(request_id, header.handle, job);
                 return Ok(None);
             }
             Service::Call => {
-                let job = call::call(&view, session, actor, header, reader)?;
+                let job = call::call(&view, session, actor()?, header, reader)?;
                 self.start(request_id, header.handle, job);
                 return Ok(None);
             }
@@ -450,7 +512,7 @@ impl Connection {
             Service::SetMonitoringMode => services::set_monitoring_mode(&view, &mut session.state(), header, reader, now)?,
             Service::DeleteMonitoredItems => services::delete_items(&view, &mut session.state(), header, reader)?,
             Service::SetTriggering => services::set_triggering(&mut session.state(), header, reader)?,
-            Service::TransferSubscriptions => transfer::transfer(&view, session, &actor, header, reader)?,
+            Service::TransferSubscriptions => transfer::transfer(&view, session, &actor()?, header, reader)?,
             Service::RegisterNodes => register::register(&view, header, reader)?,
             Service::UnregisterNodes => register::unregister(&view, header, reader)?,
             Service::Cancel => {
@@ -476,8 +538,10 @@ impl Connection {
     fn start(&mut self, request_id: u32, handle: u32, job: Job) {
         self.waiting += 1;
         let done = self.done_sender.clone();
-        tokio::spawn(async move {
-            let body = tokio::spawn(job).await.unwrap_or_else(|_| send::fault(handle, StatusCode::BAD_INTERNAL_ERROR));
+        let jobs = &self.server.jobs;
+        let job = jobs.spawn(job);
+        jobs.spawn(async move {
+            let body = job.await.unwrap_or_else(|_| send::fault(handle, StatusCode::BAD_INTERNAL_ERROR));
             let _ = done.send((request_id, body)).await;
         });
     }
@@ -540,15 +604,23 @@ impl Connection {
         if self.out.is_empty() {
             return Ok(());
         }
-        let sent = tokio::time::timeout(self.server.settings.limits.send, self.stream.write_all(&self.out)).await;
+        // Most answers fit the socket's buffer; only then a deadline is needed.
+        let sent = match self.stream.try_write(&self.out) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return Err(End::Quiet),
+        };
+        if let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) {
+            let sent = tokio::time::timeout(self.server.settings.limits.send, self.stream.write_all(rest)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return Err(End::Quiet);
+            }
+        }
         self.out.clear();
         if self.out.capacity() > 2 * SEND_SOON {
             self.out.shrink_to(SEND_SOON);
         }
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(End::Quiet),
-        }
+        Ok(())
     }
 }
 

@@ -1,8 +1,6 @@
 //! Framing of OPC UA TCP (Part 6, 7.1): message headers, HEL, ACK, ERR. A size is refused as soon as its eight bytes are there,
 //! before anything is kept for it.
 
-use bytes::{Bytes, BytesMut};
-
 use super::{
     limits::Limits,
     wire::{Malformed, Read, Reader, Writer},
@@ -52,22 +50,33 @@ pub enum Kind {
 }
 
 /// One chunk as it came.
-#[derive(Clone, Debug)]
-pub struct Frame {
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
     /// What it is.
     pub kind: Kind,
     /// `F`, `C` or `A`.
     pub part: u8,
     /// All of it, header included.
-    pub bytes: Bytes,
+    pub bytes: &'a [u8],
 }
 
-/// Takes the next whole chunk out of `buffer`; `None` until it is there.
+/// What stands at the beginning of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub enum Next<'a> {
+    /// A whole chunk.
+    Whole(Frame<'a>),
+    /// The beginning of a chunk of so many bytes.
+    Part(usize),
+    /// Less than a chunk's header.
+    Nothing,
+}
+
+/// Looks at the beginning of `buffer`.
 ///
 /// # Errors
 /// For an unknown type, and for a size that is too small or beyond `limit`.
-pub fn next(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>, StatusCode> {
-    let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
+pub fn next(buffer: &[u8], limit: usize) -> Result<Next<'_>, StatusCode> {
+    let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(Next::Nothing) };
     let kind = match &header[..3] {
         b"HEL" => Kind::Hello,
         b"OPN" => Kind::Open,
@@ -86,10 +95,7 @@ pub fn next(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>, Status
     if size < HEADER {
         return Err(status::BAD_TCP_MESSAGE_TYPE_INVALID);
     }
-    if buffer.len() < size {
-        return Ok(None);
-    }
-    Ok(Some(Frame { kind, part, bytes: buffer.split_to(size).freeze() }))
+    Ok(buffer.get(..size).map_or(Next::Part(size), |bytes| Next::Whole(Frame { kind, part, bytes })))
 }
 
 /// What both sides may send.
@@ -176,7 +182,12 @@ mod tests {
 
     #[test]
     fn sizes_are_refused_before_anything_is_kept() {
-        let check = |bytes: &[u8]| next(&mut BytesMut::from(bytes), 65_536).map(|frame| frame.map(|frame| frame.bytes.len()));
+        let check = |bytes: &[u8]| {
+            next(bytes, 65_536).map(|next| match next {
+                Next::Whole(frame) => Some(frame.bytes.len()),
+                Next::Part(_) | Next::Nothing => None,
+            })
+        };
         assert_eq!(check(b"HELF\xF0\xFF\xFF\xFF"), Err(status::BAD_TCP_MESSAGE_TOO_LARGE));
         assert_eq!(check(b"HELF\x07\0\0\0"), Err(status::BAD_TCP_MESSAGE_TYPE_INVALID));
         assert_eq!(check(b"GET / HTTP/1.1"), Err(status::BAD_TCP_MESSAGE_TYPE_INVALID));

@@ -5,6 +5,8 @@ use std::time::Duration;
 /// What clients may have and how long they may take. Counts are per server unless the name says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Threads that serve connections.
+    pub threads: usize,
     /// TCP connections.
     pub connections: usize,
     /// TCP connections of one peer address.
@@ -129,6 +131,7 @@ impl Default for Limits {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
+            threads: 2,
             connections: 1_000,
             connections_per_peer: 200,
             hello: seconds(5),

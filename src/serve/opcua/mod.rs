@@ -21,6 +21,7 @@ mod limits;
 mod live;
 mod login;
 mod ns0;
+mod reactors;
 mod read;
 mod register;
 mod renewal;
@@ -48,6 +49,7 @@ pub use limits::Limits;
 pub use opcua::{crypto::SecurityPolicy, types::MessageSecurityMode};
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     sync::{Semaphore, broadcast::Receiver},
     task::JoinHandle,
 };
@@ -59,6 +61,7 @@ use self::{
     conditions::{Certificate, Conditions},
     diag::Diagnostics,
     events::{Hub, audit::Audit},
+    reactors::Reactors,
     session::Sessions,
     space::Space,
     subscribe::{
@@ -275,6 +278,8 @@ struct Server {
     last_channel: AtomicU32,
     last_token: AtomicU32,
     last_session: AtomicU32,
+    /// Where requests are carried out that wait for others; goes on when a connection's thread has ended.
+    jobs: Handle,
 }
 
 /// Starts the server.
@@ -322,10 +327,13 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         last_channel: AtomicU32::new(0),
         last_token: AtomicU32::new(0),
         last_session: AtomicU32::new(0),
+        jobs: Handle::current(),
     });
     let load = Load(Arc::downgrade(&server));
+    let reactors = Reactors::start(server.settings.limits.threads);
+    let reactors = reactors.map_err(|error| StartError(format!("start the threads of the OPC UA server: {error}")))?;
     tokio::spawn(renewal::look_after(Arc::clone(&server), stop.clone()));
-    let task = tokio::spawn(run(server, listener, changes, stop));
+    let task = tokio::spawn(run(server, listener, reactors, changes, stop));
     Ok(Running { address, endpoint: url, load, task })
 }
 
@@ -345,7 +353,13 @@ async fn bind(settings: &Settings, endpoint: &Endpoint) -> Result<TcpListener, S
     })
 }
 
-async fn run(server: Arc<Server>, listener: TcpListener, changes: Receiver<Arc<Condition>>, stop: CancellationToken) {
+async fn run(
+    server: Arc<Server>,
+    listener: TcpListener,
+    reactors: Reactors,
+    changes: Receiver<Arc<Condition>>,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     connections.spawn(conditions::follow(Arc::clone(&server), changes, stop.clone()));
     let mut plans = server.gateway.plan_changes();
@@ -356,7 +370,7 @@ async fn run(server: Arc<Server>, listener: TcpListener, changes: Receiver<Arc<C
         tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => server.accept(stream, peer.ip(), &connections, &stop),
+                Ok((stream, peer)) => server.accept(stream, peer.ip(), (&reactors, &connections), &stop),
                 Err(error) => {
                     tracing::warn!(%error, "OPC UA connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -396,7 +410,7 @@ impl Server {
         }
     }
 
-    fn accept(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, connections: &TaskTracker, stop: &CancellationToken) {
+    fn accept(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, to: (&Reactors, &TaskTracker), stop: &CancellationToken) {
         let Some(place) = Place::take(self, peer) else {
             self.notes.note(peer, &Notice::ConnectionRefused);
             // As far as it goes without waiting for the peer.
@@ -404,10 +418,15 @@ impl Server {
             return;
         };
         let (server, stop) = (Arc::clone(self), stop.clone());
-        connections.spawn(async move {
+        let Ok(stream) = stream.into_std() else { return };
+        let (reactors, connections) = to;
+        reactors.spawn(connections.track_future(async move {
             let _place = place;
-            connection::serve(server, stream, peer, stop).await;
-        });
+            // From here on it belongs to the thread that serves it.
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                connection::serve(server, stream, peer, stop).await;
+            }
+        }));
     }
 
     /// Ends sessions whose time is over and keeps the subscriptions of the others going that have no connection now.

@@ -6,8 +6,8 @@ use super::{
     frame,
     ns0::attribute,
     send,
-    space::NodeRef,
-    wire::{Malformed, Read, Reader, Timestamps, Writer},
+    space::{NAMESPACE, NodeRef},
+    wire::{Id, Identifier, Malformed, Read, Reader, Timestamps, Writer},
 };
 use crate::tag::StatusCode;
 
@@ -18,7 +18,10 @@ const BAD_TIMESTAMPS_TO_RETURN_INVALID: StatusCode = StatusCode(0x802B_0000);
 const LEAST: usize = 2 + 4 + 4 + 6;
 
 /// Read.
-pub fn read(view: &View, header: &RequestHeader<'_>, body: &mut Reader<'_>) -> Result<Vec<u8>, StatusCode> {
+///
+/// Most requests ask for whole Values of tags by their paths: these are found and written without anything between. The
+/// response is made in `buffer`.
+pub fn read(view: &View, header: &RequestHeader<'_>, body: &mut Reader<'_>, buffer: Vec<u8>) -> Result<Vec<u8>, StatusCode> {
     let (timestamps, count) = head(body).map_err(|_| frame::status::BAD_DECODING_ERROR)??;
     let limits = &view.server.settings.limits;
     if count == 0 {
@@ -28,10 +31,17 @@ pub fn read(view: &View, header: &RequestHeader<'_>, body: &mut Reader<'_>) -> R
         return Err(StatusCode::BAD_TOO_MANY_OPERATIONS);
     }
     let now = now();
-    let mut w = send::response(Service::Read.response(), header.handle, StatusCode::GOOD);
+    let mut w = send::response_in(buffer, Service::Read.response(), header.handle, StatusCode::GOOD);
     w.0.reserve(count * 24);
     w.count(count);
+    let table = view.server.gateway.table();
     for _ in 0..count {
+        let scalar = plain_value(body).and_then(|(path, rest)| Some((table.scalar(view.space.find_tag(path)?.id)?, rest)));
+        if let Some((scalar, rest)) = scalar {
+            *body = rest;
+            w.scalar_value(&scalar, timestamps, now);
+            continue;
+        }
         let target = Target::read(body).map_err(|_| frame::status::BAD_DECODING_ERROR)?;
         match target.resolve(view) {
             Ok((node, range)) => view.read(node, target.attribute, range, timestamps, now, &mut w),
@@ -55,10 +65,24 @@ fn head(body: &mut Reader<'_>) -> Read<Result<(Timestamps, usize), StatusCode>> 
     Ok(timestamps.map(|timestamps| (timestamps, count)).ok_or(BAD_TIMESTAMPS_TO_RETURN_INVALID))
 }
 
+/// The path of a ReadValueId that asks for a whole Value of ours in its default encoding, and what follows it.
+fn plain_value<'a>(body: &Reader<'a>) -> Option<(&'a str, Reader<'a>)> {
+    /// Attribute, no index range, no encoding.
+    const REST: [u8; 14] = [13, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
+    const NAMESPACE_BYTES: [u8; 2] = NAMESPACE.to_le_bytes();
+    let mut reader = *body;
+    let ([3, namespace @ ..], _) = body.rest().split_first_chunk::<3>()? else { return None };
+    if *namespace != NAMESPACE_BYTES {
+        return None;
+    }
+    let Ok(Id { identifier: Identifier::Text(path), .. }) = reader.id() else { return None };
+    (reader.take(REST.len()).ok()? == REST).then_some((path, reader))
+}
+
 /// A ReadValueId (Part 4, 7.29): what Read and monitored items look at.
 pub struct Target<'a> {
     /// The node.
-    pub id: super::wire::Id<'a>,
+    pub id: Id<'a>,
     /// The attribute.
     pub attribute: u32,
     range: &'a str,

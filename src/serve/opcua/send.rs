@@ -16,7 +16,14 @@ const SERVICE_FAULT: u32 = 397;
 /// A response up to and with its header (Part 4, 7.34); the service's own part follows.
 #[must_use]
 pub fn response(type_id: u32, handle: u32, result: StatusCode) -> Writer {
-    let mut w = Writer::default();
+    response_in(Vec::new(), type_id, handle, result)
+}
+
+/// The same in a buffer that was used before.
+#[must_use]
+pub fn response_in(mut buffer: Vec<u8>, type_id: u32, handle: u32, result: StatusCode) -> Writer {
+    buffer.clear();
+    let mut w = Writer(buffer);
     w.standard(type_id);
     w.time(clock::now());
     w.u32(handle);

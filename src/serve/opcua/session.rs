@@ -46,7 +46,7 @@ pub mod status {
 }
 
 /// The channel of a session that has ended; never the id of a channel.
-const NO_CHANNEL: u32 = 0;
+pub const NO_CHANNEL: u32 = 0;
 /// The name of a user without one.
 pub const ANONYMOUS: &str = "anonymous";
 /// Bytes of a session's secret.
@@ -96,6 +96,11 @@ pub struct State {
 }
 
 impl Session {
+    /// True when a request with this token means it.
+    pub fn is_named(&self, token: Id<'_>) -> bool {
+        token.namespace == 0 && token.identifier == Identifier::Opaque(&self.token)
+    }
+
     /// The state, for a short time.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -220,8 +220,9 @@ async def stay(client):
 
 
 async def unsupported(client):
-    code = await failure(client.register_nodes([client.nodes.objects]))
-    expect(code, ua.StatusCodes.BadServiceUnsupported, "RegisterNodes")
+    item = ua.DeleteNodesItem(client.nodes.objects.nodeid, True)
+    code = await failure(client.uaclient.delete_nodes(ua.DeleteNodesParameters([item])))
+    expect(code, ua.StatusCodes.BadServiceUnsupported, "DeleteNodes")
     await client.nodes.objects.get_children()
 
 

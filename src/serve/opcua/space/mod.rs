@@ -189,6 +189,11 @@ impl Space {
         self.by_path.find(path, |folder| self.folders.path(folder)).map(|folder| self.first_folder() + folder)
     }
 
+    /// The tag at `path`.
+    pub fn find_tag(&self, path: &str) -> Option<&Arc<TagDef>> {
+        self.find_path(path).and_then(|index| self.tag(index))
+    }
+
     /// The node that `id` names.
     pub fn find(&self, id: Id<'_>) -> Option<NodeRef> {
         match id {

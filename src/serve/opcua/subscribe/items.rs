@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -55,10 +56,30 @@ pub trait Sampler {
 /// How often at least is looked at items that keep every value (`sampling` zero).
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Spreads ids of items. The server gives them one after the other, so nobody can choose colliding ones.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 /// The items of one subscription.
 #[derive(Default)]
 pub struct Items {
-    all: HashMap<u32, Item>,
+    all: HashMap<u32, Item, BuildHasherDefault<IdHasher>>,
     groups: Vec<Group>,
     /// Items with something to tell, in the order in which it came up.
     ready: VecDeque<u32>,
@@ -318,7 +339,7 @@ impl Items {
             && item.offer(reading, wall)
         {
             self.triggers.fire(id);
-            self.line_up(id);
+            stand_in_line(id, item, &mut self.ready);
         }
     }
 
@@ -333,12 +354,8 @@ impl Items {
 
     /// Puts an item with news in line, unless it stands there.
     fn line_up(&mut self, id: u32) {
-        if let Some(item) = self.all.get_mut(&id)
-            && item.has_news()
-            && !item.is_ready
-        {
-            item.is_ready = true;
-            self.ready.push_back(id);
+        if let Some(item) = self.all.get_mut(&id) {
+            stand_in_line(id, item, &mut self.ready);
         }
     }
 
@@ -385,5 +402,12 @@ impl Items {
     /// When the next sample between two publishing times is due.
     pub fn next_sample(&self, publishing: Duration) -> Option<Instant> {
         self.groups.iter().filter(|group| group.interval < publishing).map(|group| group.due).min()
+    }
+}
+
+fn stand_in_line(id: u32, item: &mut Item, ready: &mut VecDeque<u32>) {
+    if item.has_news() && !item.is_ready {
+        item.is_ready = true;
+        ready.push_back(id);
     }
 }

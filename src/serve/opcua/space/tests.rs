@@ -198,6 +198,7 @@ fn large(tags: u32) -> Arc<Plan> {
         writable: true,
         write_role: Role::Engineer,
         deadband: None,
+        history: false,
         stale_after: None,
         on_comm_loss: OnCommLoss::Hold,
         description: format!("Pressure {id}").into(),

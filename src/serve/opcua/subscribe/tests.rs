@@ -22,16 +22,16 @@ use crate::{
 };
 
 /// Tags 0 … 99, all Int32; node `Own(n)` is tag n.
-struct Bench {
-    table: TagTable,
-    hub: Hub,
-    subscriptions: Subscriptions,
-    begin: Instant,
-    out: Vec<Reply>,
-    request: u32,
+pub(super) struct Bench {
+    pub(super) table: TagTable,
+    pub(super) hub: Hub,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) begin: Instant,
+    pub(super) out: Vec<Reply>,
+    pub(super) request: u32,
 }
 
-struct Table<'a>(&'a TagTable, &'a Hub);
+pub(super) struct Table<'a>(pub(super) &'a TagTable, pub(super) &'a Hub);
 
 impl Sampler for Table<'_> {
     fn reading(&self, tag: TagId) -> Reading {
@@ -90,14 +90,14 @@ impl Sampler for Table<'_> {
 
 /// What a Publish response said.
 #[derive(Debug, PartialEq)]
-enum Said {
+pub(super) enum Said {
     Values(Vec<(u32, i32, u32)>),
     KeepAlive,
     Ended(StatusCode),
     Fault(StatusCode),
 }
 
-fn understand(body: &[u8]) -> (Said, u32) {
+pub(super) fn understand(body: &[u8]) -> (Said, u32) {
     let mut r = Reader::new(body);
     let kind = r.id().unwrap().standard().unwrap();
     r.take(12).unwrap();
@@ -139,7 +139,7 @@ fn parameters(tag: u32, queue: u32, sampling: Duration, discard_oldest: bool) ->
 }
 
 impl Bench {
-    fn new(interval: f64, keep_alive: u32, lifetime: u32) -> (Self, u32) {
+    pub(super) fn new(interval: f64, keep_alive: u32, lifetime: u32) -> (Self, u32) {
         let mut bench = Self {
             table: TagTable::default(),
             hub: Hub::default(),
@@ -153,12 +153,12 @@ impl Bench {
         (bench, id)
     }
 
-    fn set(&self, tag: u32, value: i32, status: StatusCode) {
+    pub(super) fn set(&self, tag: u32, value: i32, status: StatusCode) {
         let value = if status.is_bad() { Value::Null } else { Value::Int32(value) };
         self.table.write(&[Sample { tag: TagId(tag), value, status, source_time: Timestamp::from_ticks(7) }]);
     }
 
-    fn watch(&mut self, subscription: u32, tag: u32, queue: u32, sampling: u64, discard_oldest: bool) -> u32 {
+    pub(super) fn watch(&mut self, subscription: u32, tag: u32, queue: u32, sampling: u64, discard_oldest: bool) -> u32 {
         let items = &mut self.subscriptions.get(subscription).unwrap().items;
         let place = Place { id: Id::numeric(2, tag), node: NodeRef::Own(tag), attribute: attribute::VALUE, range: None };
         let sampling = match (sampling, queue) {

@@ -192,6 +192,12 @@ impl Alarm {
         if self.told.last > 0 {
             self.told.last = (self.told.last | (GAP - 1)) + 1;
             self.note_severity(self.told.severity, around);
+        } else if self.newest.is_some() {
+            // Stored by a program that gave no numbers.
+            for place in 0..self.older.len() {
+                self.older[place].notice = self.next_notice(around.now);
+            }
+            self.told.trunk = self.next_notice(around.now);
         }
         let mut condition = self.condition(def, around);
         (condition.state.quality, condition.state.quality_time) = (self.told.quality, self.told.quality_time);

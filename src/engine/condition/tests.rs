@@ -312,6 +312,34 @@ fn acknowledging_all_ends_every_branch() {
 }
 
 #[test]
+fn rows_of_an_earlier_program_get_numbers() {
+    let mut bench = check("older", &[(Level(95.0), "0:AkR"), (Level(1.0), "0:akR"), (Level(96.0), "0:akR branch; 1:AkR")]);
+    for row in bench.rows.iter_mut().filter(|((kind, _), _)| *kind == StateKind::Alarm).filter_map(|(_, row)| row.as_object_mut())
+    {
+        row.retain(|key, _| !matches!(&**key, "told" | "disabled"));
+        let strip = |event: &mut serde_json::Value| {
+            if let Some(event) = event.as_object_mut() {
+                event.retain(|key, _| !matches!(&**key, "comment" | "since" | "notice"));
+            }
+        };
+        strip(&mut row["newest"]);
+        row["older"].as_array_mut().unwrap().iter_mut().for_each(strip);
+    }
+    bench.last.clear();
+    bench.given.clear();
+    // Beyond which limit it is was not stored either.
+    go_on(&mut bench, "older", &[(Restart, ""), (Level(96.0), "1:AkR")]);
+    let (trunk, branch) = (bench.last[LEVEL].trunk.id, bench.last[LEVEL].branches[0].id);
+    assert_eq!((trunk.event, branch.event), (bench.events[1], bench.events[0]));
+    assert!(trunk.number > branch.number && branch.number > 0);
+    go_on(
+        &mut bench,
+        "older",
+        &[(Method(LEVEL, Act::Acknowledge(branch)), "0:aKr branch"), (Method(LEVEL, Act::Acknowledge(trunk)), "1:AKR")],
+    );
+}
+
+#[test]
 fn comments_belong_to_their_event_and_are_journalled() {
     let mut bench = check("comments", &[(Level(95.0), "0:AkR"), (Level(1.0), "0:akR"), (Level(96.0), "0:akR branch; 1:AkR")]);
     let (older, newer) = (bench.notice(0), bench.notice(3));

@@ -107,3 +107,63 @@ pub fn name(code: StatusCode) -> impl fmt::Display {
 pub fn words(text: &str) -> String {
     text.chars().take(limits::WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ua::wire::Reader;
+
+    /// Everything that is done with bytes of a server before anybody looks at the result.
+    fn read_all(bytes: &[u8]) {
+        let mut frames = BytesMut::from(bytes);
+        while let Ok(Some(frame)) = frame::next(&mut frames) {
+            let _ = (frame::acknowledge(&frame), frame::error(&frame));
+        }
+        let _ = data::Decoder::new(Reader::new(bytes)).data_value();
+        let _ = endpoints::read_endpoints(&mut Reader::new(bytes));
+        let message = Bytes::copy_from_slice(bytes);
+        for service in [message::READ, message::PUBLISH, message::BROWSE] {
+            if let Ok(Ok(response)) = message::response(message.clone(), service, 0) {
+                let _ = subscription::published(&response);
+            }
+        }
+    }
+
+    /// The answer to a Publish with a value in it, by hand: header, subscription, message, one DataChangeNotification.
+    fn published(value: &[u8]) -> Vec<u8> {
+        let header = [&[1, 0, 0x3D, 3][..], &[0; 16], &[0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]].concat();
+        let items = [&[1, 0, 0, 0, 7, 0, 0, 0][..], value, &[0xff; 4]].concat();
+        let length = u32::try_from(items.len()).unwrap().to_le_bytes();
+        let message = [&[9, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 1, 0, 0, 0][..], &[0; 8], &[1, 0, 0, 0]].concat();
+        [&header[..], &message, &[1, 0, 0x2B, 3, 1], &length, &items, &[0xff; 8]].concat()
+    }
+
+    #[test]
+    fn the_message_that_is_changed_below_is_right_at_first() {
+        let answer = message::response(published(&[1, 6, 7, 0, 0, 0]).into(), message::PUBLISH, 0).unwrap().unwrap();
+        assert_eq!(subscription::published(&answer).unwrap().1.values.len(), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            read_all(&bytes);
+            read_all(&published(&bytes));
+        }
+
+        #[test]
+        fn no_change_of_a_message_makes_the_reader_panic(changes in proptest::collection::vec((0_usize..80, any::<u8>()), 1..6)) {
+            let mut bytes = published(&[1, 0x86, 2, 0, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0]);
+            for (place, byte) in changes {
+                let place = place % bytes.len();
+                bytes[place] = byte;
+            }
+            read_all(&bytes);
+        }
+    }
+}

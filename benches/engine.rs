@@ -59,6 +59,7 @@ fn tag_def() -> TagDef {
         writable: false,
         write_role: Role::Engineer,
         deadband: None,
+        history: false,
         stale_after: None,
         on_comm_loss: OnCommLoss::Hold,
         description: Box::default(),

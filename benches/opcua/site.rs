@@ -86,8 +86,7 @@ fn plan(variables: usize) -> Result<(Plan, Vec<TagId>), Box<dyn std::error::Erro
         let path = TagPath::new(&format!("Bench/V{number}")).map_err(|error| error.to_string())?;
         let id = names.intern(&path);
         ids.push(id);
-        plan.tag_index.insert(id, plan.tags.len());
-        plan.tags.push(Arc::new(TagDef {
+        let def = TagDef {
             id,
             path,
             value_type: ValueType::scalar(DataType::Int32),
@@ -98,11 +97,13 @@ fn plan(variables: usize) -> Result<(Plan, Vec<TagId>), Box<dyn std::error::Erro
             writable: true,
             write_role: Role::Operator,
             deadband: None,
+            history: false,
             stale_after: None,
             on_comm_loss: OnCommLoss::default(),
-            description: String::new(),
-            browse_parent: None,
-        }));
+            description: Box::default(),
+        };
+        plan.tag_index.insert(&def, plan.tags.len());
+        plan.tags.push(Arc::new(def));
     }
     Ok((plan, ids))
 }

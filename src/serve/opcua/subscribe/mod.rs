@@ -400,4 +400,6 @@ fn response(request: &Request, id: u32, available: impl ExactSizeIterator<Item =
 #[cfg(test)]
 mod event_tests;
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;

@@ -187,6 +187,8 @@ struct Dirty {
 const CODE_REST: Duration = Duration::from_secs(30 * 86_400);
 /// How long a run is remembered after its last event was acknowledged, for replies that come late.
 const KEEP_RUN: Duration = Duration::from_secs(3600);
+/// How often the timers may come due in one step, on average.
+const TIMER_ROUNDS: usize = 100;
 
 impl Engine {
     /// Everything that is due or follows from `input`, at `now`. Records stand first in `out`; the daemon commits them before it
@@ -260,34 +262,39 @@ impl Engine {
     }
 
     fn run_timers(&mut self) {
-        // Bounded: whatever is due sets a later time or none, and an input is never starved by a clock that jumped.
-        for _ in 0..1_000_000 {
+        // What is due sets a later time or none. Were that ever broken, inputs must not wait for it.
+        for _ in 0..TIMER_ROUNDS * (self.timers.len() + 1) {
             let Some(timer) = self.timers.pop(self.now) else { return };
-            match timer {
-                Timer::Alarm(index) => self.alarm_due(index),
-                Timer::Run(path) => self.run_due(&path),
-                Timer::Row(id) => self.row_due(id),
-                Timer::Caller(id) => self.caller_waited(id),
-                Timer::Sender(name) | Timer::Silence(name) => _ = self.dirty.senders.insert(name),
-                Timer::Batch(key) => self.batch_due(&key),
-                Timer::Flood(number) => self.flood_due(&number),
-                Timer::Cooldown(key) => self.cooldown_over(key),
-                Timer::Contact(_) => self.watch_contacts(),
-                Timer::Inbound(sid) => {
-                    self.inbound_seen.remove(&sid);
-                    self.dirty.inbound.insert(sid);
-                }
-                Timer::Call(sid) => self.forget_call(&sid),
-                Timer::Source(source) => self.watch_tags(&source),
-                Timer::Code(code) => {
-                    self.codes.remove(&code);
-                    self.dirty.codes.insert(code);
-                }
-                Timer::Reach(path) => self.reach_due(&path),
-                Timer::Drill => self.drill_due(),
-                Timer::Override(number) => self.override_over(number),
-                Timer::Housekeeping => self.housekeeping(),
+            self.timer(timer);
+        }
+        debug_assert!(self.timers.pop(self.now).is_none(), "a timer is always due");
+    }
+
+    fn timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Alarm(index) => self.alarm_due(index),
+            Timer::Run(path) => self.run_due(&path),
+            Timer::Row(id) => self.row_due(id),
+            Timer::Caller(id) => self.caller_waited(id),
+            Timer::Sender(name) | Timer::Silence(name) => _ = self.dirty.senders.insert(name),
+            Timer::Batch(key) => self.batch_due(&key),
+            Timer::Flood(number) => self.flood_due(&number),
+            Timer::Cooldown(key) => self.cooldown_over(key),
+            Timer::Contact(_) => self.watch_contacts(),
+            Timer::Inbound(sid) => {
+                self.inbound_seen.remove(&sid);
+                self.dirty.inbound.insert(sid);
             }
+            Timer::Call(sid) => self.forget_call(&sid),
+            Timer::Source(source) => self.watch_tags(&source),
+            Timer::Code(code) => {
+                self.codes.remove(&code);
+                self.dirty.codes.insert(code);
+            }
+            Timer::Reach(path) => self.reach_due(&path),
+            Timer::Drill => self.drill_due(),
+            Timer::Override(number) => self.override_over(number),
+            Timer::Housekeeping => self.housekeeping(),
         }
     }
 

@@ -38,6 +38,11 @@ impl<K: Clone + Eq + Hash + Ord> Timers<K> {
         }
     }
 
+    /// How many keys have a time.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// The earliest time.
     pub fn next(&self) -> Option<Timestamp> {
         self.by_time.first().map(|(due, _)| *due)

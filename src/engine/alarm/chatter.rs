@@ -77,10 +77,10 @@ impl Chattering {
         [end.flatten(), hold].into_iter().flatten().min()
     }
 
+    /// Forgets what is over, and what is yet to come: the clock was set back while the program was down.
     fn forget(&mut self, rules: &Chatter, now: Timestamp) {
-        while self.activations.front().is_some_and(|oldest| *oldest + rules.per <= now) {
-            self.activations.pop_front();
-        }
+        self.activations.retain(|time| *time <= now && now < *time + rules.per);
+        self.told = self.told.filter(|told| *told <= now);
     }
 
     fn is_too_often(&self, rules: &Chatter) -> bool {
@@ -90,4 +90,31 @@ impl Chattering {
 
 fn threshold(rules: &Chatter) -> usize {
     usize::try_from(rules.activations).unwrap_or(MAX_ACTIVATIONS).clamp(1, MAX_ACTIVATIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_neither_holds_nor_spins() {
+        let rules = Chatter { activations: 2, per: Duration::from_secs(60), hold: Duration::from_secs(600) };
+        let noon = Timestamp::from_ticks(0) + Duration::from_secs(1_000_000);
+        let before = noon - Duration::from_secs(10_000);
+        let mut chattering = Chattering::default();
+        chattering.activation(&rules, noon, true);
+        chattering.activation(&rules, noon, true);
+        assert_eq!(chattering.activation(&rules, noon, true), (false, true), "held");
+        // The clock is set back: what is remembered lies in the future.
+        assert!(chattering.tick(&rules, before));
+        assert!(chattering.take_held(Some(&rules), before), "what was held is told, not kept for hours");
+        chattering.activation(&rules, before, true);
+        chattering.activation(&rules, before, true);
+        let due = chattering.due(&rules).unwrap();
+        assert_eq!(due, before + rules.per);
+        assert!(chattering.tick(&rules, due));
+        assert_eq!(chattering.due(&rules), Some(before + rules.hold));
+    }
 }

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::engine::{
         plan::{Channel, Contact, Priority, Role, UserDef},
-        record::{Direction, LedgerEntry, Record},
+        record::{Direction, LedgerEntry, Record, Stored},
     };
 
     #[derive(Parser)]
@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn id(name: &str, id: i64) -> Record {
-        Record::State { kind: StateKind::User, key: name.into(), value: Some(id.into()) }
+        Record::State { kind: StateKind::User, key: name.into(), value: Some(Stored::of(&id)) }
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use crate::{
     engine::{
         io::{Actor, Command, Input, OutboxId, Via},
         plan::{AlarmNode, Origin, Role, TagDef},
-        record::{AuditEntry, AuditKind, Record, StateKind},
+        record::{AuditEntry, AuditKind, Record, StateKind, Stored},
     },
     tag::{Sample, StatusCode, TagId, Timestamp, Value},
 };
@@ -44,8 +44,8 @@ impl Shared {
             Origin::Source { source, .. } => self.sources.write(source, def.id, value).await,
             Origin::Memory { retain, .. } => {
                 if *retain {
-                    let json = serde_json::to_value(&value).unwrap_or_default();
-                    let record = Record::State { kind: StateKind::Retained, key: def.path.to_string(), value: Some(json) };
+                    let stored = Some(Stored::of(&value));
+                    let record = Record::State { kind: StateKind::Retained, key: def.path.to_string(), value: stored };
                     if !self.record(vec![record]).await {
                         return StatusCode::BAD_RESOURCE_UNAVAILABLE;
                     }

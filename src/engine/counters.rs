@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Engine,
-    record::{Direction, Record, StateKind},
+    record::{Direction, Record, StateKind, Stored},
     view::UserStatistics,
 };
 use crate::tag::{DataType, Sample, StatusCode, Structure, TagId, Timestamp, Value};
@@ -140,7 +140,7 @@ impl Engine {
         if self.user_ids.insert(name.to_owned(), id) == Some(id) {
             return;
         }
-        self.effects_record(Record::State { kind: StateKind::User, key: name.to_owned(), value: Some(id.into()) });
+        self.effects_record(Record::State { kind: StateKind::User, key: name.to_owned(), value: Some(Stored::of(&id)) });
         self.dirty.statistics = true;
     }
 
@@ -148,8 +148,8 @@ impl Engine {
     pub(super) fn publish_counters(&mut self) {
         for name in std::mem::take(&mut self.dirty.counters) {
             let count = self.counters.values.get(&name).copied().unwrap_or_default();
-            let value = serde_json::to_value(count).unwrap_or_default();
-            self.effects_record(Record::State { kind: StateKind::Counter, key: name.clone(), value: Some(value) });
+            let value = Some(Stored::of(&count));
+            self.effects_record(Record::State { kind: StateKind::Counter, key: name.clone(), value });
             self.publish_system(&name, Value::Int32(saturate(count.value)), count.changed);
         }
         if std::mem::take(&mut self.dirty.statistics) {

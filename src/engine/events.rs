@@ -18,7 +18,7 @@ use super::{
     outbox::{Purpose, Text},
     people,
     plan::{Channel, EventDef, ProfileDef},
-    record::{AuditKind, NotSent, Record, StateKind},
+    record::{AuditKind, NotSent, Record, StateKind, Stored},
     template::{self, TemplateError},
 };
 use crate::tag::{StatusCode, Timestamp};
@@ -81,10 +81,10 @@ impl Events {
         let changed = std::mem::take(&mut self.dirty).into_iter();
         let changed = changed.map(|key| {
             let value = if let Some(user) = key.strip_prefix(RECIPIENT) {
-                self.traits.get(user).map(|traits| serde_json::to_value(traits).unwrap_or_default())
+                self.traits.get(user).map(Stored::of)
             } else {
                 let texts = key.strip_prefix(TEXTS).and_then(|event| self.texts.get(event));
-                texts.map(|texts| serde_json::to_value(texts).unwrap_or_default())
+                texts.map(Stored::of)
             };
             Record::State { kind: StateKind::Traits, key, value }
         });

@@ -20,8 +20,8 @@ pub enum Record {
         kind: StateKind,
         /// Unique within its kind.
         key: String,
-        /// JSON, for the engine's own reading.
-        value: Option<serde_json::Value>,
+        /// For the engine's own reading.
+        value: Option<Stored>,
     },
     /// Appends to the journal.
     Journal(JournalEntry),
@@ -29,6 +29,30 @@ pub enum Record {
     Audit(AuditEntry),
     /// Appends to the ledger; a repeated SID with the same direction replaces the row.
     Ledger(LedgerEntry),
+}
+
+/// A value as it is stored: JSON text, made once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored(Box<str>);
+
+impl Stored {
+    /// Writes it down. Our own plain types cannot fail: their map keys are texts.
+    #[must_use]
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
+        Self(serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()).into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads it again.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
 }
 
 /// The kinds of state, each a table of `key` and `value`.

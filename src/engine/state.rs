@@ -18,7 +18,7 @@ use super::{
     plan::{AlarmDef, Plan},
     publish::{Alarming, Shown},
     random::Random,
-    record::{JournalKind, NotSent, Record, StateKind, StateRow},
+    record::{JournalKind, NotSent, Record, StateKind, StateRow, Stored},
     timers::Timers,
     values::{Index, Values},
 };
@@ -316,7 +316,7 @@ impl Engine {
                 "unconfirmed": self.unconfirmed,
                 "day_segments": self.day_segments,
             });
-            self.records.push(Record::State { kind: StateKind::Engine, key: "engine".to_owned(), value: Some(own) });
+            self.records.push(Record::State { kind: StateKind::Engine, key: "engine".to_owned(), value: Some(Stored::of(&own)) });
         }
     }
 }
@@ -331,8 +331,6 @@ pub(super) fn put<T: DeserializeOwned>(value: Json) -> Result<T, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
-/// Serialising our own plain types to JSON cannot fail: their map keys are texts.
 pub(super) fn set<T: Serialize>(kind: StateKind, key: &str, value: Option<&T>) -> Record {
-    let value = value.map(|value| serde_json::to_value(value).unwrap_or_default());
-    Record::State { kind, key: key.to_owned(), value }
+    Record::State { kind, key: key.to_owned(), value: value.map(Stored::of) }
 }

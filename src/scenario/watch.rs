@@ -45,6 +45,7 @@ impl Watch {
     pub(super) fn commit(&mut self, record: Record) -> Result<(), Broken> {
         match record {
             Record::State { kind, key, value: Some(value) } => {
+                let value = value.json();
                 if kind == StateKind::Run {
                     let run = (key.clone(), value["started"].clone());
                     let code = value["code"].as_str().unwrap_or_default().to_owned();

@@ -10,7 +10,7 @@ use crate::{
     engine::{
         io::Via,
         plan::{Channel, Priority},
-        record::{AuditEntry, AuditKind, Direction, JournalEntry, JournalKind, LedgerEntry, Record},
+        record::{AuditEntry, AuditKind, Direction, JournalEntry, JournalKind, LedgerEntry, Record, Stored},
     },
     tag::{DataType, Moment, Past, PastValue, StatusCode, Timestamp, Value},
 };
@@ -26,7 +26,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn state(kind: StateKind, key: &str, value: Option<serde_json::Value>) -> Record {
-    Record::State { kind, key: key.into(), value }
+    Record::State { kind, key: key.into(), value: value.as_ref().map(Stored::of) }
 }
 
 fn journal(second: i64, alarm: &str, kind: JournalKind) -> JournalEntry {

@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 use super::{Store, StoreError};
-use crate::engine::record::{AuditEntry, JournalEntry, LedgerEntry, Record, StateKind};
+use crate::engine::record::{AuditEntry, JournalEntry, LedgerEntry, Record, StateKind, Stored};
 
 /// Rows to a statement, most first. SQLite takes 32,766 parameters, 12 of them a row here.
 const ROWS: [usize; 3] = [256, 16, 1];
@@ -117,7 +117,7 @@ impl Values {
 /// The records by table, states only by their last value.
 #[derive(Default)]
 struct Batch<'a> {
-    states: BTreeMap<StateKind, BTreeMap<&'a str, Option<&'a serde_json::Value>>>,
+    states: BTreeMap<StateKind, BTreeMap<&'a str, Option<&'a Stored>>>,
     journal: Vec<&'a JournalEntry>,
     audit: Vec<&'a AuditEntry>,
     ledger: Vec<&'a LedgerEntry>,
@@ -141,13 +141,13 @@ impl<'a> Batch<'a> {
 
     async fn write(&self, way: &mut Way<'_>) -> Result<(), StoreError> {
         for (kind, entries) in &self.states {
-            let set: Vec<_> = entries.iter().filter_map(|(key, value)| value.map(|value| (*key, value.to_string()))).collect();
+            let set: Vec<_> = entries.iter().filter_map(|(key, value)| value.map(|value| (*key, value.text()))).collect();
             let removed: Vec<_> = entries.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| *key).collect();
             let table = kind.table();
             let head = format!("INSERT INTO {table} (key, value) VALUES ");
             let tail = " ON CONFLICT (key) DO UPDATE SET value = excluded.value";
             write_rows(way, (&head, "(?,?)", tail), &set, |values, (key, value)| {
-                values.bind((*key).to_owned()).bind(value.clone());
+                values.bind((*key).to_owned()).bind((*value).to_owned());
             })
             .await?;
             let head = format!("DELETE FROM {table} WHERE key IN (");

@@ -292,7 +292,7 @@ impl Talk {
 
     fn commit(&mut self, record: Record) {
         match record {
-            Record::State { kind, key, value: Some(value) } => _ = self.store.insert((kind, key), value),
+            Record::State { kind, key, value: Some(value) } => _ = self.store.insert((kind, key), value.json()),
             Record::State { kind, key, value: None } => _ = self.store.remove(&(kind, key)),
             Record::Ledger(entry) => {
                 let before = self.ledger.insert(entry.sid.clone(), entry.clone());

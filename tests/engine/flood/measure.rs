@@ -228,9 +228,9 @@ impl Loop {
         self.report.records += 1;
         match record {
             Record::State { kind, key, value: Some(value) } => {
-                self.report.record_bytes += value.to_string().len();
+                self.report.record_bytes += value.text().len();
                 if kind == StateKind::Outbox {
-                    self.row(key, &value["job"]["Text"]);
+                    self.row(key, &value.json()["job"]["Text"]);
                 }
             }
             Record::State { .. } | Record::Ledger(_) => {}

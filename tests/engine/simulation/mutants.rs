@@ -111,7 +111,7 @@ impl Mutant {
             Self::ActsFirst => Some(|effects| {
                 let attempt = |effect: &Effect| match effect {
                     Effect::Record(Record::State { kind: StateKind::Outbox, value: Some(row), .. }) => {
-                        row["job"]["Text"]["state"].get("Sending").is_some()
+                        row.json()["job"]["Text"]["state"].get("Sending").is_some()
                     }
                     _ => false,
                 };

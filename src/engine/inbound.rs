@@ -253,14 +253,24 @@ impl Engine {
         let told: Vec<(String, Timestamp)> =
             run.told.iter().map(|told| (told.number.clone(), told.at.max(ended) + UNAMBIGUOUS)).collect();
         for (number, until) in told.into_iter().filter(|(_, until)| now < *until) {
-            let contact = self.contacts.entry(number.clone()).or_default();
-            contact.lately.retain(|(of, until)| **of != *path && now < *until);
-            if contact.lately.len() >= MAX_LATELY {
-                contact.lately.remove(0);
-            }
-            contact.lately.push((path.into(), until));
-            self.dirty.contacts.insert(number);
+            self.remember_lately(number, path, until);
         }
+    }
+
+    /// A text that named the alarm at `path` turned out to have been taken when its run was forgotten already.
+    pub(super) fn told_late(&mut self, number: &str, path: &str) {
+        self.remember_lately(number.to_owned(), path, self.now + UNAMBIGUOUS);
+    }
+
+    fn remember_lately(&mut self, number: String, path: &str, until: Timestamp) {
+        let now = self.now;
+        let contact = self.contacts.entry(number.clone()).or_default();
+        contact.lately.retain(|(of, until)| **of != *path && now < *until);
+        if contact.lately.len() >= MAX_LATELY {
+            contact.lately.remove(0);
+        }
+        contact.lately.push((path.into(), until));
+        self.dirty.contacts.insert(number);
     }
 
     fn acknowledge_all(&mut self, actor: &Actor, user: &UserDef, number: &str, when: Timestamp) -> Answer {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AMBIGUOUS_DEADLINE, LOOKUPS, Purpose, Text, TextState, status_word};
+use super::{AMBIGUOUS_DEADLINE, LOOKUPS, Outbox, Purpose, Text, TextState, status_word};
 use crate::{
     engine::{
         Engine, Timer,
@@ -132,26 +132,30 @@ impl Engine {
 
     /// Twilio has the text: this is the one place where a message sent is counted.
     pub(super) fn accepted(&mut self, id: OutboxId, accepted: Accepted) {
-        let now = self.now;
         let Accepted { sid, segments, status } = accepted;
+        self.count_sent(id, &sid, segments);
+        self.taken(id, &sid, status);
+    }
+
+    fn taken(&mut self, id: OutboxId, sid: &str, status: DeliveryState) {
+        let now = self.now;
         let Some(text) = self.outbox.text_mut(id) else { return };
-        text.state = TextState::Accepted { sid: sid.clone(), at: now, status };
+        text.state = TextState::Accepted { sid: sid.to_owned(), at: now, status };
         let twilio = text.twilio.clone();
         let result = if text.possible_duplicate { "accepted, possible duplicate" } else { "accepted" };
         if let Some(sender) = self.outbox.senders.get_mut(&twilio) {
             sender.last_accepted = now;
             sender.refused = None;
         }
-        self.outbox.sids.insert(sid.clone(), id);
-        self.count_sent(id, &sid, segments);
+        self.outbox.sids.insert(sid.to_owned(), id);
         self.audit_text(id, AuditKind::MessageSent, result);
         self.audit_unnamed(id);
         if let Some(request) = self.outbox.callers.remove(&id) {
             self.timers.set(&Timer::Caller(id), None);
-            self.answer(request, Outcome { sid: Some(sid.clone()), ..Outcome::good("accepted by Twilio") });
+            self.answer(request, Outcome { sid: Some(sid.to_owned()), ..Outcome::good("accepted by Twilio") });
         }
         self.ended(id);
-        self.call_begins(id, &sid);
+        self.call_begins(id, sid);
         self.text_accepted(id);
         if matches!(status, DeliveryState::Undelivered | DeliveryState::Failed) {
             self.text_failed(id);
@@ -200,9 +204,15 @@ impl Engine {
         status: DeliveryState,
         error_code: Option<u32>,
     ) {
+        let is_text = |outbox: &Outbox, id: OutboxId| outbox.text(id).is_some_and(|text| text.channel == Channel::Sms);
+        let row = row.filter(|row| is_text(&self.outbox, *row));
+        if let (Some(mistaken), Some(row)) = (self.outbox.sids.get(sid).copied(), row)
+            && mistaken != row
+        {
+            self.exchange(mistaken, row, sid);
+        }
         let known = self.outbox.sids.get(sid).copied();
-        let is_text = |id: &OutboxId| self.outbox.text(*id).is_some_and(|text| text.channel == Channel::Sms);
-        let Some(id) = known.or(row).filter(is_text) else { return };
+        let Some(id) = known.or(row).filter(|id| is_text(&self.outbox, *id)) else { return };
         if known.is_none() {
             self.proven(id, sid);
         }
@@ -251,6 +261,29 @@ impl Engine {
         self.accepted(id, Accepted { sid: sid.to_owned(), segments: 1, status: DeliveryState::Queued });
     }
 
+    /// Twilio's list showed `mistaken` a text that a report now says is that of `row`, its twin of the same words. It was counted
+    /// already; what became of `mistaken` itself is unknown again.
+    fn exchange(&mut self, mistaken: OutboxId, row: OutboxId, sid: &str) {
+        let Some(text) = self.outbox.text_mut(mistaken) else { return };
+        match &text.state {
+            TextState::Accepted { sid: own, .. } if own == sid => {}
+            _ => return,
+        }
+        let since = self.outbox.rows.get(&mistaken).map_or(self.now, |row| row.created);
+        let Some(text) = self.outbox.text_mut(row) else { return };
+        if matches!(text.state, TextState::Accepted { .. }) {
+            text.duplicates.push(sid.to_owned());
+            self.outbox.sids.insert(sid.to_owned(), row);
+            self.ended(row);
+        } else {
+            let (rank, twilio, channel) = (text.rank(), text.twilio.clone(), text.channel);
+            self.outbox.lane(&twilio, channel).queue.remove(&(rank, row));
+            self.leave_flight(row);
+            self.taken(row, sid, DeliveryState::Queued);
+        }
+        self.become_ambiguous(mistaken, since, "what Twilio's list shows is another of the same words".to_owned());
+    }
+
     /// One SID more that Twilio accepted.
     fn count_sent(&mut self, id: OutboxId, sid: &str, segments: u32) {
         let Some(text) = self.outbox.text(id) else { return };
@@ -277,6 +310,7 @@ impl Engine {
 
     pub(in crate::engine) fn audit_text(&mut self, id: OutboxId, kind: AuditKind, result: &str) {
         let Some(text) = self.outbox.text(id) else { return };
+        let failed = kind == AuditKind::MessageFailed;
         let kind = match (kind, text.channel) {
             (AuditKind::MessageSent, Channel::Voice) => AuditKind::CallSent,
             (AuditKind::MessageFailed, Channel::Voice) => AuditKind::CallFailed,
@@ -284,7 +318,8 @@ impl Engine {
             (kind, _) => kind,
         };
         let events = match &text.purpose {
-            Purpose::Alarm { items, .. } => items.iter().filter(|item| item.named).map(|item| item.event).collect(),
+            // What is only counted has an entry of its own once the text is taken; with a text that failed it failed too.
+            Purpose::Alarm { items, .. } => items.iter().filter(|item| item.named || failed).map(|item| item.event).collect(),
             Purpose::Answer(_) | Purpose::Manual | Purpose::Event { .. } => Vec::new(),
         };
         let sid = match &text.state {

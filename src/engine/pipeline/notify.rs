@@ -232,7 +232,12 @@ impl Engine {
         }
         let Some((number, items)) = self.alarm_items(row) else { return };
         for item in items {
-            let Some(run) = self.runs.get_mut(&item.alarm).filter(|run| run.code == item.code) else { continue };
+            let Some(run) = self.runs.get_mut(&item.alarm).filter(|run| run.code == item.code) else {
+                if item.named {
+                    self.told_late(&number, &item.alarm);
+                }
+                continue;
+            };
             let announced = run.is_follow_up() && item.named;
             if item.named {
                 run.note_told(&number, item.event, now);

@@ -208,8 +208,8 @@ impl Oracle {
             return Ok(());
         }
         let share = usize::try_from(limit / 2).unwrap();
-        let of = |critical: bool| spent.iter().filter(|old| old.critical == critical).count();
-        let alike = of(new.critical);
+        // What was filed later, and taken sooner, was judged with this one in mind.
+        let alike = spent.iter().filter(|old| old.critical == new.critical && old.filed <= new.filed).count();
         let last = spent.iter().filter(|old| old.critical && old.filed <= new.filed).map(|old| old.filed).max();
         spent.push(new);
         let paced = last.is_none_or(|last| new.filed.since(last) >= Duration::from_secs(55));
@@ -360,7 +360,11 @@ impl Oracle {
         if opted_out || excused || covered {
             return Ok(());
         }
-        Err(format!("{name} was never told of {alarm} #{code} (critical: {critical}), excuses {reasons:?}"))
+        let run = rig.watch.store.get(&(StateKind::Run, alarm.to_owned()));
+        let story: Vec<_> = rig.watch.journal.iter().filter(|entry| *entry.alarm == *alarm).collect();
+        Err(format!(
+            "{name} was never told of {alarm} #{code} (critical: {critical}), excuses {reasons:?}\nits run: {run:?}\nits story: {story:#?}"
+        ))
     }
 
     /// The ledger, the counters, and what Twilio has taken agree; minutes are those that were talked.

@@ -154,7 +154,8 @@ impl Engine {
                 let regular = *lost + LOOKUPS[(*lookups).min(LOOKUPS.len() - 1)];
                 Some(regular.max(self.now + LOOKUPS[0]))
             }
-            TextState::Accepted { at, status, .. } if !status.is_final() => Some(*at + KEEP_SENT),
+            // An attempt of unknown fate before it may still be reported on, and is then counted.
+            TextState::Accepted { at, status, .. } if !status.is_final() || text.possible_duplicate => Some(*at + KEEP_SENT),
             TextState::Accepted { at, .. } | TextState::Failed { at } | TextState::Cancelled { at } => Some(*at + KEEP_ENDED),
         };
         if is_open {

@@ -397,7 +397,10 @@ impl Oracle {
                 }
             }
         }
-        same("texts that Twilio has taken", figure("Twilio/MessagesSent"), i64::try_from(rig.world.messages.len()).unwrap())?;
+        let unknown = |text: &&Text| !rig.watch.ledger.contains_key(&(text.sid.clone(), true));
+        let unknown: Vec<_> = rig.world.messages.iter().filter(unknown).collect();
+        same("texts that Twilio has taken", figure("Twilio/MessagesSent"), i64::try_from(rig.world.messages.len()).unwrap())
+            .map_err(|words| format!("{words}; not in the ledger: {unknown:?}"))?;
         let placed = rig.world.calls.iter().filter(|call| call.row.is_some());
         same("calls that Twilio has taken", figure("Twilio/CallsSent"), i64::try_from(placed.clone().count()).unwrap())?;
         let minutes = placed.filter(|call| call.ended.is_some()).map(|call| i64::from(call.seconds().div_ceil(60))).sum();

@@ -40,6 +40,11 @@ async function main() {
   const rows = statistics.value.value.map((row) => [row.username, row.phoneNumber, row.messagesSent]);
   expect(rows, [["alice", "+1•••4444", 5], ["bob", "+1•••4444", 7]], "rows");
 
+  // The type, loaded as node-opcua does it for whoever wants to make values of it.
+  await session.extractNamespaceDataType();
+  const made = await session.constructExtensionObject(opcua.resolveNodeId("ns=2;i=1"), { username: "carol", messagesSent: 1 });
+  expect([made.username, made.messagesSent, made.callsSent], ["carol", 1, 0], "a made value");
+
   const objects = await session.browse("ObjectsFolder");
   expect(objects.references.map((r) => r.browseName.name).filter((name) => ["Plant", "System", "Alarms", "Server"].includes(name)).sort(), ["Alarms", "Plant", "Server", "System"], "objects");
   const line = await session.browse({ nodeId: "ns=2;s=Plant/Line1", referenceTypeId: "Organizes", browseDirection: opcua.BrowseDirection.Forward, resultMask: 63 });

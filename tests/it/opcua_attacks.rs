@@ -5,6 +5,7 @@
 mod certificates;
 mod decoding;
 mod filters;
+mod replay;
 mod services;
 mod sessions;
 mod transport;

@@ -51,7 +51,7 @@ fn requests_that_are_nearly_right() {
             settings.limits.items = 2_000;
             settings.limits.sessions = 300;
             settings.limits.unactivated_per_peer = 250;
-            settings.limits.activation = Duration::from_millis(200);
+            settings.limits.activation = Duration::from_millis(500);
             settings.limits.session_timeout = (Duration::from_millis(500), Duration::from_secs(1));
         });
         let mut served = attack(&aim, messages / 4, seed, &panics);

@@ -248,14 +248,14 @@ impl Peer {
         assert_eq!(self.try_session(), 0, "no session");
     }
 
-    /// The same; or why CreateSession is refused.
+    /// The same; or why it is refused.
     pub fn try_session(&mut self) -> u32 {
         self.session = null();
         let answer = self.create_session();
         if answer.status == 0 {
             // SessionId takes four bytes; the token is an opaque NodeId of 32 bytes.
             self.session = answer.body[4..4 + 1 + 2 + 4 + 32].to_vec();
-            self.activate();
+            return self.activate_as(NOTHING_MORE).status;
         }
         answer.status
     }

@@ -171,7 +171,7 @@ async fn history_contract(store: Store, reopen: impl AsyncFn(Store) -> Store) {
     let late = past("Plant/A", 15, 32, Value::Int32(0));
     let bad = PastValue { status: StatusCode::BAD_NO_COMMUNICATION, ..past("", 40, 40, Value::Null).1 };
     store.keep_history(&[late.clone(), ("Plant/AB".into(), bad.clone())]).await.unwrap();
-    store.keep_history(&[late.clone()]).await.unwrap();
+    store.keep_history(std::slice::from_ref(&late)).await.unwrap();
     kept.insert(8, late);
     let kept: Vec<_> = kept.into_iter().map(|(_, value)| value).collect();
 

@@ -155,6 +155,8 @@ mod tests {
 
     #[test]
     fn filters_are_read_or_refused_with_their_code() {
+        use Trigger::{Status, StatusValue, StatusValueTimestamp};
+
         let tag = |data_type, range, deadband| TagDef {
             id: TagId(0),
             path: TagPath::new("T").unwrap(),
@@ -182,7 +184,6 @@ mod tests {
         let news = |trigger, deadband| Ok(Filter { trigger, deadband });
         let (invalid, unsupported) = (status::BAD_MONITORED_ITEM_FILTER_INVALID, status::BAD_MONITORED_ITEM_FILTER_UNSUPPORTED);
         let (not_allowed, bad_deadband) = (status::BAD_FILTER_NOT_ALLOWED, status::BAD_DEADBAND_FILTER_INVALID);
-        use Trigger::{Status, StatusValue, StatusValueTimestamp};
         for (tag, asked, expected) in [
             (Some(&analog), (0, 0, 0.0), news(Status, 0.1)),
             (Some(&analog), (1, 1, 5.0), news(StatusValue, 5.0)),

@@ -120,8 +120,11 @@ impl Client {
             }
             (Said::KeepAlive, number) => assert_eq!(number, next, "a keep-alive names the next number"),
             // The session that lost the subscription, and has it back.
-            (Said::Ended(super::status::GOOD_SUBSCRIPTION_TRANSFERRED), _)
-            | (Said::Fault(super::status::BAD_TOO_MANY_PUBLISH_REQUESTS), _) => {}
+            (
+                Said::Ended(super::status::GOOD_SUBSCRIPTION_TRANSFERRED)
+                | Said::Fault(super::status::BAD_TOO_MANY_PUBLISH_REQUESTS),
+                _,
+            ) => {}
             (other, number) => panic!("{other:?} with {number}"),
         }
     }

@@ -2,7 +2,8 @@
 //! coverage-guided fuzzer, so that it runs with every test; the long run with one is in tests/fuzz.
 
 use std::{
-    env, panic,
+    env, fs, panic,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -66,6 +67,21 @@ fn requests_that_are_nearly_right() {
         );
         memory.assert_within(48);
     });
+}
+
+/// What the targets in tests/fuzz begin with: `target/fuzz/corpus`.
+#[test]
+#[ignore = "writes files for the long run"]
+fn fuzz_seeds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fuzz/corpus");
+    for aim in ["decoder", "dispatch"] {
+        fs::create_dir_all(folder.join(aim)).unwrap();
+        for (place, good) in good_requests(1, 1).iter().enumerate() {
+            // The first byte says which service it is for; zero is for none.
+            let bytes = [&[u8::try_from(place).unwrap() + 1], &*good.body].concat();
+            fs::write(folder.join(aim).join(format!("{place:02}-{}", good.kind)), bytes).unwrap();
+        }
+    }
 }
 
 /// How many were answered with something else than a fault.

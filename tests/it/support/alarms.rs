@@ -154,7 +154,9 @@ impl Alarms {
     fn carry_out(&self, state: &mut State, out: Effects) {
         for effect in out {
             match effect {
-                Effect::Record(Record::State { kind, key, value: Some(value) }) => _ = state.rows.insert((kind, key), value),
+                Effect::Record(Record::State { kind, key, value: Some(value) }) => {
+                    _ = state.rows.insert((kind, key), value.json())
+                }
                 Effect::Record(Record::State { kind, key, value: None }) => _ = state.rows.remove(&(kind, key)),
                 Effect::Publish(sample) => _ = self.table.write(&[sample]),
                 Effect::Condition(condition) => {

@@ -87,7 +87,9 @@ fn hash(path: &str) -> u32 {
         let folded = (product >> 64) as u64 ^ product as u64;
         folded
     });
-    ((mixed >> 32) ^ (mixed & 0xFFFF_FFFF)) as u32
+    #[allow(clippy::cast_possible_truncation)] // Both halves are used.
+    let short = (mixed >> 32) as u32 ^ mixed as u32;
+    short
 }
 
 #[cfg(test)]

@@ -177,7 +177,9 @@ impl Bench {
         let mut said = Vec::new();
         for effect in out {
             match effect {
-                Effect::Record(Record::State { kind, key, value: Some(value) }) => _ = self.rows.insert((kind, key), value),
+                Effect::Record(Record::State { kind, key, value: Some(value) }) => {
+                    _ = self.rows.insert((kind, key), value.json())
+                }
                 Effect::Record(Record::State { kind, key, value: None }) => _ = self.rows.remove(&(kind, key)),
                 Effect::Record(Record::Journal(entry)) => self.journal.push((entry.kind, entry.text)),
                 Effect::Answer { outcome, .. } if !outcome.status.is_good() => said.push(outcome.status.to_string()),

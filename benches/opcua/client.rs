@@ -188,9 +188,9 @@ impl Client {
         w.u32(0);
         w.u32(if identity.is_some() { 3 } else { 1 });
         if identity.is_some() {
-            w.bytes(nonce.as_ref())
+            w.bytes(nonce.as_ref());
         } else {
-            w.null()
+            w.null();
         }
         w.u32(3_600_000);
         let size = u32::try_from(w.0.len()).expect("a short message");
@@ -356,7 +356,9 @@ pub fn after_header(body: &[u8]) -> io::Result<&[u8]> {
     let mut reader = Reader::new(body);
     let parts = (|| {
         reader.id()?;
-        (reader.time()?, reader.u32()?, reader.u32()?);
+        reader.time()?;
+        reader.u32()?;
+        reader.u32()?;
         let diagnostics = reader.u8()?;
         let texts = reader.count(4)?;
         for _ in 0..texts {
@@ -398,7 +400,13 @@ fn endpoints<'a>(reader: &mut Reader<'a>) -> Read<Vec<Endpoint<'a>>> {
 }
 
 fn endpoint<'a>(reader: &mut Reader<'a>) -> Read<Endpoint<'a>> {
-    (reader.text()?, reader.text()?, reader.text()?, reader.localized_text()?, reader.u32()?, reader.text()?, reader.text()?);
+    reader.text()?;
+    reader.text()?;
+    reader.text()?;
+    reader.localized_text()?;
+    reader.u32()?;
+    reader.text()?;
+    reader.text()?;
     for _ in 0..reader.count(4)? {
         reader.text()?;
     }
@@ -407,12 +415,15 @@ fn endpoint<'a>(reader: &mut Reader<'a>) -> Read<Endpoint<'a>> {
     let mut anonymous = None;
     for _ in 0..reader.count(20)? {
         let (id, kind) = (reader.text()?, reader.u32()?);
-        (reader.text()?, reader.text()?, reader.text()?);
+        reader.text()?;
+        reader.text()?;
+        reader.text()?;
         if kind == 0 && anonymous.is_none() {
             anonymous = Some(id);
         }
     }
-    (reader.text()?, reader.u8()?);
+    reader.text()?;
+    reader.u8()?;
     Ok(Endpoint { mode, certificate, policy, anonymous })
 }
 
@@ -446,7 +457,9 @@ impl<'a> Created<'a> {
 fn read_opened(chunk: &[u8]) -> io::Result<(u32, u32, Vec<u8>)> {
     let mut reader = Reader::new(chunk.get(12..).ok_or(Unreadable)?);
     let begin = (|| {
-        (reader.text()?, reader.bytes()?, reader.bytes()?);
+        reader.text()?;
+        reader.bytes()?;
+        reader.bytes()?;
         Ok((reader.u32()?, reader.u32()?))
     })();
     begin.map_err(|_: Malformed| Unreadable)?;
@@ -454,7 +467,8 @@ fn read_opened(chunk: &[u8]) -> io::Result<(u32, u32, Vec<u8>)> {
     let parts = (|| {
         reader.u32()?;
         let (channel, token) = (reader.u32()?, reader.u32()?);
-        (reader.time()?, reader.u32()?);
+        reader.time()?;
+        reader.u32()?;
         Ok((channel, token, reader.bytes()?.unwrap_or_default().to_vec()))
     })();
     parts.map_err(|_: Malformed| Unreadable.into())

@@ -183,7 +183,7 @@ fn line(name: &str, servers: &[&str], runs: &[Vec<Figures>], per_million: bool) 
     for (server, runs) in servers.iter().zip(runs) {
         let (main, second) =
             (median(runs.iter().map(|run| run.main).collect()), median(runs.iter().map(|run| run.second).collect()));
-        let main = if per_million { format!("{:>10.0}", main) } else { format!("{main:>10.2}") };
+        let main = if per_million { format!("{main:>10.0}") } else { format!("{main:>10.2}") };
         let _ = write!(text, " | {server}: {main} · {second:.4} [{:.2}]", second / first);
     }
     println!("{text}");

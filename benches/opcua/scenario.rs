@@ -188,7 +188,10 @@ impl Subscriber {
                 let mut good = reader.count(20)? == count;
                 for _ in 0..count {
                     good &= reader.u32()? == 0;
-                    (reader.u32()?, reader.f64()?, reader.u32()?, reader.extension()?);
+                    reader.u32()?;
+                    reader.f64()?;
+                    reader.u32()?;
+                    reader.extension()?;
                 }
                 Ok(good)
             })();

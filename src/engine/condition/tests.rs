@@ -178,7 +178,7 @@ impl Bench {
         for effect in out {
             match effect {
                 Effect::Record(Record::State { kind, key, value: Some(value) }) => {
-                    _ = self.rows.insert((kind, key), value.json())
+                    _ = self.rows.insert((kind, key), value.json());
                 }
                 Effect::Record(Record::State { kind, key, value: None }) => _ = self.rows.remove(&(kind, key)),
                 Effect::Record(Record::Journal(entry)) => self.journal.push((entry.kind, entry.text)),

@@ -12,7 +12,7 @@ use annunciator::{
         plan::{Action, Channel, Priority},
         record::{AuditKind, JournalKind, StateKind},
     },
-    scenario::Rig,
+    scenario::{Rig, world::Message},
     tag::Timestamp,
 };
 use serde_json::Value as Json;
@@ -397,7 +397,7 @@ impl Oracle {
                 }
             }
         }
-        let unknown = |text: &&Text| !rig.watch.ledger.contains_key(&(text.sid.clone(), true));
+        let unknown = |text: &&Message| !rig.watch.ledger.contains_key(&(text.sid.clone(), true));
         let unknown: Vec<_> = rig.world.messages.iter().filter(unknown).collect();
         same("texts that Twilio has taken", figure("Twilio/MessagesSent"), i64::try_from(rig.world.messages.len()).unwrap())
             .map_err(|words| format!("{words}; not in the ledger: {unknown:?}"))?;

@@ -163,7 +163,7 @@ mod tests {
     use crate::serve::opcua::events::Field;
 
     fn tags(lines: &[&str]) -> String {
-        lines.iter().map(|line| format!("[[tag]]\n{line}\n")).collect()
+        lines.iter().flat_map(|line| ["[[tag]]\n", line, "\n"]).collect()
     }
 
     fn changes(old: &[&str], new: &[&str]) -> (Vec<(String, u8)>, Space) {
@@ -207,12 +207,12 @@ mod tests {
     #[test]
     fn many_changes_are_told_by_their_folders() {
         let line = |folder: &str, number: usize| format!("path = \"{folder}/T{number}\"\ntype = \"Boolean\"");
-        let many: Vec<String> = (0..MOST + 1).map(|number| line("P", number)).collect();
+        let many: Vec<String> = (0..=MOST).map(|number| line("P", number)).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let (found, _) = changes(&[A], &[&[A], &*many].concat());
         assert_eq!(found, [("P".to_owned(), verb::REFERENCE_ADDED)]);
-        let folders: Vec<String> = (0..MOST + 1).map(|number| line(&format!("P/F{number}"), number)).collect();
-        let both: Vec<String> = (0..MOST + 1).map(|number| line(&format!("P/F{number}"), MOST + 7)).collect();
+        let folders: Vec<String> = (0..=MOST).map(|number| line(&format!("P/F{number}"), number)).collect();
+        let both: Vec<String> = (0..=MOST).map(|number| line(&format!("P/F{number}"), MOST + 7)).collect();
         let old: Vec<&str> = folders.iter().map(String::as_str).collect();
         let new: Vec<&str> = folders.iter().chain(&both).map(String::as_str).collect();
         let (found, _) = changes(&old, &new);

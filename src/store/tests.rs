@@ -25,8 +25,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_ticks(133_000_000_000_000_000 + second * 10_000_000)
 }
 
-fn state(kind: StateKind, key: &str, value: Option<serde_json::Value>) -> Record {
-    Record::State { kind, key: key.into(), value: value.as_ref().map(Stored::of) }
+fn state(kind: StateKind, key: &str, value: Option<&serde_json::Value>) -> Record {
+    Record::State { kind, key: key.into(), value: value.map(Stored::of) }
 }
 
 fn journal(second: i64, alarm: &str, kind: JournalKind) -> JournalEntry {
@@ -77,15 +77,15 @@ async fn contract(store: Store, reopen: impl AsyncFn(Store) -> Store) {
     assert_eq!(store.load().await.unwrap(), []);
 
     let mut first = vec![
-        state(StateKind::Alarm, "Plant/A/Alarms/High", Some(json!({"state": 1}))),
-        state(StateKind::Alarm, "gone", Some(json!(1))),
+        state(StateKind::Alarm, "Plant/A/Alarms/High", Some(&json!({"state": 1}))),
+        state(StateKind::Alarm, "gone", Some(&json!(1))),
         state(StateKind::Alarm, "gone", None),
         state(StateKind::Counter, "back", None),
-        state(StateKind::Counter, "back", Some(json!(2))),
+        state(StateKind::Counter, "back", Some(&json!(2))),
     ];
-    first.extend(StateKind::ALL.map(|kind| state(kind, "every kind", Some(json!(kind.table())))));
+    first.extend(StateKind::ALL.map(|kind| state(kind, "every kind", Some(&json!(kind.table())))));
     store.commit(&first).await.unwrap();
-    store.commit(&[state(StateKind::Alarm, "Plant/A/Alarms/High", Some(json!({"state": 2})))]).await.unwrap();
+    store.commit(&[state(StateKind::Alarm, "Plant/A/Alarms/High", Some(&json!({"state": 2})))]).await.unwrap();
     store.commit(&[]).await.unwrap();
 
     let alarms = ["Plant/A/Alarms/High", "Plant/A/Alarms/Low", "Plant/AB/Alarms/High", "Plänt"];

@@ -64,7 +64,7 @@ fn t12_filters_that_are_refused() {
             ("two that refer to each other", filter(&message(), &[operator(NOT, &[refers(1)]), operator(NOT, &[refers(0)])])),
             ("an element that there is not", filter(&message(), &[operator(NOT, &[refers(1)])])),
             ("an element far away", filter(&message(), &[operator(NOT, &[extension(594, &[0xFF; 4])])])),
-            ("an operator that there is not", filter(&message(), &[operator(99, &[yes.clone()])])),
+            ("an operator that there is not", filter(&message(), &[operator(99, std::slice::from_ref(&yes))])),
             ("no operand", filter(&message(), &[operator(AND, &[])])),
             ("a list of 2,000", filter(&message(), &[operator(IN_LIST, &vec![yes.clone(); 2_000])])),
             ("2,000 elements", filter(&message(), &vec![operator(AND, &[yes.clone(), yes]); 2_000])),

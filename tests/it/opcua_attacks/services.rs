@@ -198,7 +198,7 @@ fn t11_paths_without_end() {
             let answer = peer.call(554, &[count(100), path.repeat(100)].concat());
             assert!(answer.status != 0 || number(&answer.body, 0) == 100);
         }
-        let deep = ["x"; 20_000].join("/");
+        let deep = vec!["x"; 20_000].join("/");
         assert_eq!(peer.read(&[target(&tag(&deep), 13, "")]).status, 0);
         aim.assert_alive();
         memory.assert_within(32);

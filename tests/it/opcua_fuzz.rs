@@ -25,8 +25,6 @@ use crate::support::{
 const ATTACKERS: u64 = 3;
 /// Messages that are sent before it is looked what came back.
 const WINDOW: usize = 50;
-/// The encoding of a ServiceFault, as it is in the NodeId of an answer.
-const FAULT_TYPE: [u8; 2] = (FAULT as u16).to_le_bytes();
 /// The request id and handle of the request that ends a window.
 const END: u32 = 0x00E2_D0FF;
 
@@ -176,7 +174,7 @@ fn window(peer: &mut Peer, served: &mut u64) -> (u64, Last) {
             return (answers, if number(&content, 32) == 0 { Last::Good } else { Last::Fault });
         }
         answers += 1;
-        *served += u64::from(content.get(18..20) != Some(&FAULT_TYPE));
+        *served += u64::from(content.get(18..20) != Some(&FAULT.to_le_bytes()[..2]));
     }
 }
 

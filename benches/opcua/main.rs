@@ -7,6 +7,8 @@
 //! `--program` measures a whole program too. Rounds are interleaved (A B A B); the medians are shown, with the processor seconds of
 //! the server for a million operations, and in brackets their share of the first peer's.
 
+#![allow(clippy::cast_precision_loss, reason = "what is counted here stays far below 2^52")]
+
 mod client;
 mod process;
 mod scenario;

@@ -155,7 +155,7 @@ impl Alarms {
         for effect in out {
             match effect {
                 Effect::Record(Record::State { kind, key, value: Some(value) }) => {
-                    _ = state.rows.insert((kind, key), value.json())
+                    _ = state.rows.insert((kind, key), value.json());
                 }
                 Effect::Record(Record::State { kind, key, value: None }) => _ = state.rows.remove(&(kind, key)),
                 Effect::Publish(sample) => _ = self.table.write(&[sample]),

@@ -19,6 +19,8 @@ use crate::{
     requests::{Good, good_requests},
 };
 
+/// Where an answer's own part begins: behind frame, channel, token, sequence header, type and header.
+const BODY: usize = 8 + 16 + 4 + 24;
 /// The request id that ends a turn.
 const END: u32 = 0x00E2_D0FF;
 
@@ -87,15 +89,18 @@ impl Client {
         let sequence = [1, 1_u32].map(u32::to_le_bytes).concat();
         client.send(b"OPNF", &[&[0; 4][..], &security, &sequence, &body].concat()).await;
         let opened = client.receive().await.expect("OPN");
-        client.channel = opened[99..107].try_into().unwrap();
+        // Frame, channel, policy, two nulls, sequence header, type, header, protocol version; then channel and token.
+        client.channel = opened[111..119].try_into().unwrap();
         let application = [text("urn:x"), text(""), vec![0], count(1), text(""), text(""), count(0)].concat();
         let create = [application, text(""), text("opc.tcp://x"), text("name"), vec![0xFF; 8], vec![0; 8], vec![0; 4]].concat();
         let made = client.call(461, &create).await;
-        client.session = made[32 + 16..32 + 16 + 39].to_vec();
+        assert_eq!(number(&made, 40), 0, "no session");
+        // The token is an opaque NodeId of 32 bytes behind a SessionId of four.
+        client.session = made[BODY + 4..BODY + 4 + 39].to_vec();
         client.call(467, &[&[0xFF; 8][..], &count(0), &count(0), NOTHING_MORE, &[0xFF; 8]].concat()).await;
         let terms = [&50.0_f64.to_le_bytes()[..], &count(1_000), &count(10), &count(0), &[1, 0]].concat();
         let made = client.call(787, &terms).await;
-        let subscription = made.get(44..48).map_or(0, |_| number(&made, 44));
+        let subscription = if number(&made, 40) == 0 { number(&made, BODY) } else { 0 };
         client.good = good_requests(subscription, 1);
         client
     }

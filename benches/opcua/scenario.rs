@@ -317,7 +317,8 @@ pub fn browse(server: &Server, children: usize) -> io::Result<Figures> {
         w.count(1);
         w.id(Id::text(server.namespace, "Bench"));
         w.u32(0);
-        w.standard(33);
+        // Organizes: properties of the folder are not asked for.
+        w.standard(35);
         w.boolean(true);
         w.u32(0);
         w.u32(63);

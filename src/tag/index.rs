@@ -1,51 +1,70 @@
 //! From a path to its place in a list that somebody else keeps: eight bytes a slot, no copy of the path.
 
-/// Of this many slots at most [`FILLED`] are used.
-const SLOTS: usize = 4;
-const FILLED: usize = 3;
-const FEWEST: usize = 16;
+/// Slots that lie in one cache line and are compared together, without a branch that could be foretold wrongly.
+const GROUP: usize = 8;
+/// Of a group's slots so many are used, on average and at most.
+const FILLED: usize = 6;
 const EMPTY: u64 = u64::MAX;
 
 /// Places (below 2³² − 1) by path. Whoever asks says what path stands at a place.
 #[derive(Clone, Debug, Default)]
 pub struct PathIndex {
-    /// High half: hash of the path; low half: place.
-    slots: Box<[u64]>,
+    groups: Box<[Group]>,
     used: usize,
+}
+
+/// High half of a slot: hash of the path; low half: place. Filled from the front.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Group([u64; GROUP]);
+
+impl Group {
+    /// The slots with this hash, as bits.
+    #[inline]
+    fn with(&self, hash: u32) -> u32 {
+        let same = |slot: &u64| u32::from(*slot >> 32 == u64::from(hash)) & u32::from(*slot != EMPTY);
+        self.0.iter().rev().fold(0, |bits, slot| bits << 1 | same(slot))
+    }
 }
 
 impl PathIndex {
     /// One with room for `count` places.
     #[must_use]
     pub fn with_capacity(count: usize) -> Self {
-        Self { slots: vec![EMPTY; (count * SLOTS / FILLED + 1).max(FEWEST)].into(), used: 0 }
+        Self { groups: vec![Group([EMPTY; GROUP]); count / FILLED + 1].into(), used: 0 }
     }
 
     /// The place of `path`; `at` gives the path at a place.
+    #[inline]
     pub fn find<'p>(&self, path: &str, at: impl Fn(u32) -> &'p str) -> Option<u32> {
-        if self.slots.is_empty() {
+        if self.groups.is_empty() {
             return None;
         }
         let hash = hash(path);
-        let mut slot = self.first(hash);
+        let mut place = self.first(hash);
         loop {
-            let found = self.slots[slot];
-            if found == EMPTY {
+            let group = &self.groups[place];
+            let mut same = group.with(hash);
+            while same != 0 {
+                let found = low_half(group.0[same.trailing_zeros() as usize]);
+                if at(found) == path {
+                    return Some(found);
+                }
+                same &= same - 1;
+            }
+            if group.0[GROUP - 1] == EMPTY {
                 return None;
             }
-            if found >> 32 == u64::from(hash) && at(place(found)) == path {
-                return Some(place(found));
-            }
-            slot = (slot + 1) % self.slots.len();
+            place = self.after(place);
         }
     }
 
     /// Enters a path that is not there yet.
     pub fn insert(&mut self, path: &str, place: u32) {
-        if (self.used + 1) * SLOTS > self.slots.len() * FILLED {
+        if self.used >= self.groups.len() * FILLED {
             let old = std::mem::replace(self, Self::with_capacity((self.used + 1) * 2));
-            for entry in old.slots.into_iter().filter(|entry| *entry != EMPTY) {
-                self.put(entry);
+            for slot in old.groups.iter().flat_map(|group| group.0).filter(|slot| *slot != EMPTY) {
+                self.put(slot);
             }
             self.used = old.used;
         }
@@ -55,31 +74,45 @@ impl PathIndex {
 
     fn put(&mut self, entry: u64) {
         #[allow(clippy::cast_possible_truncation)] // The high half has 32 bits.
-        let mut slot = self.first((entry >> 32) as u32);
-        while self.slots[slot] != EMPTY {
-            slot = (slot + 1) % self.slots.len();
+        let mut place = self.first((entry >> 32) as u32);
+        loop {
+            if let Some(slot) = self.groups[place].0.iter_mut().find(|slot| **slot == EMPTY) {
+                *slot = entry;
+                return;
+            }
+            place = self.after(place);
         }
-        self.slots[slot] = entry;
     }
 
-    /// Where the search begins: the hash, spread over all slots.
-    #[allow(clippy::cast_possible_truncation)] // Below the number of slots.
+    /// The group after the one at `place`, without the cost of a division.
+    const fn after(&self, place: usize) -> usize {
+        if place + 1 < self.groups.len() { place + 1 } else { 0 }
+    }
+
+    /// Where the search begins: the hash, spread over all groups.
+    #[allow(clippy::cast_possible_truncation)] // Below the number of groups.
     fn first(&self, hash: u32) -> usize {
-        ((u64::from(hash) * self.slots.len() as u64) >> 32) as usize
+        ((u64::from(hash) * self.groups.len() as u64) >> 32) as usize
     }
 }
 
 #[allow(clippy::cast_possible_truncation)] // The low half has 32 bits.
-const fn place(entry: u64) -> u32 {
+const fn low_half(entry: u64) -> u32 {
     entry as u32
 }
 
 /// Multiplies eight bytes at a time. Only the configuration enters paths, so nobody can choose colliding ones.
+#[inline]
 fn hash(path: &str) -> u32 {
     const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-    let (chunks, rest) = path.as_bytes().as_chunks::<8>();
-    let mut tail = [0; 8];
-    tail[..rest.len()].copy_from_slice(rest);
+    let bytes = path.as_bytes();
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    // The last eight bytes, some of them once more: no copy of a length that is only known now.
+    let tail = bytes.last_chunk::<8>().copied().unwrap_or_else(|| {
+        let mut tail = [0; 8];
+        tail[..rest.len()].copy_from_slice(rest);
+        tail
+    });
     let words = chunks.iter().chain([&tail]).map(|chunk| u64::from_le_bytes(*chunk));
     let mixed = words.fold(path.len() as u64, |hash, word| {
         let product = u128::from(hash ^ word ^ FACTOR) * u128::from(FACTOR);

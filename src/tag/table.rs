@@ -158,6 +158,7 @@ impl TagTable {
     /// The present value of `tag` when it is a scalar of fixed size; `None` for any other, for one that was never written, and
     /// while it is being written: [`Self::read`] has an answer for all of these.
     #[must_use]
+    #[inline]
     pub fn scalar(&self, tag: TagId) -> Option<Scalar> {
         let cell = &self.segment(tag)?.cells[tag.index() % SEGMENT];
         let version = cell.sequence.load(Ordering::Acquire);
@@ -231,6 +232,7 @@ impl TagTable {
         true
     }
 
+    #[inline]
     fn segment(&self, tag: TagId) -> Option<&Segment> {
         self.segments.get(tag.index() / SEGMENT)?.get().map(|segment| &**segment)
     }

@@ -108,6 +108,7 @@ pub struct Reader<'a> {
 macro_rules! fixed {
     ($($name:ident $type:ty),*) => {
         $(#[allow(missing_docs)]
+        #[inline]
         pub fn $name(&mut self) -> Read<$type> {
             let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed)?;
             self.rest = rest;
@@ -137,6 +138,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `count` bytes.
+    #[inline]
     pub fn take(&mut self, count: usize) -> Read<&'a [u8]> {
         let (bytes, rest) = self.rest.split_at_checked(count).ok_or(Malformed)?;
         self.rest = rest;
@@ -144,6 +146,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A ByteString; `None` for null.
+    #[inline]
     pub fn bytes(&mut self) -> Read<Option<&'a [u8]>> {
         match self.i32()? {
             -1 => Ok(None),
@@ -152,11 +155,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A String; `None` for null.
+    #[inline]
     pub fn optional_text(&mut self) -> Read<Option<&'a str>> {
         self.bytes()?.map(|bytes| std::str::from_utf8(bytes).map_err(|_| Malformed)).transpose()
     }
 
     /// A String; empty for null.
+    #[inline]
     pub fn text(&mut self) -> Read<&'a str> {
         Ok(self.optional_text()?.unwrap_or(""))
     }
@@ -178,6 +183,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A NodeId.
+    #[inline]
     pub fn id(&mut self) -> Read<Id<'a>> {
         let form = self.u8()?;
         self.id_of_form(form)
@@ -609,6 +615,7 @@ impl Writer {
     }
 
     /// The DataValue of a scalar of fixed size.
+    #[inline]
     pub fn scalar_value(&mut self, scalar: &Scalar, timestamps: Timestamps, server: Timestamp) {
         // One append for all of it: mask, type, value, status, two times.
         let mut bytes = [0; 1 + 1 + 8 + 4 + 8 + 8];

@@ -84,6 +84,7 @@ impl TagIndex {
 
     /// The position of the tag at `path`; `tags` are those that the index was made of.
     #[must_use]
+    #[inline]
     pub fn find(&self, path: &str, tags: &[Arc<TagDef>]) -> Option<u32> {
         self.by_path.find(path, |position| &tags[position as usize].path)
     }

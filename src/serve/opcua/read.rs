@@ -7,7 +7,7 @@ use super::{
     ns0::attribute,
     send,
     space::{NAMESPACE, NodeRef},
-    wire::{Id, Identifier, Malformed, Read, Reader, Timestamps, Writer},
+    wire::{Id, Malformed, Read, Reader, Timestamps, Writer},
 };
 use crate::tag::StatusCode;
 
@@ -71,11 +71,11 @@ fn plain_value<'a>(body: &Reader<'a>) -> Option<(&'a str, Reader<'a>)> {
     const REST: [u8; 14] = [13, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
     const NAMESPACE_BYTES: [u8; 2] = NAMESPACE.to_le_bytes();
     let mut reader = *body;
-    let ([3, namespace @ ..], _) = body.rest().split_first_chunk::<3>()? else { return None };
+    let [3, namespace @ ..] = reader.take(3).ok()? else { return None };
     if *namespace != NAMESPACE_BYTES {
         return None;
     }
-    let Ok(Id { identifier: Identifier::Text(path), .. }) = reader.id() else { return None };
+    let path = reader.text().ok()?;
     (reader.take(REST.len()).ok()? == REST).then_some((path, reader))
 }
 

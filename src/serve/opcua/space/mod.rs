@@ -191,7 +191,7 @@ impl Space {
 
     /// The tag at `path`.
     pub fn find_tag(&self, path: &str) -> Option<&Arc<TagDef>> {
-        self.find_path(path).and_then(|index| self.tag(index))
+        self.plan.tag_index.find(path, &self.plan.tags).and_then(|index| self.tag(index))
     }
 
     /// The node that `id` names.

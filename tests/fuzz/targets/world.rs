@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bytes::{NOTHING_MORE, OPEN, READ, count, id, null, number, request, target, text},
+    bytes::{NOTHING_MORE, OPEN, READ, count, id, null, number, request, target, text, token_of},
     plant::Plant,
     requests::{Good, good_requests},
 };
@@ -95,8 +95,7 @@ impl Client {
         let create = [application, text(""), text("opc.tcp://x"), text("name"), vec![0xFF; 8], vec![0; 8], vec![0; 4]].concat();
         let made = client.call(461, &create).await;
         assert_eq!(number(&made, 40), 0, "no session");
-        // The token is an opaque NodeId of 32 bytes behind a SessionId of four.
-        client.session = made[BODY + 4..BODY + 4 + 39].to_vec();
+        client.session = token_of(&made[BODY..]);
         client.call(467, &[&[0xFF; 8][..], &count(0), &count(0), NOTHING_MORE, &[0xFF; 8]].concat()).await;
         let terms = [&50.0_f64.to_le_bytes()[..], &count(1_000), &count(10), &count(0), &[1, 0]].concat();
         let made = client.call(787, &terms).await;
@@ -135,7 +134,7 @@ impl Client {
         let message = [request(kind, &self.session, NOTHING_MORE), body.to_vec()].concat();
         self.message(9, &message).await;
         let answer = self.receive().await.expect("an answer");
-        assert_eq!(&answer[..3], b"MSG");
+        assert_eq!(&answer[..3], b"MSG", "service {kind}: {:08X}", number(&answer, 8));
         answer
     }
 

@@ -70,7 +70,7 @@ fn t10_names_and_tokens_that_are_none() {
         let mut peer = target.connect();
         peer.hello();
         peer.open();
-        let session = peer.create_session().body[4..43].to_vec();
+        let session = crate::support::raw::token_of(&peer.create_session().body);
         peer.session = session;
         let long = "x".repeat(40_000);
         let name = |name: &str, secret: &str| extension(324, &[text("username"), text(name), text(secret), text("")].concat());

@@ -53,6 +53,13 @@ pub fn extension(kind: u32, body: &[u8]) -> Vec<u8> {
     [&id(kind)[..], &[1], &count(body.len()), body].concat()
 }
 
+/// The encoded authentication token in what follows the header of a CreateSession response: an opaque NodeId of 32 bytes behind the
+/// SessionId, which is longer from the 65,536th on.
+pub fn token_of(made: &[u8]) -> Vec<u8> {
+    let place = if made[0] == 1 { 4 } else { 7 };
+    made[place..place + 1 + 2 + 4 + 32].to_vec()
+}
+
 /// A request up to and with its header.
 pub fn request(kind: u32, session: &[u8], additional: &[u8]) -> Vec<u8> {
     let handle = 4711_u32.to_le_bytes();

@@ -253,8 +253,7 @@ impl Peer {
         self.session = null();
         let answer = self.create_session();
         if answer.status == 0 {
-            // SessionId takes four bytes; the token is an opaque NodeId of 32 bytes.
-            self.session = answer.body[4..4 + 1 + 2 + 4 + 32].to_vec();
+            self.session = token_of(&answer.body);
             return self.activate_as(NOTHING_MORE).status;
         }
         answer.status

@@ -154,9 +154,11 @@ impl Engine {
                 let regular = *lost + LOOKUPS[(*lookups).min(LOOKUPS.len() - 1)];
                 Some(regular.max(self.now + LOOKUPS[0]))
             }
-            // An attempt of unknown fate before it may still be reported on, and is then counted.
-            TextState::Accepted { at, status, .. } if !status.is_final() || text.possible_duplicate => Some(*at + KEEP_SENT),
-            TextState::Accepted { at, .. } | TextState::Failed { at } | TextState::Cancelled { at } => Some(*at + KEEP_ENDED),
+            TextState::Accepted { at, status, .. } if !status.is_final() => Some(*at + KEEP_SENT),
+            TextState::Accepted { at, .. } | TextState::Failed { at } | TextState::Cancelled { at } => {
+                // An attempt of unknown fate may still be reported on, and is then counted.
+                Some(*at + if text.possible_duplicate { KEEP_SENT } else { KEEP_ENDED })
+            }
         };
         if is_open {
             self.outbox.open.insert(id);

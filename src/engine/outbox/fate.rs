@@ -265,10 +265,14 @@ impl Engine {
     /// already; what became of `mistaken` itself is unknown again.
     fn exchange(&mut self, mistaken: OutboxId, row: OutboxId, sid: &str) {
         let Some(text) = self.outbox.text_mut(mistaken) else { return };
-        match &text.state {
-            TextState::Accepted { sid: own, .. } if own == sid => {}
-            _ => return,
-        }
+        let TextState::Accepted { sid: own, .. } = &mut text.state else { return };
+        let is_sent = if own == sid {
+            // What was taken for a duplicate is then its own.
+            text.duplicates.pop().map(|other| *own = other).is_some()
+        } else {
+            text.duplicates.retain(|duplicate| duplicate != sid);
+            true
+        };
         let since = self.outbox.rows.get(&mistaken).map_or(self.now, |row| row.created);
         let Some(text) = self.outbox.text_mut(row) else { return };
         if matches!(text.state, TextState::Accepted { .. }) {
@@ -280,6 +284,9 @@ impl Engine {
             self.outbox.lane(&twilio, channel).queue.remove(&(rank, row));
             self.leave_flight(row);
             self.taken(row, sid, DeliveryState::Queued);
+        }
+        if is_sent {
+            return self.ended(mistaken);
         }
         self.become_ambiguous(mistaken, since, "what Twilio's list shows is another of the same words".to_owned());
     }

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::support::{
     BOUND,
-    program::{Api, Daemon, PIN, Plant, until},
+    program::{Api, Daemon, PIN, Plant, until, until_or},
     twilio::http,
 };
 
@@ -184,6 +184,14 @@ async fn check_calls(plant: &Plant, daemon: &Daemon) {
     }
     rows.retain(|_, sids| sids.len() > 1);
     assert!(rows.is_empty(), "called twice: {rows:?}");
+    // A call whose event is settled may still be spoken; its minutes are known once it has ended.
+    let underway = ["queued", "initiated", "ringing", "in-progress"];
+    let ended = async || plant.twilio.calls().iter().all(|call| !underway.contains(&call.status.as_str())).then_some(());
+    until("end of every call", SETTLE, ended).await;
+    let minutes: u32 = plant.twilio.calls().iter().filter_map(|call| call.duration).map(|seconds| seconds.div_ceil(60)).sum();
+    let counted = async || (daemon.get("statistics").await["totals"]["call_minutes_sent"] == minutes).then_some(());
+    until_or("minutes of every call", SETTLE, counted, || format!("{minutes} minutes are due: {:#?}", plant.twilio.calls()))
+        .await;
     let live = daemon.get("statistics").await;
     assert_eq!(live["totals"]["calls_sent"], known.len(), "{live}");
     let report = plant.run(&["report", "--users", "--output", "json"]).await.json();

@@ -1,6 +1,9 @@
 //! What the daemon's servers and its store are told: `[server]`, `[http]`, `[store]`, `[site]`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::{book::Roots, reader::Section};
 use crate::engine::plan::Role;
@@ -145,6 +148,12 @@ pub struct HttpSettings {
     pub body_limit: usize,
     /// Connections of one listener, 1 to 10,000.
     pub connections: usize,
+    /// Reverse proxies before the console, which speak TLS to browsers and say whom they speak for in `X-Forwarded-For`.
+    pub proxies: Vec<IpAddr>,
+    /// A console session ends when it was not used for so long, 1 min to 31 days.
+    pub session_idle: Duration,
+    /// A console session ends so long after its log-in, 1 min to 31 days.
+    pub session_lifetime: Duration,
 }
 
 impl Default for HttpSettings {
@@ -154,7 +163,10 @@ impl Default for HttpSettings {
             console: Some(([127, 0, 0, 1], 8089).into()),
             tls: None,
             body_limit: 65_536,
-            connections: 256,
+            connections: 512,
+            proxies: Vec::new(),
+            session_idle: Duration::from_secs(3600),
+            session_lifetime: Duration::from_secs(12 * 3600),
         }
     }
 }
@@ -287,6 +299,10 @@ pub(super) fn http(roots: &mut Roots<'_>) -> HttpSettings {
     if let Some(limit) = section.integer("max_connections", 1..=10_000).and_then(|value| usize::try_from(value).ok()) {
         settings.connections = limit;
     }
+    settings.proxies = addresses(&mut section, "proxies");
+    let lengths = Duration::from_secs(60)..=Duration::from_secs(31 * 86_400);
+    settings.session_idle = section.duration("session_idle", lengths.clone()).unwrap_or(settings.session_idle);
+    settings.session_lifetime = section.duration("session_lifetime", lengths).unwrap_or(settings.session_lifetime);
     if settings.webhooks.is_some() && settings.webhooks == settings.console {
         let help = "what Twilio may reach must not serve the console: give them different ports";
         section.error(section.key_span("webhooks"), "`webhooks` and `console` have the same address", help);
@@ -296,6 +312,22 @@ pub(super) fn http(roots: &mut Roots<'_>) -> HttpSettings {
         section.warning(section.key_span("console"), "passwords and tokens pass to the console in clear", help);
     }
     settings
+}
+
+fn addresses(section: &mut Section<'_>, key: &str) -> Vec<IpAddr> {
+    let texts = section.strings(key).unwrap_or_default();
+    let parsed = texts.into_iter().filter_map(|text| match text.value.parse::<IpAddr>() {
+        Ok(address) => Some(address.to_canonical()),
+        Err(_) => {
+            section.error(
+                text.span,
+                format!("`{}` is not an IP address", text.value),
+                "write one such as \"127.0.0.1\", without a port",
+            );
+            None
+        }
+    });
+    parsed.collect()
 }
 
 /// Takes an address to listen on into `setting`, or `"off"`.

@@ -151,7 +151,11 @@ impl Core {
                     if matches!(input, Input::Samples(_)) {
                         oldest_sample.get_or_insert(arrived);
                     }
+                    let everything = matches!(input, Input::Plan(_));
                     self.handle(input, &mut effects);
+                    if everything {
+                        self.shared.changes.note_all();
+                    }
                 }
                 Message::Durable(input, waits) => {
                     self.handle(input, &mut effects);
@@ -188,12 +192,13 @@ impl Core {
             Effect::Record(record) => Some(record),
             _ => None,
         });
-        self.buffered.extend(records);
+        self.buffered.extend(records.inspect(|record| self.shared.changes.note(record)));
         let raised = self.buffered.iter().any(|record| matches!(record, Record::Journal(_)));
         let durable = self.commit().await;
         if let (Some(arrived), true, true) = (oldest_sample, raised, durable) {
             self.shared.metrics.flank_to_commit.observe(arrived.elapsed().as_secs_f64());
         }
+        self.shared.changes.tell();
         for waits in waiting {
             // Whoever waited may have gone.
             _ = waits.send(if durable { Ok(()) } else { Err(()) });

@@ -12,10 +12,11 @@ use crate::{
         condition::Condition,
         io::{Actor, CallAction, CallDocument, CallEvent, Command, DeliveryState, InboundText, Input, OutboxId, Outcome, Via},
         plan::{Cover, Plan, Role},
+        record::{AuditEntry, Record},
         view::{AlarmView, OutboxView, UserStatistics},
     },
     metrics::TagCounts,
-    serve::Gateway,
+    serve::{Changed, Gateway},
     tag::{Past, PastValue, StatusCode, TagId, TagTable, Timestamp, Value},
 };
 
@@ -101,6 +102,25 @@ impl Gateway for Arc<Shared> {
 
     fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
         Box::pin(async { self.query(Engine::user_statistics).await.unwrap_or_default() })
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.changes.arrived())
+    }
+
+    fn changes(&self) -> BoxFuture<'_, Option<Changed>> {
+        Box::pin(async move {
+            let shared = Arc::clone(self);
+            self.query(move |engine| shared.changes.look(engine)).await
+        })
+    }
+
+    fn audit(&self, entry: AuditEntry) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if !self.record(vec![Record::Audit(entry)]).await {
+                tracing::warn!("failed to write the audit log");
+            }
+        })
     }
 
     fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {

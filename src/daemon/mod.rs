@@ -1,5 +1,6 @@
 //! The composition root: assembles the rooms, runs them, and shuts them down in order.
 
+mod changes;
 mod conditions;
 mod core;
 mod gateway;
@@ -115,6 +116,8 @@ pub(crate) struct Shared {
     alarm_nodes: ArcSwap<HashMap<TagId, (Arc<str>, AlarmNode)>>,
     /// The alarms as others follow them.
     conditions: conditions::Conditions,
+    /// What the HTTP API has not seen yet.
+    changes: changes::Changes,
     inbox: Inbox,
     requests: Requests,
     store: Arc<Store>,
@@ -179,6 +182,7 @@ pub async fn run(
         watched: ArcSwap::from_pointee(Engine::watched(&plan)),
         alarm_nodes: ArcSwap::from_pointee(alarm_nodes(&plan)),
         conditions: conditions::Conditions::default(),
+        changes: changes::Changes::default(),
         inbox: Inbox::default(),
         requests: Requests::default(),
         store,
@@ -296,21 +300,31 @@ async fn listen(
         }
         None => None,
     };
+    let options = api::Options {
+        sessions: api::SessionLimits { idle: fixed.http.session_idle, lifetime: fixed.http.session_lifetime },
+        secure: tls.is_some() || !fixed.http.proxies.is_empty(),
+        proxies: fixed.http.proxies.clone().into(),
+        stop: stop.clone(),
+    };
     let gateway: Arc<dyn crate::serve::Gateway> = Arc::new(Arc::clone(shared));
-    let limits = http::Limits { connections: fixed.http.connections, ..http::Limits::default() };
+    let limits = http::Limits {
+        connections: fixed.http.connections,
+        loopback_is_proxy: true,
+        proxies: fixed.http.proxies.clone().into(),
+        ..http::Limits::default()
+    };
     let mut bound = [None, None];
     let metrics = Arc::clone(&shared.metrics);
     let rejects = Arc::new(webhooks::Rejects::observed_by(move |reason| metrics.count_reject(reason)));
     let routers = [
-        (fixed.http.webhooks, webhooks::router(Arc::clone(&gateway), rejects), true),
-        (fixed.http.console, api::router(Arc::clone(&gateway), Arc::clone(&shared.store)), false),
+        (fixed.http.webhooks, webhooks::router(Arc::clone(&gateway), rejects)),
+        (fixed.http.console, api::router(Arc::clone(&gateway), Arc::clone(&shared.store), options)),
     ];
-    for ((address, router, proxied), bound) in routers.into_iter().zip(&mut bound) {
+    for ((address, router), bound) in routers.into_iter().zip(&mut bound) {
         let Some(address) = address else { continue };
         let listener = bind(address).await?;
         *bound = listener.local_addr().ok();
-        let limits = http::Limits { loopback_is_proxy: proxied, ..limits.clone() };
-        tasks.spawn(http::serve(listener, router, limits, tls.clone(), stop.clone()));
+        tasks.spawn(http::serve(listener, router, limits.clone(), tls.clone(), stop.clone()));
     }
     let settings = opcua::Settings::new(&fixed.server, shared.folders.data.join("pki"));
     let server = opcua::serve(settings, gateway, stop.clone()).await.map_err(|error| format!("failed to {error}"))?;

@@ -255,6 +255,18 @@ impl Engine {
         self.outbox.rows.iter().map(|(id, row)| self.outbox_view(*id, row)).collect()
     }
 
+    /// One row of the outbox as others may see it.
+    #[must_use]
+    pub fn outbox_at(&self, id: OutboxId) -> Option<OutboxView> {
+        self.outbox.rows.get(&id).map(|row| self.outbox_view(id, row))
+    }
+
+    /// The outbox row of a call that we placed and that is still known.
+    #[must_use]
+    pub fn row_of_call(&self, sid: &str) -> Option<OutboxId> {
+        self.calls.get(sid).and_then(|session| session.row)
+    }
+
     /// Who is on duty.
     #[must_use]
     pub fn rota(&self) -> Rota<'_> {

@@ -1,21 +1,25 @@
 //! The HTTP API under `/api/v1` on the console listener, with `/healthz`, `/readyz` and `/metrics` (SPEC 11, 14).
 //!
 //! It knows the program through [`Gateway`] and reads the journal, audit log and ledger from the [`Store`]. Every route names the
-//! least role in its handler's first argument; nobody has a right without credentials, from wherever they come. Deliberately
-//! absent: the listener itself (`http`), TLS, the console's pages, live events, CORS (another site's pages have no business here).
+//! least role in its handler's arguments; nobody has a right without credentials, from wherever they come. Deliberately
+//! absent: the listener itself (`http`), TLS, the console's pages, CORS (another site's pages have no business here).
 
 mod alarms;
 mod auth;
 mod events;
+mod live;
+mod login;
 mod people;
 mod problem;
 mod records;
 mod send;
+mod sessions;
+mod stream;
 mod tags;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -26,7 +30,10 @@ use axum::{
     routing::{delete, get, post},
 };
 
-use self::problem::Problem;
+use tokio_util::sync::CancellationToken;
+
+pub use self::sessions::Limits as SessionLimits;
+use self::{live::Live, problem::Problem, sessions::Sessions};
 use super::Gateway;
 use crate::store::Store;
 
@@ -41,12 +48,43 @@ struct Api {
     gateway: Arc<dyn Gateway>,
     store: Arc<Store>,
     sends: Arc<tokio::sync::Semaphore>,
+    sessions: Arc<Sessions>,
+    live: Arc<Live>,
+    secure: bool,
+    proxies: Arc<[IpAddr]>,
+    stop: CancellationToken,
 }
 
-/// The console listener's routes. Serve it with the peer's address as `ConnectInfo<SocketAddr>`.
-pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>) -> Router {
-    let api = Api { gateway, store, sends: Arc::new(tokio::sync::Semaphore::new(MAX_SENDS)) };
+/// What the listener and the configuration say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long sessions live.
+    pub sessions: SessionLimits,
+    /// Browsers reach the console by TLS: they keep its cookie from everything else.
+    pub secure: bool,
+    /// Reverse proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Arc<[IpAddr]>,
+    /// Ends event streams.
+    pub stop: CancellationToken,
+}
+
+/// The console listener's routes. Serve it with the peer's address as `ConnectInfo<SocketAddr>`; needs a tokio runtime.
+pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>, options: Options) -> Router {
+    let Options { sessions, secure, proxies, stop } = options;
+    let api = Api {
+        sends: Arc::new(tokio::sync::Semaphore::new(MAX_SENDS)),
+        sessions: Arc::new(Sessions::new(sessions)),
+        live: Live::start(Arc::clone(&gateway), stop.clone()),
+        gateway,
+        store,
+        secure,
+        proxies,
+        stop,
+    };
     let v1 = Router::new()
+        .route("/session", get(login::who).post(login::log_in).delete(login::log_out))
+        .route("/stream", get(stream::stream))
+        .route("/counts", get(records::counts))
         .route("/tags", get(tags::list))
         .route("/tags/{*path}", get(tags::read).put(tags::write))
         .route("/alarms", get(alarms::list))
@@ -88,6 +126,8 @@ pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>) -> Router {
 async fn guard(request: Request, next: Next) -> Response {
     let site = request.headers().get("sec-fetch-site").and_then(|site| site.to_str().ok()).unwrap_or("none");
     let foreign = !matches!(site, "none" | "same-origin");
+    // A page asks for a log-in itself; the browser's own dialog would come before it.
+    let from_page = site == "same-origin";
     let mut response = if foreign && !matches!(*request.method(), Method::GET | Method::HEAD) {
         Problem::new(StatusCode::FORBIDDEN, "requests from other sites' pages are refused").into_response()
     } else {
@@ -96,7 +136,11 @@ async fn guard(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    if from_page && headers.contains_key(header::WWW_AUTHENTICATE) {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"annunciator\""));
+    }
+    let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(nothing);
     response
 }
 

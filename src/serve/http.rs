@@ -2,7 +2,7 @@
 //! configured, and an orderly end.
 //!
 //! What is served is the caller's [`Router`]. Deliberately absent: HTTP/2 (Twilio and browsers do without), compression,
-//! trust in `X-Forwarded-For` (whoever stands behind a proxy lets the proxy limit by address).
+//! reading `X-Forwarded-For` (the API's business, and only for configured proxies).
 
 use std::{
     collections::HashMap,
@@ -50,6 +50,8 @@ pub struct Limits {
     pub per_address: usize,
     /// Loopback is not limited by address: a reverse proxy on this machine speaks for everybody.
     pub loopback_is_proxy: bool,
+    /// Nor are these: reverse proxies on other machines.
+    pub proxies: Arc<[IpAddr]>,
     /// From connecting, or from the previous answer, to the end of the next request's headers.
     pub header_timeout: Duration,
     /// From a request's headers to the head of its answer, its body's arrival included. Bodies that stream may take longer.
@@ -62,6 +64,7 @@ impl Default for Limits {
             connections: 256,
             per_address: 32,
             loopback_is_proxy: false,
+            proxies: Arc::default(),
             header_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
         }
@@ -116,7 +119,7 @@ pub async fn serve(
             continue;
         };
         let address = peer.ip().to_canonical();
-        let limited = !(limits.loopback_is_proxy && address.is_loopback());
+        let limited = !(limits.loopback_is_proxy && address.is_loopback() || limits.proxies.contains(&address));
         let Some(seat) = addresses.clone().enter(address, if limited { limits.per_address } else { usize::MAX }) else {
             tracing::debug!(%address, "refused a connection: too many from this address");
             continue;

@@ -21,10 +21,26 @@ use crate::{
         condition::Condition,
         io::{Actor, CallAction, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
         plan::{Cover, Plan},
+        record::AuditEntry,
         view::{AlarmView, OutboxView, UserStatistics},
     },
     tag::{Past, PastValue, StatusCode, TagId, TagTable, Timestamp, Value},
 };
+
+/// Alarms and messages that changed, in no order.
+#[derive(Clone, Debug, Default)]
+pub struct Changed {
+    /// This is everything there is, not only what changed.
+    pub all: bool,
+    /// As they are now.
+    pub alarms: Vec<AlarmView>,
+    /// Paths of alarms that are no longer there.
+    pub gone_alarms: Vec<Arc<str>>,
+    /// As they are now.
+    pub messages: Vec<OutboxView>,
+    /// Rows that left the outbox.
+    pub gone_messages: Vec<u64>,
+}
 
 /// What a server may ask of the program. The daemon implements it; every change goes through the engine or the one write path.
 pub trait Gateway: Send + Sync {
@@ -56,6 +72,20 @@ pub trait Gateway: Send + Sync {
     fn alarms(&self) -> BoxFuture<'_, Vec<AlarmView>>;
     /// Messages and writes waiting or recently ended.
     fn outbox(&self) -> BoxFuture<'_, Vec<OutboxView>>;
+    /// Resolves when alarms or messages may have changed since [`Gateway::changes`] was last asked; for one who waits.
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+    /// What changed since it was last asked, everything at first; for one who asks. `None` when the program is stopping.
+    fn changes(&self) -> BoxFuture<'_, Option<Changed>> {
+        Box::pin(async {
+            Some(Changed { all: true, alarms: self.alarms().await, messages: self.outbox().await, ..Changed::default() })
+        })
+    }
+    /// Writes down what a server did itself, such as letting somebody in.
+    fn audit(&self, _entry: AuditEntry) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// One row a user, by ascending id; numbers unmasked.
     fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>>;
     /// Overrides made in operation, by number.

@@ -30,7 +30,7 @@ pub struct ListQuery {
 
 #[derive(Serialize)]
 pub struct AlarmList {
-    alarms: Vec<AlarmView>,
+    alarms: Vec<Arc<AlarmView>>,
 }
 
 #[derive(Deserialize)]
@@ -71,13 +71,12 @@ pub async fn list(State(api): State<Api>, _: Viewer, Params(query): Params<ListQ
         let detail = format!("there is no alarm state {unknown:?}: use {}", STATES.join(", "));
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
-    let mut alarms = api.gateway.alarms().await;
+    let mut alarms = api.live.alarms().await;
     alarms.retain(|alarm| {
         alarm.path.starts_with(&query.prefix)
             && query.priority.is_none_or(|least| alarm.priority >= least)
             && (states.is_empty() || states.iter().any(|state| in_state(alarm, state)))
     });
-    alarms.sort_by(|one, two| one.path.cmp(&two.path));
     Ok(Json(AlarmList { alarms }))
 }
 

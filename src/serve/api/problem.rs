@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{FromRequest, FromRequestParts, Query, Request},
+    extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -20,18 +20,26 @@ pub struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_code: Option<String>,
+    /// A word for programs, where the status alone does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem with `detail` for the caller.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), status_code: None }
+        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), status_code: None, code: None }
     }
 
     /// The same with another HTTP status.
     pub fn with(self, status: StatusCode) -> Self {
         Self { status_code: self.status_code, ..Self::new(status, self.detail) }
+    }
+
+    /// The same with a word for programs.
+    pub fn coded(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
     }
 
     /// Nobody, or not who they say.
@@ -53,11 +61,23 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after(status) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"annunciator\", charset=\"UTF-8\""));
             headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"annunciator\""));
         }
         response
+    }
+}
+
+/// When it makes sense to try again: pauses after failed log-ins are a minute at most, and what is full is soon less so.
+const fn retry_after(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Some("60"),
+        StatusCode::SERVICE_UNAVAILABLE => Some("5"),
+        _ => None,
     }
 }
 
@@ -121,16 +141,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// The query string.
+/// The query string; what is a list may be repeated in it.
 pub struct Params<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(params) = Query::from_request_parts(parts, state)
-            .await
-            .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
-        Ok(Self(params))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let refused = |error| Problem::new(StatusCode::BAD_REQUEST, format!("the query cannot be read: {error}"));
+        serde_html_form::from_str(query).map(Self).map_err(refused)
     }
 }

@@ -1,5 +1,7 @@
 //! What was recorded and counted: journal, audit log, users, statistics, messages, sources.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -16,12 +18,12 @@ use super::{
 };
 use crate::{
     engine::{
-        plan::Role,
+        plan::{Plan, Role, SourceDef},
         record::{AuditEntry, AuditKind, JournalEntry, JournalKind},
         view::{OutboxView, UserStatistics},
     },
     store::{AuditQuery, JournalQuery, Numbered},
-    tag::{TagId, Timestamp},
+    tag::{TagId, TagTable, Timestamp},
 };
 
 /// Entries of one page, unless the caller wants fewer or more.
@@ -155,35 +157,97 @@ pub async fn statistics(State(api): State<Api>, _: Viewer) -> Json<serde_json::V
 
 #[derive(Serialize)]
 pub struct MessageList {
-    messages: Vec<OutboxView>,
+    messages: Vec<Arc<OutboxView>>,
 }
 
 pub async fn messages(State(api): State<Api>, _: Viewer) -> Json<MessageList> {
-    Json(MessageList { messages: api.gateway.outbox().await })
+    Json(MessageList { messages: api.live.messages().await })
 }
 
-/// Every source with its state, as under `System/Gateway/Sources/`.
-pub async fn sources(State(api): State<Api>, _: Viewer) -> Json<serde_json::Value> {
-    let plan = api.gateway.plan();
-    let read = |tag: TagId| api.gateway.table().read(tag).value.to_json();
-    let sources: Vec<_> = plan
-        .sources
-        .iter()
-        .map(|source| {
-            json!({
-                "name": &*source.name,
-                "kind": source.kind,
-                "connected": read(source.nodes.connected),
-                "last_error": read(source.nodes.last_error),
-                "reconnects": read(source.nodes.reconnects),
-                "good_tags": read(source.nodes.good_tags),
-                "bad_tags": read(source.nodes.bad_tags),
-                "reads_per_second": read(source.nodes.reads_per_second),
-                "write_errors": read(source.nodes.write_errors),
-            })
-        })
-        .collect();
-    Json(json!({ "sources": sources }))
+/// All sources.
+#[derive(Serialize)]
+pub struct SourceList {
+    sources: Vec<SourceView>,
+}
+
+/// A source with its state, as under `System/Gateway/Sources/`; a figure is null until it is known.
+#[derive(Serialize)]
+pub struct SourceView {
+    name: Arc<str>,
+    kind: &'static str,
+    connected: Option<bool>,
+    last_error: Option<String>,
+    reconnects: Option<i64>,
+    good_tags: Option<i64>,
+    bad_tags: Option<i64>,
+    reads_per_second: Option<f64>,
+    write_errors: Option<i64>,
+}
+
+impl SourceView {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+pub async fn sources(State(api): State<Api>, _: Viewer) -> Json<SourceList> {
+    Json(SourceList { sources: source_views(&api.gateway.plan(), api.gateway.table()) })
+}
+
+/// The present state of every source.
+pub fn source_views(plan: &Plan, table: &TagTable) -> Vec<SourceView> {
+    let view = |source: &Arc<SourceDef>| {
+        let read = |tag: TagId| table.read(tag).value.to_json();
+        SourceView {
+            name: source.name.as_ref().into(),
+            kind: source.kind,
+            connected: read(source.nodes.connected).as_bool(),
+            last_error: read(source.nodes.last_error).as_str().map(str::to_owned),
+            reconnects: read(source.nodes.reconnects).as_i64(),
+            good_tags: read(source.nodes.good_tags).as_i64(),
+            bad_tags: read(source.nodes.bad_tags).as_i64(),
+            reads_per_second: read(source.nodes.reads_per_second).as_f64(),
+            write_errors: read(source.nodes.write_errors).as_i64(),
+        }
+    };
+    plan.sources.iter().map(view).collect()
+}
+
+/// What is to be seen at a glance.
+#[derive(Serialize)]
+pub struct CountsView {
+    active_unacked: i64,
+    active_acked: i64,
+    clear_unacked: i64,
+    shelved: i64,
+    suppressed: i64,
+    out_of_service: i64,
+    /// Alarm events that began in the last 10 minutes.
+    alarms_per_10_minutes: i64,
+    in_flood: bool,
+    /// Messages and writes that wait.
+    outbox_depth: i64,
+}
+
+pub async fn counts(State(api): State<Api>, _: Viewer) -> Json<CountsView> {
+    Json(counts_view(&api.gateway.plan(), api.gateway.table()))
+}
+
+/// The present counts, as under `System/Gateway/Alarming/`; zero until they are known.
+pub fn counts_view(plan: &Plan, table: &TagTable) -> CountsView {
+    let read = |name: &str| plan.system.get(name).map(|tag| table.read(tag).value.to_json());
+    let count = |name: &str| read(name).and_then(|value| value.as_i64()).unwrap_or(0);
+    CountsView {
+        active_unacked: count("Alarming/ActiveUnacked"),
+        active_acked: count("Alarming/ActiveAcked"),
+        clear_unacked: count("Alarming/ClearUnacked"),
+        shelved: count("Alarming/Shelved"),
+        suppressed: count("Alarming/Suppressed"),
+        out_of_service: count("Alarming/OutOfService"),
+        alarms_per_10_minutes: count("Alarming/AlarmsPer10Minutes"),
+        in_flood: read("Alarming/InFlood").and_then(|value| value.as_bool()).unwrap_or(false),
+        outbox_depth: count("Twilio/OutboxDepth"),
+    }
 }
 
 async fn published_users(api: &Api) -> Vec<UserStatistics> {

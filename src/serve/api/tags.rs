@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     engine::plan::{Plan, TagDef},
-    tag::{self, Timestamp, Value},
+    tag::{self, TagTable, Timestamp, Value},
 };
 
 /// Tags of one page, unless the caller wants fewer.
@@ -111,11 +111,32 @@ pub async fn write(
     Ok(Json(Written { path, status: status.to_string() }))
 }
 
-fn find<'a>(plan: &'a Plan, path: &str) -> Result<&'a Arc<TagDef>, Problem> {
-    plan.tags
-        .iter()
-        .find(|tag| &*tag.path == path)
-        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no tag {path:?}")))
+/// A tag's value at a moment.
+#[derive(Serialize)]
+pub struct Reading {
+    path: Arc<str>,
+    value: serde_json::Value,
+    /// The OPC UA name, or the number in hexadecimal.
+    status: String,
+    source_time: Timestamp,
+}
+
+impl Reading {
+    /// The present one.
+    pub fn of(tag: &TagDef, table: &TagTable) -> Self {
+        let reading = table.read(tag.id);
+        Self {
+            path: tag.path.shared(),
+            value: reading.value.to_json(),
+            status: reading.status.to_string(),
+            source_time: reading.source_time,
+        }
+    }
+}
+
+/// The tag at `path`.
+pub fn find<'a>(plan: &'a Plan, path: &str) -> Result<&'a Arc<TagDef>, Problem> {
+    plan.tag_at(path).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no tag {path:?}")))
 }
 
 fn view(api: &Api, tag: &TagDef) -> TagView {

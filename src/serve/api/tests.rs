@@ -1,5 +1,8 @@
 //! The API against a gateway that answers by rule and remembers what it was asked for.
 
+mod sessions;
+mod stream;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -9,6 +12,7 @@ use std::{
 use axum::{body::Body, extract::ConnectInfo};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value as Json, json};
+use tokio::sync::{Notify, watch};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
@@ -17,27 +21,45 @@ use crate::{
     BoxFuture,
     engine::{
         io::{Actor, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
-        plan::{Cover, Origin, Plan, Priority, PublishPhone, Role, TagDef, UserDef},
+        plan::{Cover, Origin, Plan, Priority, PublishPhone, Role, Secret, TagDef, UserDef},
         record::{AuditEntry, AuditKind, JournalEntry, JournalKind, Record},
         view::{AlarmView, OutboxView, UserStatistics},
     },
+    serve::Changed,
     tag::{self, DataType, Sample, TagId, TagPath, TagTable, Timestamp, Value, ValueType},
 };
 
 /// The program behind the API.
 pub(crate) struct Plant {
-    plan: Mutex<Arc<Plan>>,
+    plan: watch::Sender<Arc<Plan>>,
+    /// What [`Gateway::changes`] gives next; everything when there is nothing.
+    changed: Mutex<Option<Changed>>,
+    arrived: Notify,
     pub(crate) table: TagTable,
     pub(crate) asked: Mutex<Vec<(String, Command)>>,
 }
 
 impl Gateway for Plant {
     fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.plan.lock().unwrap())
+        Arc::clone(&self.plan.borrow())
     }
 
-    fn plan_changes(&self) -> tokio::sync::watch::Receiver<Arc<Plan>> {
-        tokio::sync::watch::channel(self.plan()).1
+    fn plan_changes(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plan.subscribe()
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.arrived.notified())
+    }
+
+    fn changes(&self) -> BoxFuture<'_, Option<Changed>> {
+        Box::pin(async {
+            let changed = self.changed.lock().unwrap().replace(Changed::default());
+            Some(match changed {
+                Some(changed) => changed,
+                None => Changed { all: true, alarms: self.alarms().await, messages: self.outbox().await, ..Changed::default() },
+            })
+        })
     }
 
     fn table(&self) -> &TagTable {
@@ -104,25 +126,6 @@ impl Gateway for Plant {
     }
 
     fn alarms(&self) -> BoxFuture<'_, Vec<AlarmView>> {
-        let alarm = |path: &str, state, priority, out_of_service| AlarmView {
-            path: path.into(),
-            priority,
-            state,
-            latched: false,
-            shelved_until: None,
-            suppressed: false,
-            out_of_service,
-            chattering: false,
-            event: Some(Uuid::nil()),
-            active_time: at(0),
-            clear_time: Timestamp::NULL,
-            ack_time: Timestamp::NULL,
-            ack_user: String::new(),
-            value: "81.5".into(),
-            message: "high".into(),
-            code: None,
-            notification: String::new(),
-        };
         Box::pin(async move {
             vec![
                 alarm("Tank/Alarms/Low", "ActiveUnacked", Priority::Low, true),
@@ -176,6 +179,28 @@ impl Gateway for Plant {
     }
 }
 
+fn alarm(path: &str, state: &'static str, priority: Priority, out_of_service: bool) -> AlarmView {
+    AlarmView {
+        path: path.into(),
+        priority,
+        state,
+        latched: false,
+        shelved_until: None,
+        suppressed: false,
+        out_of_service,
+        chattering: false,
+        event: Some(Uuid::nil()),
+        active_time: at(0),
+        clear_time: Timestamp::NULL,
+        ack_time: Timestamp::NULL,
+        ack_user: String::new(),
+        value: "81.5".into(),
+        message: "high".into(),
+        code: None,
+        notification: String::new(),
+    }
+}
+
 fn at(second: u64) -> Timestamp {
     Timestamp::from_ticks(133_000_000_000_000_000) + std::time::Duration::from_secs(second)
 }
@@ -204,6 +229,10 @@ fn tag_def(id: u32, path: &str, data_type: DataType, writable: bool) -> Arc<TagD
     })
 }
 
+fn user_def(name: &str, role: Role, hash: &str) -> UserDef {
+    UserDef { name: name.into(), role, password_hash: Some(Secret::new(hash)), ..UserDef::default() }
+}
+
 /// The API over a [`Plant`] and an empty store; also for the command line's tests.
 pub(crate) struct Bench {
     pub(crate) plant: Arc<Plant>,
@@ -220,11 +249,25 @@ impl Bench {
             .map(|(id, (path, writable))| tag_def(u32::try_from(id).unwrap(), path, DataType::Int16, writable))
             .collect();
         let tag_index = crate::engine::plan::TagIndex::new(&tags);
-        let plan = Plan { tags, tag_index, users: BTreeMap::new(), ..Plan::default() };
-        let plant = Arc::new(Plant { plan: Mutex::new(Arc::new(plan)), table: TagTable::default(), asked: Mutex::default() });
+        let users = [("viewer", Role::Viewer), ("operator", Role::Operator), ("engineer", Role::Engineer)];
+        let users = users.map(|(name, role)| (name.to_owned(), Arc::new(user_def(name, role, "hash")))).into();
+        let plan = Plan { tags, tag_index, users, ..Plan::default() };
+        let plant = Arc::new(Plant {
+            plan: watch::Sender::new(Arc::new(plan)),
+            changed: Mutex::default(),
+            arrived: Notify::new(),
+            table: TagTable::default(),
+            asked: Mutex::default(),
+        });
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open("sqlite:annunciator.db", folder.path()).await.unwrap());
-        let router = router(Arc::clone(&plant) as Arc<dyn Gateway>, Arc::clone(&store));
+        let options = Options {
+            sessions: SessionLimits::default(),
+            secure: false,
+            proxies: [IpAddr::from([127, 0, 0, 2])].into(),
+            stop: CancellationToken::new(),
+        };
+        let router = router(Arc::clone(&plant) as Arc<dyn Gateway>, Arc::clone(&store), options);
         Self { plant, router, store, _folder: folder }
     }
 
@@ -473,7 +516,7 @@ async fn records_come_in_pages_and_numbers_as_they_may_be_seen() {
     {
         let mut plan = Plan::default();
         plan.people.publish_phone = publish;
-        *bench.plant.plan.lock().unwrap() = Arc::new(plan);
+        bench.plant.plan.send_replace(Arc::new(plan));
         let (_, users) = bench.ask("GET", "/api/v1/users", "viewer", None).await;
         assert_eq!(users["users"][0]["phone_number"], expected);
         for (who, shown) in [("viewer", expected), ("operator", "+12223334444"), ("engineer", "+12223334444")] {
@@ -500,7 +543,7 @@ async fn who_is_on_call_and_who_covers_whom() {
     }
     plan.rosters = BTreeMap::from([("team".into(), vec!["bob".into()]), ("others".into(), vec![])]);
     plan.overrides.push(cover("bob", 200));
-    *bench.plant.plan.lock().unwrap() = Arc::new(plan);
+    bench.plant.plan.send_replace(Arc::new(plan));
 
     let (_, list) = bench.ask("GET", "/api/v1/overrides", "viewer", None).await;
     let row = |number: Option<u64>, from: u64| json!({"number": number, "user": "alice", "covers": "bob", "from": at(from), "to": at(from + 50), "note": "swap"});

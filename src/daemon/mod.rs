@@ -46,7 +46,7 @@ use crate::{
     },
     metrics::Metrics,
     pki::Pki,
-    serve::{api, http, opcua, passwords::Passwords, webhooks},
+    serve::{api, console, http, opcua, passwords::Passwords, webhooks},
     source::{self, Source},
     store::Store,
     tag::{Names, Sample, StatusCode, TagId, TagTable, Value},
@@ -318,7 +318,7 @@ async fn listen(
     let rejects = Arc::new(webhooks::Rejects::observed_by(move |reason| metrics.count_reject(reason)));
     let routers = [
         (fixed.http.webhooks, webhooks::router(Arc::clone(&gateway), rejects)),
-        (fixed.http.console, api::router(Arc::clone(&gateway), Arc::clone(&shared.store), options)),
+        (fixed.http.console, console::router().merge(api::router(Arc::clone(&gateway), Arc::clone(&shared.store), options))),
     ];
     for ((address, router), bound) in routers.into_iter().zip(&mut bound) {
         let Some(address) = address else { continue };

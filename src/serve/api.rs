@@ -26,7 +26,7 @@ use axum::{
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
-    response::{Html, IntoResponse as _, Response},
+    response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
 
@@ -109,7 +109,6 @@ pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>, options: Options) ->
         .route("/identify/{user_id}", delete(events::forget))
         .route("/track", post(events::track));
     Router::new()
-        .route("/", get(front_page))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -142,16 +141,6 @@ async fn guard(request: Request, next: Next) -> Response {
     let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(nothing);
     response
-}
-
-async fn front_page() -> Html<&'static str> {
-    Html(
-        "<!doctype html><html lang=\"en\"><title>Annunciator</title><h1>Annunciator</h1>\
-         <p>The console comes with a later release. The HTTP API is at <a href=\"/api/v1/alarms\">/api/v1</a>: \
-         tags, alarms, journal, audit, users, on-call, overrides, statistics, messages, sources; log in with user name and password, or send \
-         <code>Authorization: Bearer name:secret</code>.</p>\
-         <p><a href=\"/healthz\">/healthz</a> <a href=\"/readyz\">/readyz</a> <a href=\"/metrics\">/metrics</a></p></html>\n",
-    )
 }
 
 async fn ready(State(api): State<Api>) -> (StatusCode, &'static str) {

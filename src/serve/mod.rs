@@ -2,6 +2,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod api;
+#[cfg(feature = "daemon")]
+pub mod console;
 #[cfg(feature = "twilio")]
 mod copies;
 #[cfg(any(feature = "daemon", feature = "twilio"))]

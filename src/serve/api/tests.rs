@@ -364,7 +364,7 @@ async fn only_health_is_open_and_metrics_on_this_machine() {
     for (path, from, expected) in [
         ("/healthz", "198.51.100.7:1", 200),
         ("/readyz", "198.51.100.7:1", 503),
-        ("/", "198.51.100.7:1", 200),
+        ("/", "198.51.100.7:1", 404),
         ("/metrics", "127.0.0.1:1", 200),
         ("/metrics", "[::ffff:127.0.0.1]:1", 200),
         ("/metrics", "198.51.100.7:1", 401),

@@ -1,0 +1,117 @@
+// What a person may do to alarms: acknowledge, shelve, unshelve, out of service and back. One form each, for one alarm or many.
+import { Mark, stateWords, unacked } from '../lib/alarm.js';
+import { post } from '../lib/api.js';
+import { alarmName, count, localInput, shortClock } from '../lib/format.js';
+import { session } from '../lib/session.js';
+import { Field, Form, closeDialog, html, openDialog, toast } from '../lib/ui.js';
+
+const SHOWN = 12;
+const NOTE = 2000;
+
+const Targets = ({ alarms }) => html`<ul class="targets">
+  ${alarms.slice(0, SHOWN).map((alarm) => {
+    const { tag, name } = alarmName(alarm.path);
+    return html`<li><${Mark} alarm=${alarm} size=${18} /><span><strong>${name}</strong> <span class="path">${tag}</span> <span class="none">${stateWords(alarm)}</span></span></li>`;
+  })}
+  ${alarms.length > SHOWN && html`<li class="none">and ${alarms.length - SHOWN} more</li>`}
+</ul>`;
+
+const Note = () => html`<${Field} label="Note" name="note" hint="Kept with your name in the journal. May be left empty.">
+  ${({ id, name }) => html`<textarea id=${id} name=${name} rows="2" maxlength=${NOTE} aria-describedby=${`${id}-hint`}></textarea>`}<//>`;
+
+/** Sends one request an alarm; the refusals are told together, each with the API's own words. */
+async function each(alarms, send) {
+  const refused = [];
+  let good = 0;
+  for (const alarm of alarms) {
+    try {
+      await send(alarm);
+      good += 1;
+    } catch (error) {
+      refused.push(`${alarmName(alarm.path).name}: ${error.message}`);
+      if (error.status === 0 || error.status === 401) break;
+    }
+  }
+  return { good, refused };
+}
+
+function report({ good, refused }, done) {
+  if (good) toast(`${count(good, 'alarm')} ${done}.`);
+  if (refused.length) toast(`Not ${done}: ${refused.slice(0, 3).join(' · ')}${refused.length > 3 ? ` · and ${refused.length - 3} more` : ''}`, 'bad');
+}
+
+function ask({ title, alarms, label, send, done, finished, extra, danger }) {
+  openDialog(title, () => html`<${Targets} alarms=${alarms} />
+    <${Form} label=${label} danger=${danger} undo="Cancel" onUndo=${closeDialog} send=${(values) => send(values)}
+      done=${(answer) => {
+        closeDialog();
+        report(answer, done);
+        finished?.();
+      }}>${extra}<${Note} /><//>`);
+}
+
+export function acknowledge(alarms, finished) {
+  const waiting = alarms.filter((alarm) => unacked(alarm) || alarm.latched);
+  if (!waiting.length) return toast(alarms.length ? 'Nothing of this waits for an acknowledgement.' : 'Choose an alarm first.', 'warn');
+  return ask({
+    title: waiting.length === 1 ? 'Acknowledge' : `Acknowledge ${waiting.length} alarms`,
+    alarms: waiting,
+    label: 'Acknowledge',
+    done: 'acknowledged',
+    finished,
+    // The event is named, so that an alarm that has come anew meanwhile is not acknowledged unseen.
+    send: ({ note }) => each(waiting, ({ path, event }) => post('alarms/ack', { alarm: path, event: event ?? undefined, note })),
+  });
+}
+
+const SPANS = [[15, '15 minutes'], [30, '30 minutes'], [60, '1 hour'], [120, '2 hours'], [480, '8 hours']];
+
+export function shelve(alarms, finished) {
+  if (!alarms.length) return toast('Choose an alarm first.', 'warn');
+  const ends = (minutes) => shortClock(new Date(Date.now() + minutes * 60_000));
+  return ask({
+    title: alarms.length === 1 ? 'Shelve' : `Shelve ${alarms.length} alarms`,
+    alarms,
+    label: 'Shelve',
+    done: 'shelved',
+    finished,
+    extra: html`<${Field} label="For how long" name="minutes" hint="A shelved alarm tells nobody. It comes back by itself at the end.">
+      ${({ id, name }) => html`<select id=${id} name=${name} aria-describedby=${`${id}-hint`}>
+        ${SPANS.map(([minutes, words]) => html`<option value=${minutes}>${words}, until ${ends(minutes)}</option>`)}
+        <option value="until">until the time below</option>
+        <option value="once">until it is normal again</option>
+      </select>`}<//>
+      <${Field} label="Until (only for “the time below”)" name="until" type="datetime-local" min=${localInput(new Date())} />`,
+    send: async ({ minutes, until, note }) => {
+      const chosen = minutes === 'until' ? (new Date(until) - Date.now()) / 60_000 : Number(minutes);
+      if (minutes !== 'once' && !(chosen > 0)) throw new Error('Choose a time that is still to come.');
+      const how = minutes === 'once' ? { one_shot: true } : { minutes: Math.round(chosen * 100) / 100 };
+      return each(alarms, ({ path }) => post('alarms/shelve', { alarm: path, ...how, note }));
+    },
+  });
+}
+
+export function unshelve(alarms, finished) {
+  return ask({
+    title: 'End the shelving',
+    alarms,
+    label: 'Unshelve',
+    done: 'back from the shelf',
+    finished,
+    send: ({ note }) => each(alarms, ({ path }) => post('alarms/unshelve', { alarm: path, note })),
+  });
+}
+
+export function outOfService(alarms, out, finished) {
+  if (!alarms.length) return toast('Choose an alarm first.', 'warn');
+  return ask({
+    title: out ? 'Take out of service' : 'Put back into service',
+    alarms,
+    label: out ? 'Take out of service' : 'Back into service',
+    danger: out,
+    done: out ? 'out of service' : 'back in service',
+    finished,
+    extra: out && html`<p class="notice warn">Nobody is told of it until ${session.value?.user ? 'you or somebody else puts' : 'somebody puts'} it back: it has no end.</p>`,
+    send: ({ note }) => each(alarms, ({ path }) => post('alarms/out-of-service', { alarm: path, out, note })),
+  });
+}

@@ -1,33 +1,26 @@
 //! Secure channels (Part 4, 5.6; Part 6, 6.7): opening, renewing, securing and checking every chunk.
 //!
-//! The library's `SecureChannel` does the cryptography, one for each token, because it keeps one set of sending keys and the
-//! client shall see the old token until it uses the new one itself. What it does not check across messages is checked here:
-//! policy and certificate never change, sequence numbers rise by one, tokens end, channel ids match.
+//! The cryptography is `secure`'s, one channel of the library for each token: the client shall see the old token until it uses the
+//! new one itself. What is not checked there across messages is checked here: policy and certificate never change, sequence
+//! numbers rise by one, tokens end, channel ids match.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use opcua::{
-    core::{
-        comms::{
-            message_chunk::MessageChunk,
-            secure_channel::{Role, SecureChannel},
-        },
-        sync::RwLock,
-    },
-    crypto::{CertificateStore, KeySize, SecurityPolicy, X509, random},
-    types::{ByteString, ChannelSecurityToken, ContextOwned, DateTime, MessageSecurityMode},
+    core::comms::secure_channel::{Role, SecureChannel},
+    crypto::{SecurityPolicy, X509, random},
+    types::{ChannelSecurityToken, DateTime, MessageSecurityMode},
 };
 
 use subtle::ConstantTimeEq;
 
 use super::{
-    decode::RequestHeader,
+    decode::{self, RequestHeader},
     frame::{Frame, status},
     send,
     wire::{Malformed, Read, Reader},
@@ -35,17 +28,12 @@ use super::{
 use crate::{
     pki::{OwnCertificate, x509::split_chain},
     tag::StatusCode,
+    ua::secure::{self, CHUNK_HEADER, Insecure, Keys, SYMMETRIC_HEADER},
 };
 
 /// Bytes of every nonce of ours; the standard asks for 32 with every policy.
 pub const NONCE: usize = 32;
-/// Bytes of a chunk before its security header.
-const CHUNK_HEADER: usize = 12;
-/// Bytes before the body of a MSG or CLO without encryption: header, token, sequence header.
-pub const SYMMETRIC_HEADER: usize = CHUNK_HEADER + 4 + 8;
 const MAX_CERTIFICATE: usize = 16 * 1024;
-/// A sequence number may begin anew once it is within this distance of its end (Part 6, 6.7.2.4).
-const WRAP: u32 = 1_024;
 
 /// The security header of an OPN.
 pub struct AsymmetricHeader<'a> {
@@ -85,18 +73,15 @@ impl<'a> AsymmetricHeader<'a> {
         let (leaf, chain) = certificate.map(split_chain).unzip();
         Ok(Self { policy, certificate: leaf, chain: chain.unwrap_or_default(), thumbprint, length })
     }
+
+    /// True when the client encrypted for `own`.
+    fn is_for(&self, own: &OwnCertificate) -> bool {
+        own.certificate.thumbprint().value().ct_eq(self.thumbprint).into()
+    }
 }
 
-/// The policies that the server speaks, when it is told to.
-pub const POLICIES: [SecurityPolicy; 4] = [
-    SecurityPolicy::None,
-    SecurityPolicy::Basic256Sha256,
-    SecurityPolicy::Aes128Sha256RsaOaep,
-    SecurityPolicy::Aes256Sha256RsaPss,
-];
-
 fn policy_from_uri(uri: &str) -> Option<SecurityPolicy> {
-    POLICIES.into_iter().find(|policy| policy.to_uri() == uri)
+    secure::POLICIES.into_iter().find(|policy| policy.to_uri() == uri)
 }
 
 struct Token {
@@ -159,6 +144,16 @@ pub struct Opened {
     pub answer: Vec<u8>,
 }
 
+/// An OPN that is refused with a ServiceFault, because it came from whom it says (Part 6, 6.7.4).
+pub struct Refused {
+    /// Why.
+    pub status: StatusCode,
+    received: u32,
+    sent: u32,
+    /// To be sent.
+    pub answer: Vec<u8>,
+}
+
 struct OpenRequest<'a> {
     header: RequestHeader<'a>,
     renew: bool,
@@ -167,37 +162,56 @@ struct OpenRequest<'a> {
     lifetime: u32,
 }
 
+impl From<Insecure> for StatusCode {
+    fn from(_: Insecure) -> Self {
+        status::BAD_SECURITY_CHECKS_FAILED
+    }
+}
+
 impl Opening {
     /// Checks the request and makes its answer: two operations with the private key, so off the reactor. Trust in the certificate
     /// is checked before, by the caller.
     ///
     /// # Errors
-    /// The code for ERR; also when the library panics on what the peer sent.
-    pub fn run(self) -> Result<Opened, StatusCode> {
+    /// The code for ERR; also when the library panics on what the peer sent. Inside: what is answered with a ServiceFault.
+    pub fn run(self) -> Result<Result<Opened, Box<Refused>>, StatusCode> {
         catch_unwind(AssertUnwindSafe(|| self.open())).unwrap_or(Err(status::BAD_SECURITY_CHECKS_FAILED))
     }
 
-    fn open(self) -> Result<Opened, StatusCode> {
+    fn open(self) -> Result<Result<Opened, Box<Refused>>, StatusCode> {
         let header = AsymmetricHeader::read(&self.frame)?;
-        let (policy, certificate) = (header.policy, header.certificate.map(Bytes::copy_from_slice));
-        let clear = match header.certificate {
-            Some(_) => open_asymmetric(&self.frame, &header, &self.own)?,
-            None => self.frame.get(header.length..).unwrap_or_default().to_vec(),
+        let policy = header.policy;
+        let client = header.certificate.map(certificate).transpose()?;
+        let keys = client.as_ref().map(|peer| Keys { certificate: &self.own.certificate, key: &self.own.key, peer });
+        let (head, sealed) = self.frame.split_at_checked(header.length).ok_or(status::BAD_DECODING_ERROR)?;
+        let clear = match keys {
+            Some(_) if !header.is_for(&self.own) => return Err(status::BAD_SECURITY_CHECKS_FAILED),
+            Some(keys) => secure::open_asymmetric(policy, keys, head, sealed)?,
+            None => sealed.to_vec(),
         };
         let mut body = Reader::new(&clear);
         let sequence = (|| Ok((body.u32()?, body.u32()?)))();
         let (received, request_id) = sequence.map_err(|_: Malformed| status::BAD_DECODING_ERROR)?;
-        let request = read_open(body).map_err(|_| status::BAD_DECODING_ERROR)?;
-        self.check(&request, policy, received)?;
+        self.check_place(received)?;
 
-        let (id, mode) = (self.renews.map_or(self.new_id, |(id, ..)| id), request.mode);
+        let (id, sent) = (self.renews.map_or(self.new_id, |(id, ..)| id), self.sequence);
+        let request = read_open(body).map_err(|_| status::BAD_DECODING_ERROR);
+        let request = request.and_then(|request| self.check(&request, policy).map(|()| request));
+        let request = match request {
+            Ok(request) => request,
+            Err(status::BAD_TCP_SECURE_CHANNEL_UNKNOWN) => return Err(status::BAD_TCP_SECURE_CHANNEL_UNKNOWN),
+            Err(status) => {
+                let secure = self.secure(policy, MessageSecurityMode::SignAndEncrypt, keys);
+                let id = self.renews.map_or(0, |(id, ..)| id);
+                let fault = send::fault(decode::handle(body.rest()), status);
+                let answer = secure::open_chunk(&secure, keys, [id, sent, request_id], &fault)?;
+                return Ok(Err(Box::new(Refused { status, received, sent, answer })));
+            }
+        };
+        let mode = request.mode;
         let life = Duration::from_millis(request.lifetime.into()).clamp(self.life.0, self.life.1);
         let lifetime = u32::try_from(life.as_millis()).unwrap_or(u32::MAX);
-        let mut secure = new_secure_channel();
-        secure.set_cert(Some(self.own.certificate.clone()));
-        secure.set_private_key(Some(self.own.key.clone()));
-        secure.set_security_policy(policy);
-        secure.set_security_mode(mode);
+        let mut secure = self.secure(policy, mode, keys);
         secure.set_security_token(ChannelSecurityToken {
             channel_id: id,
             token_id: self.token,
@@ -205,21 +219,38 @@ impl Opening {
             revised_lifetime: lifetime,
         });
         let nonce = random::byte_string(NONCE);
-        if let Some(certificate) = &certificate {
-            let failed = |_| status::BAD_CERTIFICATE_INVALID;
-            secure.set_remote_cert_from_byte_string(&ByteString::from(certificate.to_vec())).map_err(failed)?;
+        if keys.is_some() {
             secure.set_local_nonce(nonce.as_ref());
             secure.set_remote_nonce(request.nonce);
             secure.derive_keys();
         }
         let body = open_response(&request, id, self.token, lifetime, nonce.as_ref());
-        let answer =
-            send::open_chunk(&secure, policy, &self.own.certificate, certificate.as_deref(), self.sequence, request_id, &body)?;
-        let (own, token, sent) = (self.own, self.token, self.sequence);
-        Ok(Opened { secure, mode, policy, certificate, own, id, token, life, received, sent, answer })
+        let answer = secure::open_chunk(&secure, keys, [id, sent, request_id], &body)?;
+        let certificate = header.certificate.map(Bytes::copy_from_slice);
+        let (own, token) = (self.own, self.token);
+        Ok(Ok(Opened { secure, mode, policy, certificate, own, id, token, life, received, sent, answer }))
     }
 
-    fn check(&self, request: &OpenRequest<'_>, policy: SecurityPolicy, received: u32) -> Result<(), StatusCode> {
+    fn secure(&self, policy: SecurityPolicy, mode: MessageSecurityMode, keys: Option<Keys<'_>>) -> SecureChannel {
+        let mut secure = secure::new_channel(Role::Server);
+        secure.set_cert(Some(self.own.certificate.clone()));
+        secure.set_private_key(Some(self.own.key.clone()));
+        secure.set_security_policy(policy);
+        secure.set_security_mode(mode);
+        secure.set_remote_cert(keys.map(|keys| keys.peer.clone()));
+        secure
+    }
+
+    /// A renewal comes through the channel that it renews, and in turn.
+    fn check_place(&self, received: u32) -> Result<(), StatusCode> {
+        let Some((id, _, last)) = self.renews else { return Ok(()) };
+        if channel_id(&self.frame) != Some(id) {
+            return Err(status::BAD_TCP_SECURE_CHANNEL_UNKNOWN);
+        }
+        secure::follows(last, received).then_some(()).ok_or(status::BAD_SEQUENCE_NUMBER_INVALID)
+    }
+
+    fn check(&self, request: &OpenRequest<'_>, policy: SecurityPolicy) -> Result<(), StatusCode> {
         let plain = policy == SecurityPolicy::None;
         let offered = plain || self.modes.contains(&request.mode);
         if plain != (request.mode == MessageSecurityMode::None) || !offered {
@@ -230,54 +261,11 @@ impl Opening {
         }
         match self.renews {
             None if request.renew => Err(status::BAD_TCP_SECURE_CHANNEL_UNKNOWN),
-            None => Ok(()),
             Some(_) if !request.renew => Err(status::BAD_REQUEST_TYPE_INVALID),
-            Some((id, mode, last)) => {
-                if mode != request.mode {
-                    return Err(status::BAD_SECURITY_MODE_REJECTED);
-                }
-                if channel_id(&self.frame) != Some(id) {
-                    return Err(status::BAD_TCP_SECURE_CHANNEL_UNKNOWN);
-                }
-                follows(last, received).then_some(()).ok_or(status::BAD_SEQUENCE_NUMBER_INVALID)
-            }
+            Some((_, mode, _)) if mode != request.mode => Err(status::BAD_SECURITY_MODE_REJECTED),
+            None | Some(_) => Ok(()),
         }
     }
-}
-
-/// What stands behind the security header of an OPN with a certificate, decrypted and its signature checked (Part 6, 6.7.2). All
-/// that can be wrong with it has one code, so that nobody learns from it.
-fn open_asymmetric(frame: &[u8], header: &AsymmetricHeader<'_>, own: &OwnCertificate) -> Result<Vec<u8>, StatusCode> {
-    let opened = || {
-        let ours = own.certificate.thumbprint();
-        if !bool::from(ours.value().ct_eq(header.thumbprint)) {
-            return None;
-        }
-        let client = X509::from_der(header.certificate?).ok()?.public_key().ok()?;
-        let (signed_header, secret) = frame.split_at_checked(header.length)?;
-        if secret.is_empty() || !secret.len().is_multiple_of(own.key.size()) {
-            return None;
-        }
-        let mut clear = vec![0; secret.len()];
-        let length = header.policy.asymmetric_decrypt(&own.key, secret, &mut clear).ok()?;
-        clear.truncate(length);
-        let signature = clear.split_off(clear.len().checked_sub(client.size())?);
-        let signed = [signed_header, &clear].concat();
-        header.policy.asymmetric_verify_signature(&client, &signed, &signature).ok()?;
-        let padding = padding(&clear, own.key.size() > 256)?;
-        clear.truncate(clear.len() - padding);
-        Some(clear)
-    };
-    opened().ok_or(status::BAD_SECURITY_CHECKS_FAILED)
-}
-
-/// The length of the padding at the end of `clear`, its size bytes included: keys over 2,048 bits have a second one (Part 6, 6.7.2.5).
-fn padding(clear: &[u8], long_key: bool) -> Option<usize> {
-    let (extra, rest) = if long_key { clear.split_last().map(|(extra, rest)| (usize::from(*extra), rest))? } else { (0, clear) };
-    let low = *rest.last()?;
-    let size = extra << 8 | usize::from(low);
-    let filled = rest.len().checked_sub(size + 1)?;
-    rest[filled..].iter().all(|byte| *byte == low).then_some(size + 1 + usize::from(long_key))
 }
 
 fn read_open(mut body: Reader<'_>) -> Read<OpenRequest<'_>> {
@@ -313,22 +301,8 @@ fn open_response(request: &OpenRequest<'_>, id: u32, token: u32, lifetime: u32, 
     w.0
 }
 
-/// The library reads certificate and key from files and logs when there are none; they are set from memory right after.
-fn new_secure_channel() -> SecureChannel {
-    let store = Arc::new(RwLock::new(CertificateStore::new(Path::new(""))));
-    let context = Arc::new(RwLock::new(ContextOwned::default()));
-    tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), || {
-        SecureChannel::new(store, Role::Server, context)
-    })
-}
-
 fn channel_id(frame: &[u8]) -> Option<u32> {
     frame.get(8..12)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
-}
-
-/// True when `next` is the sequence number after `last`.
-const fn follows(last: u32, next: u32) -> bool {
-    next == last.wrapping_add(1) || (last >= u32::MAX - WRAP && next < WRAP)
 }
 
 /// A chunk of a message, its security checked and removed.
@@ -391,6 +365,14 @@ impl Channel {
         opened.answer
     }
 
+    /// Goes on as before after a renewal that was refused.
+    #[must_use]
+    pub fn refuse(&mut self, refused: Refused) -> Vec<u8> {
+        self.received = refused.received;
+        self.sent = refused.sent;
+        refused.answer
+    }
+
     /// What a renewal must match.
     #[must_use]
     pub const fn renewal(&self) -> (u32, MessageSecurityMode, u32) {
@@ -400,7 +382,7 @@ impl Channel {
     /// The next sequence number to send; OPN answers take theirs from here too.
     #[must_use]
     pub const fn next_sequence(&self) -> u32 {
-        if self.sent >= u32::MAX - WRAP { 1 } else { self.sent + 1 }
+        secure::next_sequence(self.sent)
     }
 
     /// When the last token ends.
@@ -428,7 +410,7 @@ impl Channel {
         let mut sequence = Reader::new(chunk.bytes().get(16..).ok_or(status::BAD_SECURITY_CHECKS_FAILED)?);
         let numbers = (|| Ok((sequence.u32()?, sequence.u32()?)))();
         let (number, request_id) = numbers.map_err(|_: Malformed| status::BAD_DECODING_ERROR)?;
-        if !follows(self.received, number) {
+        if !secure::follows(self.received, number) {
             return Err(status::BAD_SEQUENCE_NUMBER_INVALID);
         }
         self.received = number;
@@ -437,22 +419,12 @@ impl Channel {
         Ok(Part { request_id, chunk })
     }
 
-    fn open_chunk<'a>(&mut self, place: usize, bytes: &'a [u8]) -> Result<Chunk<'a>, StatusCode> {
+    fn open_chunk<'a>(&self, place: usize, bytes: &'a [u8]) -> Result<Chunk<'a>, StatusCode> {
         if self.mode == MessageSecurityMode::None {
             return Ok(Chunk::Came(bytes));
         }
-        let signature = self.policy.symmetric_signature_size();
-        let encrypted = self.mode == MessageSecurityMode::SignAndEncrypt;
-        if bytes.len() < SYMMETRIC_HEADER + signature || (encrypted && !(bytes.len() - 16).is_multiple_of(16)) {
-            return Err(status::BAD_SECURITY_CHECKS_FAILED);
-        }
-        let secure = &mut self.tokens[place].secure;
         let sealed = Bytes::copy_from_slice(bytes);
-        let checked = catch_unwind(AssertUnwindSafe(|| secure.verify_and_remove_security_server(sealed)));
-        match checked {
-            Ok(Ok(MessageChunk { data })) if data.len() >= SYMMETRIC_HEADER => Ok(Chunk::Opened(data)),
-            _ => Err(status::BAD_SECURITY_CHECKS_FAILED),
-        }
+        Ok(Chunk::Opened(secure::remove(&self.tokens[place].secure, self.mode, &sealed)?))
     }
 
     /// Appends the chunks of one message to `out`.
@@ -462,14 +434,14 @@ impl Channel {
     pub fn send(&mut self, request_id: u32, body: &[u8], chunk: usize, out: &mut Vec<u8>) -> Result<(), StatusCode> {
         // The client has not used a newer token yet, so the oldest is the one that it surely knows.
         let token = &self.tokens[0];
-        let room = send::body_room(&token.secure, self.mode, chunk);
+        let room = secure::body_room(&token.secure, self.mode, chunk);
         let mut rest = body;
         loop {
             let (part, after) = rest.split_at(rest.len().min(room));
-            let sequence = if self.sent >= u32::MAX - WRAP { 1 } else { self.sent + 1 };
-            self.sent = sequence;
-            let last = if after.is_empty() { b'F' } else { b'C' };
-            send::symmetric_chunk(&token.secure, self.mode, (self.id, token.id, sequence, request_id), last, part, out)?;
+            self.sent = secure::next_sequence(self.sent);
+            let kind = [b'M', b'S', b'G', if after.is_empty() { b'F' } else { b'C' }];
+            let numbers = [self.id, token.id, self.sent, request_id];
+            secure::symmetric_chunk(&token.secure, self.mode, kind, numbers, part, out)?;
             if after.is_empty() {
                 return Ok(());
             }
@@ -480,7 +452,7 @@ impl Channel {
     /// How many chunks a message of `length` bytes takes.
     #[must_use]
     pub fn chunks(&self, length: usize, chunk: usize) -> usize {
-        length.div_ceil(send::body_room(&self.tokens[0].secure, self.mode, chunk)).max(1)
+        length.div_ceil(secure::body_room(&self.tokens[0].secure, self.mode, chunk)).max(1)
     }
 }
 
@@ -490,29 +462,4 @@ impl Channel {
 /// When it is none.
 pub fn certificate(der: &[u8]) -> Result<X509, StatusCode> {
     X509::from_der(der).map_err(|_| status::BAD_CERTIFICATE_INVALID)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sequence_numbers_rise_by_one_and_wrap_near_their_end() {
-        assert!(follows(1, 2) && follows(u32::MAX - 5, 1) && follows(u32::MAX - 1024, 1023));
-        assert!(!follows(2, 2) && !follows(2, 4) && !follows(2, 1) && !follows(5_000, 1));
-    }
-
-    #[test]
-    fn padding_is_as_long_and_as_it_says() {
-        // Part 6, 6.7.2.5: the size, as many bytes of that value, and for long keys the high byte of the size.
-        assert_eq!(padding(b"body\x00", false), Some(1));
-        assert_eq!(padding(b"body\x02\x02\x02", false), Some(3));
-        assert_eq!(padding(b"body\x02\x02\x02\x00", true), Some(4));
-        let long = [&b"body"[..], &[4; 261], &[1]].concat();
-        assert_eq!(padding(&long, true), Some(262));
-        for wrong in [&b""[..], b"\x01", b"body\x01\x02\x02", b"\x09\x09"] {
-            assert_eq!(padding(wrong, false), None, "{wrong:?}");
-        }
-        assert_eq!(padding(b"\x00", true), None);
-    }
 }

@@ -26,7 +26,7 @@ use super::{
     audit::Notice,
     browse, call,
     channel::{AsymmetricHeader, Channel, Opening, certificate},
-    decode::{RequestHeader, Service},
+    decode::{self, RequestHeader, Service},
     discovery,
     events::audit,
     frame::{self, Agreed, Frame, Kind, Next, status},
@@ -35,7 +35,7 @@ use super::{
     read, register, send,
     session::{NO_CHANNEL, Session, status as session_status},
     subscribe::{Reply, services, transfer},
-    wire::{Malformed, Reader},
+    wire::Reader,
     write,
 };
 use crate::{
@@ -60,6 +60,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Bytes of finished responses after which they are sent before more requests are looked at.
 const SEND_SOON: usize = 256 * 1024;
 
+const BAD_SERVICE_UNSUPPORTED: StatusCode = StatusCode(0x800B_0000);
 /// The key is too short or too long for the policy (Part 4, 6.1.3).
 const BAD_CERTIFICATE_POLICY_CHECK_FAILED: StatusCode = StatusCode(0x8114_0000);
 
@@ -314,7 +315,7 @@ impl Connection {
             sequence: self.channel.as_ref().map_or(1, Channel::next_sequence),
             life: server.settings.limits.token,
             modes: server.settings.modes.clone(),
-            frame: bytes,
+            frame: bytes.clone(),
         };
         let opened = if secured {
             server.with_key(move || opening.run()).await.unwrap_or(Err(status::BAD_SECURITY_CHECKS_FAILED))?
@@ -322,13 +323,23 @@ impl Connection {
             opening.run()?
         };
         let now = Instant::now();
-        let answer = if let Some(channel) = &mut self.channel {
-            channel.renew(opened, now)
-        } else {
-            let (channel, answer) = Channel::new(opened, now);
-            self.channel = Some(channel);
-            self.handshake = Some(now + server.settings.limits.first_session);
-            answer
+        let answer = match (opened, &mut self.channel) {
+            (Ok(opened), Some(channel)) => channel.renew(opened, now),
+            (Ok(opened), None) => {
+                let (channel, answer) = Channel::new(opened, now);
+                self.channel = Some(channel);
+                self.handshake = Some(now + server.settings.limits.first_session);
+                answer
+            }
+            (Err(refused), Some(channel)) => {
+                audit::channel_refused(&server, &bytes, refused.status);
+                channel.refuse(*refused)
+            }
+            (Err(refused), None) => {
+                // Who has no channel after this has nothing to go on with.
+                self.out.extend_from_slice(&refused.answer);
+                return Err(refused.status.into());
+            }
         };
         self.out.extend_from_slice(&answer);
         Ok(())
@@ -367,10 +378,11 @@ impl Connection {
 
     async fn request(&mut self, request_id: u32, body: &[u8]) -> Result<(), End> {
         let mut reader = Reader::new(body);
-        let head = (|| Ok((reader.id()?, RequestHeader::read(&mut reader)?)))();
-        let (type_id, header) = head.map_err(|_: Malformed| status::BAD_DECODING_ERROR)?;
-        let Some(service) = type_id.standard().and_then(Service::of) else {
-            return self.respond(request_id, &send::fault(header.handle, StatusCode(0x800B_0000)));
+        let service = reader.id().map(|type_id| type_id.standard().and_then(Service::of));
+        let Ok(service) = service else { return self.refuse(request_id, body, status::BAD_DECODING_ERROR) };
+        let Some(service) = service else { return self.refuse(request_id, body, BAD_SERVICE_UNSUPPORTED) };
+        let Ok(header) = RequestHeader::read(&mut reader) else {
+            return self.refuse(request_id, body, status::BAD_DECODING_ERROR);
         };
         let answer = match service {
             Service::GetEndpoints => {
@@ -407,6 +419,12 @@ impl Connection {
             self.spare = answer;
         }
         Ok(())
+    }
+
+    /// Answers what is no request, or none of ours, with a ServiceFault.
+    fn refuse(&mut self, request_id: u32, body: &[u8], status: StatusCode) -> Result<(), End> {
+        self.server.diagnostics.refused(status);
+        self.respond(request_id, &send::fault(decode::handle(body), status))
     }
 
     fn through(&self) -> Result<Through, End> {

@@ -33,6 +33,18 @@ impl<'a> RequestHeader<'a> {
     }
 }
 
+/// The handle of a request that is malformed: zero when it breaks off, or breaks the rules, before it.
+#[must_use]
+pub fn handle(body: &[u8]) -> u32 {
+    let mut reader = Reader::new(body);
+    let mut read = || -> Read<u32> {
+        let (_type, _token) = (reader.id()?, reader.id()?);
+        reader.time()?;
+        reader.u32()
+    };
+    read().unwrap_or(0)
+}
+
 macro_rules! services {
     ($($service:ident $request:literal $response:literal)*) => {
         /// The services of this server.

@@ -31,8 +31,13 @@ impl Diagnostics {
                 count(&self.sessions_refused_for_security);
             }
         }
+        self.refused(refused);
+    }
+
+    /// A request was refused as a whole.
+    pub fn refused(&self, status: StatusCode) {
         count(&self.requests_refused);
-        if security {
+        if is_of_security(status) {
             count(&self.requests_refused_for_security);
         }
     }

@@ -4,7 +4,6 @@
 //! it. Sequence numbers rise by one, tokens end, the channel's id never changes.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use opcua::{
     core::comms::secure_channel::{Role, SecureChannel},
-    crypto::{KeySize, PrivateKey, SecurityPolicy, X509, random},
+    crypto::{PrivateKey, SecurityPolicy, X509, random},
     types::{ChannelSecurityToken, DateTime, MessageSecurityMode, NodeId},
 };
 
@@ -20,8 +19,8 @@ use super::{Error, frame::Frame, limits, message};
 use crate::{
     pki::x509::split_chain,
     ua::{
-        secure::{self, CHUNK_HEADER, Insecure, SYMMETRIC_HEADER},
-        wire::{Malformed, Read, Reader, Writer},
+        secure::{self, CHUNK_HEADER, Keys, SYMMETRIC_HEADER},
+        wire::{Malformed, Read, Reader},
     },
 };
 
@@ -32,6 +31,12 @@ pub struct Own {
     pub certificate: X509,
     /// What nobody sees.
     pub key: PrivateKey,
+}
+
+impl Own {
+    const fn with<'a>(&'a self, peer: &'a X509) -> Keys<'a> {
+        Keys { certificate: &self.certificate, key: &self.key, peer }
+    }
 }
 
 /// How a channel is secured; checked against the trust list by the caller.
@@ -120,39 +125,19 @@ impl Channel {
         let mut secure = secure::new_channel(Role::Client);
         secure.set_security_policy(*policy);
         secure.set_security_mode(*mode);
-        let mut w = Writer(b"OPNF\0\0\0\0".to_vec());
-        w.u32(self.id);
-        w.text(policy.to_uri());
         let mut nonce = Vec::new();
-        if let Some((own, theirs)) = keys {
-            secure.set_cert(Some(own.certificate.clone()));
-            secure.set_private_key(Some(own.key.clone()));
-            secure.set_remote_cert(Some(theirs.clone()));
-            w.bytes(own.certificate.as_byte_string().as_ref());
-            w.bytes(theirs.thumbprint().value());
+        let keys = keys.as_ref().map(|(own, theirs)| own.with(theirs));
+        if let Some(keys) = keys {
+            secure.set_cert(Some(keys.certificate.clone()));
+            secure.set_private_key(Some(keys.key.clone()));
+            secure.set_remote_cert(Some(keys.peer.clone()));
             nonce = vec![0; policy.secure_channel_nonce_length()];
             random::bytes(&mut nonce);
-        } else {
-            w.null();
-            w.null();
         }
         self.sent = secure::next_sequence(self.sent);
-        w.u32(self.sent);
-        w.u32(request_id);
         let body = open_request(self.tokens.is_empty(), *mode, request_id, &nonce, timeout);
-        w.0.extend_from_slice(&body);
-        let size = u32::try_from(w.0.len()).map_err(|_| Insecure)?;
-        w.0[4..8].copy_from_slice(&size.to_le_bytes());
-        if keys.is_some() {
-            let applied = catch_unwind(AssertUnwindSafe(|| {
-                let mut chunk = Vec::new();
-                secure::apply(&secure, w.0, &mut chunk).map(|()| chunk)
-            }));
-            let chunk = applied.ok().and_then(Result::ok);
-            out.extend(chunk.ok_or_else(|| Error::Unusable("our certificate and the server's do not fit together".to_owned()))?);
-        } else {
-            out.extend(w.0);
-        }
+        let chunk = secure::open_chunk(&secure, keys, [self.id, self.sent, request_id], &body);
+        out.extend(chunk.map_err(|_| Error::Unusable("our certificate and the server's do not fit together".to_owned()))?);
         self.opening = Some(Opening { secure, nonce, request_id });
         Ok(())
     }
@@ -228,9 +213,7 @@ impl Channel {
             return Err(Error::broken("it opens the channel for another certificate than ours"));
         }
         let (header, cipher) = bytes.split_at(bytes.len() - reader.rest().len());
-        let policy = self.protection.policy;
-        let opened = catch_unwind(AssertUnwindSafe(|| open_asymmetric(policy, own, theirs, header, cipher)));
-        Ok(opened.unwrap_or(Err(Insecure))?)
+        Ok(secure::open_asymmetric(self.protection.policy, own.with(theirs), header, cipher)?)
     }
 
     /// Checks a MSG chunk and removes its security.
@@ -323,34 +306,10 @@ fn read_granted(mut body: Reader<'_>) -> Read<Granted<'_>> {
     Ok(Granted { channel, token, lifetime: body.u32()?, nonce: body.bytes()?.unwrap_or_default() })
 }
 
-/// Decrypts with our key, checks the signature with the server's, takes signature and padding off (Part 6, 6.7.2.5).
-fn open_asymmetric(policy: SecurityPolicy, own: &Own, theirs: &X509, header: &[u8], cipher: &[u8]) -> Result<Vec<u8>, Insecure> {
-    let block = own.key.size();
-    if cipher.is_empty() || !cipher.len().is_multiple_of(block) {
-        return Err(Insecure);
-    }
-    let theirs = theirs.public_key().map_err(|_| Insecure)?;
-    let mut clear = vec![0; cipher.len() + block];
-    let length = policy.asymmetric_decrypt(&own.key, cipher, &mut clear).map_err(|_| Insecure)?;
-    clear.truncate(length);
-    let signature = clear.split_off(length.checked_sub(theirs.size()).ok_or(Insecure)?);
-    let signed = [header, &clear].concat();
-    policy.asymmetric_verify_signature(&theirs, &signed, &signature).map_err(|_| Insecure)?;
-    let extra = if block > 256 { usize::from(clear.pop().ok_or(Insecure)?) << 8 } else { 0 };
-    let last = *clear.last().ok_or(Insecure)?;
-    let padding = extra + usize::from(last) + 1;
-    let end = clear.len().checked_sub(padding).ok_or(Insecure)?;
-    if clear[end..].iter().any(|byte| *byte != last) {
-        return Err(Insecure);
-    }
-    clear.truncate(end);
-    Ok(clear)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ua::client::frame::Kind;
+    use crate::ua::{client::frame::Kind, wire::Writer};
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 

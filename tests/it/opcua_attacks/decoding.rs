@@ -4,10 +4,13 @@ use super::{BAD_DECODING_ERROR, BAD_SERVICE_UNSUPPORTED};
 use crate::support::{
     alone::{Memory, alone},
     raw::{
-        ACTIVATE_SESSION, CALL, CLOSE_SESSION, FAULT, GET_ENDPOINTS, NOTHING_MORE, PUBLISH, READ, Target, WRITE, count,
+        ACTIVATE_SESSION, CALL, CLOSE_SESSION, FAULT, GET_ENDPOINTS, NOTHING_MORE, PUBLISH, Peer, READ, Target, WRITE, count,
         extension, id, number, request, tag, target, text,
     },
+    requests::good_requests,
 };
+
+const BAD_REQUEST_TYPE_INVALID: u32 = 0x8053_0000;
 
 /// What a value can hide: the start of a Variant that holds itself again and again.
 fn bombs() -> [(&'static str, Vec<u8>); 4] {
@@ -117,6 +120,75 @@ fn counts_without_content_are_malformed() {
             }
         }
         memory.assert_within(32);
+    });
+}
+
+/// The code of the ServiceFault that comes next, and the handle that it names.
+fn fault(peer: &mut Peer) -> (u32, u32) {
+    let (kind, content) = peer.receive().expect("an answer");
+    assert_eq!((&*kind, &content[16..20]), ("MSG", &[1, 0, 0x8D, 1][..]), "a ServiceFault: {content:?}");
+    (number(&content, 16 + 4 + 8 + 4), number(&content, 16 + 4 + 8))
+}
+
+#[test]
+fn what_breaks_off_is_answered_with_its_code() {
+    alone(|| {
+        let aim = Target::start(|_| ());
+        let mut peer = aim.log_in();
+        for good in good_requests(1, 1) {
+            let header = request(good.kind, &peer.session, NOTHING_MORE);
+            // From the first byte to the last but one of the header: the handle is told as soon as it can be read.
+            let handle_ends = header.len() - NOTHING_MORE.len() - 4 - 4 - 4;
+            for length in 0..header.len() {
+                peer.message(b'F', &header[..length]);
+                let known = length >= 7 && ![488, 615].contains(&good.kind);
+                let code = if length >= 7 && !known { BAD_SERVICE_UNSUPPORTED } else { BAD_DECODING_ERROR };
+                let handle = if length >= handle_ends { 4_711 } else { 0 };
+                assert_eq!(fault(&mut peer), (code, handle), "{} cut after {length} bytes", good.kind);
+            }
+        }
+        // A header whose parts are none: a token of no form, a text that is none, an additional header of no encoding.
+        let session = peer.session.clone();
+        let bad = [
+            [id(READ), vec![0x3F; 80]].concat(),
+            [&id(READ)[..], &session, &[0; 8], &4_711_u32.to_le_bytes(), &[0; 4], &count(2), &[0xC3, 0x28], &[0; 20]].concat(),
+            request(READ, &session, &[0, 0, 7]),
+            vec![0xFF; 40],
+        ];
+        for (body, handle) in bad.iter().zip([0, 4_711, 4_711, 0]) {
+            peer.message(b'F', body);
+            assert_eq!(fault(&mut peer), (BAD_DECODING_ERROR, handle), "{body:?}");
+        }
+        assert_eq!(peer.read_state(), 0, "the connection goes on");
+    });
+}
+
+#[test]
+fn a_malformed_opening_is_answered_with_its_code() {
+    alone(|| {
+        let aim = Target::start(|_| ());
+        let code = |content: &[u8]| {
+            // Channel, policy, two nulls, sequence header; then the ServiceFault.
+            let body = &content[4 + 4 + 47 + 8 + 8..];
+            assert_eq!(&body[..4], &[1, 0, 0x8D, 1], "a ServiceFault: {body:?}");
+            number(body, 4 + 8 + 4)
+        };
+        // The first OPN: a ServiceFault, then the end, because there is no channel.
+        let mut peer = aim.connect();
+        peer.hello();
+        let (kind, content) = peer.open_with(0, &[0, 0, 7]).expect("an answer");
+        assert_eq!((&*kind, code(&content)), ("OPN", BAD_DECODING_ERROR));
+        assert_eq!(peer.error(), BAD_DECODING_ERROR);
+        // A renewal: the channel goes on with the token that it has.
+        let mut peer = aim.log_in();
+        for additional in [&[0, 0, 7][..], &[0x3F], &[]] {
+            let (kind, content) = peer.open_with(1, additional).expect("an answer");
+            assert_eq!((&*kind, code(&content)), ("OPN", BAD_DECODING_ERROR));
+            assert_eq!(peer.read_state(), 0);
+        }
+        let (kind, content) = peer.open_with(0, NOTHING_MORE).expect("an answer");
+        assert_eq!((&*kind, code(&content)), ("OPN", BAD_REQUEST_TYPE_INVALID), "a second first one");
+        assert_eq!(peer.read_state(), 0);
     });
 }
 

@@ -204,14 +204,6 @@ fn t9_what_breaks_the_channel_ends_the_connection() {
             },
             BAD_DECODING_ERROR,
         );
-        attack(
-            "a message without a header",
-            &|peer| {
-                opened(peer);
-                peer.message(b'F', &[0, 1, 2]);
-            },
-            BAD_DECODING_ERROR,
-        );
         target.assert_alive();
     });
 }
@@ -250,8 +242,10 @@ fn t9_a_renewal_of_no_channel_and_a_second_issue_are_refused() {
         let mut peer = target.connect();
         peer.hello();
         peer.open();
+        // Answered with a ServiceFault: the channel goes on as it was.
         let (kind, content) = peer.open_with(0, NOTHING_MORE).unwrap();
-        assert_eq!((&*kind, number(&content, 0)), ("ERR", 0x8053_0000));
+        assert_eq!((&*kind, number(&content, 4 + 4 + 47 + 8 + 8 + 4 + 8 + 4)), ("OPN", 0x8053_0000));
+        assert_eq!(peer.create_session().status, 0);
     });
 }
 

@@ -44,6 +44,10 @@ pub struct ServerLimits {
     pub items_per_subscription: u32,
     /// Monitored items of the whole server, 1 to 10,000,000.
     pub items: u32,
+    /// Bytes of notifications, events and messages for Republish that wait for the clients of one session, 64 KiB to 1 GiB.
+    pub queued_bytes_per_session: u32,
+    /// The same of all sessions, 1 MiB to 2 GiB.
+    pub queued_bytes: u32,
     /// Nodes or items of one service call, 1 to 100,000.
     pub operations_per_call: u32,
     /// Bytes of one message, 8,192 to 256 MiB.
@@ -60,6 +64,8 @@ impl Default for ServerLimits {
             subscriptions_per_session: 50,
             items_per_subscription: 100_000,
             items: 1_000_000,
+            queued_bytes_per_session: 64 * 1024 * 1024,
+            queued_bytes: 256 * 1024 * 1024,
             operations_per_call: 10_000,
             message_size: 16 * 1024 * 1024,
             chunks: 1024,
@@ -255,6 +261,8 @@ fn server_limits(section: &mut Section<'_>) -> ServerLimits {
         ("max_subscriptions_per_session", &mut limits.subscriptions_per_session, 1, 1_000),
         ("max_items_per_subscription", &mut limits.items_per_subscription, 1, 1_000_000),
         ("max_items", &mut limits.items, 1, 10_000_000),
+        ("max_queued_bytes_per_session", &mut limits.queued_bytes_per_session, 64 * 1024, 1 << 30),
+        ("max_queued_bytes", &mut limits.queued_bytes, 1 << 20, 1 << 31),
         ("max_operations_per_call", &mut limits.operations_per_call, 1, 100_000),
         ("max_message_size", &mut limits.message_size, 8_192, 256 * 1024 * 1024),
         ("max_chunks", &mut limits.chunks, 1, 65_536),

@@ -46,6 +46,12 @@ impl Tap {
         self.has_values.load(Ordering::Acquire)
     }
 
+    /// Values that it keeps at most.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.room
+    }
+
     /// Takes what has come.
     #[must_use]
     pub fn drain(&self) -> Drained {

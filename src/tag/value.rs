@@ -268,6 +268,18 @@ impl Value {
         Self::String(text.into())
     }
 
+    /// Bytes that it takes beside its own place; shared ones count.
+    #[must_use]
+    pub fn heap(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::ByteString(bytes) => bytes.len(),
+            Self::Array(_, elements) => elements.iter().map(|element| size_of::<Self>() + element.heap()).sum(),
+            Self::Structure(structure) => structure.fields.iter().map(|field| size_of::<Self>() + field.heap()).sum(),
+            _ => 0,
+        }
+    }
+
     /// The type of the value or of its elements; `None` for `Null`.
     #[must_use]
     pub fn data_type(&self) -> Option<DataType> {

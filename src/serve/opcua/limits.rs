@@ -113,10 +113,13 @@ pub struct Limits {
     pub publish_requests: usize,
     /// Messages kept for Republish, per subscription.
     pub retained: usize,
-    /// Bytes of messages kept for Republish, per subscription …
+    /// Bytes of messages kept for Republish, per subscription; the newest message is kept in any case.
     pub retained_bytes: usize,
-    /// … and of all subscriptions; the newest message of each is kept in any case.
-    pub retained_bytes_in_all: usize,
+    /// Bytes that wait for the client of one session: notifications, events, messages for Republish …
+    pub queued_bytes_per_session: usize,
+    /// … and for all of them; beyond it, whoever has more than an equal part gets no more. Every item keeps its last value and every
+    /// subscription its last message in any case.
+    pub queued_bytes: usize,
     /// Notifications in one message.
     pub notifications: u32,
     /// Shortest and longest publishing interval.
@@ -186,7 +189,8 @@ impl Default for Limits {
             publish_requests: 100,
             retained: 100,
             retained_bytes: 16 << 20,
-            retained_bytes_in_all: 256 << 20,
+            queued_bytes_per_session: 64 << 20,
+            queued_bytes: 256 << 20,
             notifications: 5_000,
             publishing: (Duration::from_millis(10), seconds(60)),
             sampling: Duration::from_millis(10),

@@ -141,6 +141,8 @@ impl Settings {
                 nodes_per_browse: calls.min(defaults.nodes_per_browse),
                 paths_per_translate: calls.min(defaults.paths_per_translate),
                 items_per_call: calls,
+                queued_bytes_per_session: whole(limits.queued_bytes_per_session),
+                queued_bytes: whole(limits.queued_bytes),
                 message: whole(limits.message_size),
                 chunks: whole(limits.chunks),
                 ..defaults
@@ -306,6 +308,7 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
     let url = endpoint.url(None);
     // Before anything happens to an alarm, so that nothing is missed.
     let changes = gateway.condition_changes();
+    let counts = Arc::<Counts>::default();
     let server = Arc::new(Server {
         conditions: Conditions::new(Arc::clone(&gateway), Certificate::of(&own.certificate)),
         keys: Semaphore::new(settings.limits.rsa),
@@ -318,9 +321,9 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         notes: Notes::default(),
         started: clock::now(),
         sessions: Sessions::default(),
-        events: Hub::default(),
+        events: Hub::new(Arc::clone(&counts.events)),
         audit: Audit::default(),
-        counts: Arc::default(),
+        counts,
         diagnostics: Diagnostics::default(),
         orphans: Orphans::default(),
         peers: Mutex::default(),

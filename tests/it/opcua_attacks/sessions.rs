@@ -2,13 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use annunciator::engine::plan::Role;
+use annunciator::{
+    engine::plan::Role,
+    tag::{StatusCode, Value},
+};
 
 use super::{BAD_TOO_MANY_SESSIONS, BAD_TOO_MANY_SUBSCRIPTIONS, BAD_USER_ACCESS_DENIED};
 use crate::support::{
     BOUND,
     alone::{Memory, alone},
-    raw::{CALL, FAULT, Peer, Target, count, double, extension, id, number, tag, text},
+    plant::past,
+    raw::{
+        CALL, CREATE_ITEMS, FAULT, NOTHING_MORE, PUBLISH, Peer, Target, count, double, extension, id, number, tag,
+        target as node, text,
+    },
 };
 
 #[test]
@@ -165,5 +172,47 @@ fn t14_subscriptions_that_nobody_asks_for() {
         assert_eq!(neighbour.subscription(1_000.0, 1_000, 10).head(), (790, 0), "after {made} that were left behind");
         target.assert_alive();
         memory.assert_within(32);
+    });
+}
+
+#[test]
+fn t14_notifications_that_nobody_fetches() {
+    const ITEMS: usize = 2_000;
+    alone(|| {
+        let target = Target::start(|settings| {
+            settings.limits.queued_bytes_per_session = 512 << 10;
+            settings.limits.queued_bytes = 1 << 20;
+        });
+        let counter = node(&tag("Plant/Line1/Counter"), 13, "");
+        let asked = [&count(1)[..], &10.0_f64.to_le_bytes(), NOTHING_MORE, &count(100), &[1]].concat();
+        let item = [&counter[..], &count(2), &asked].concat();
+        let mut peers: Vec<_> = (0..4).map(|_| target.log_in()).collect();
+        let mut subscriptions = Vec::new();
+        for peer in &mut peers {
+            let answer = peer.subscription(10_000.0, 1_000, 10);
+            let subscription = number(&answer.body, 0);
+            let head = [&subscription.to_le_bytes()[..], &count(2), &count(ITEMS)].concat();
+            let answer = peer.call(CREATE_ITEMS, &[head, item.repeat(ITEMS)].concat());
+            assert_eq!(answer.head(), (754, 0));
+            subscriptions.push(subscription);
+        }
+        // Without a bound: 4 x 2,000 x 100 values of some 100 bytes, 76 MiB.
+        let memory = Memory::watch();
+        for value in 1..=100 {
+            target.plant.set("Plant/Line1/Counter", Value::Int32(value), StatusCode::GOOD, past(value.into()));
+            std::thread::sleep(Duration::from_millis(12));
+        }
+        memory.assert_within(16);
+        // Who fetches gets what there is: of every item the last value, with the bits that say that others are missing.
+        let (mut last, mut gaps) = (0, 0);
+        while last < ITEMS {
+            let answer = peers[0].call(PUBLISH, &count(0));
+            assert_eq!((answer.head(), number(&answer.body, 0)), ((829, 0), subscriptions[0]));
+            let told = |bytes: &[u8]| answer.body.windows(bytes.len()).filter(|found| *found == bytes).count();
+            last += told(&[6, 100, 0, 0, 0]);
+            gaps += told(&0x480_u32.to_le_bytes());
+        }
+        assert_eq!((last, gaps), (ITEMS, ITEMS), "each item tells its last value, and once that it lost others");
+        target.assert_alive();
     });
 }

@@ -1,7 +1,7 @@
 //! Events (Part 3, 4.7; Part 5, 6.4): what one is, and the hub through which all of them go.
 //!
 //! Whoever has something to tell calls [`Hub::emit`] once. The hub knows no subscription: it numbers the events and keeps them until
-//! every [`Reader`] has read them, at most [`KEPT`]. A reader that falls further behind has lost events and says so. While nobody
+//! every [`Reader`] has read them, at most [`KEPT`] and [`KEPT_BYTES`]. A reader that falls further behind has lost events and says so. While nobody
 //! reads nothing is kept.
 
 pub mod audit;
@@ -19,7 +19,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -32,6 +32,8 @@ use crate::tag::{StatusCode, Value};
 
 /// Events that are kept for those who have not read them yet.
 pub const KEPT: usize = 50_000;
+/// Bytes of events that are kept for them.
+const KEPT_BYTES: usize = 64 << 20;
 /// Events after which the hub looks for what everybody has read.
 const TIDY: u64 = 256;
 
@@ -57,6 +59,16 @@ pub enum Field {
 }
 
 impl Field {
+    /// Bytes that it takes beside its own place.
+    fn heap(&self) -> usize {
+        match self {
+            Self::Value(value) => value.heap(),
+            Self::Node(text) | Self::Text(text) => text.len(),
+            Self::Opaque(bytes) | Self::Encoded(bytes) => bytes.len(),
+            Self::Standard(_) | Self::Status(_) | Self::Bad(_) => 0,
+        }
+    }
+
     /// Writes it as a Variant.
     pub fn write(&self, w: &mut Writer) {
         match self {
@@ -99,14 +111,47 @@ pub struct Event {
     pub condition: Option<Arc<str>>,
     /// Sorted by name: a field's browse path, names without namespace, joined by `/`, such as `ActiveState/Id`.
     pub fields: Box<[(&'static str, Field)]>,
+    tally: Tally,
+}
+
+/// Counts the bytes of an event that went through a hub for as long as anybody has it, however many queues it stands in.
+#[derive(Debug, Default)]
+struct Tally(Option<(Arc<AtomicUsize>, usize)>);
+
+/// A copy is counted when it is told itself.
+impl Clone for Tally {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
+}
+
+impl PartialEq for Tally {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if let Some((counter, bytes)) = &self.0 {
+            counter.fetch_sub(*bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Event {
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let fields = self.fields.iter().map(|(_, field)| size_of::<(&str, Field)>() + field.heap());
+        size_of::<Self>() + fields.sum::<usize>()
+    }
+
     /// Sorts the fields.
     #[must_use]
     pub fn new(event_type: u32, source: Arc<str>, condition: Option<Arc<str>>, mut fields: Vec<(&'static str, Field)>) -> Self {
         fields.sort_unstable_by_key(|(name, _)| *name);
-        Self { event_type, source, condition, fields: fields.into() }
+        Self { event_type, source, condition, fields: fields.into(), tally: Tally::default() }
     }
 
     /// The field at this path.
@@ -127,6 +172,8 @@ pub fn is_audit(event: &Event) -> bool {
 #[derive(Debug, Default)]
 pub struct Hub {
     kept: Mutex<Kept>,
+    /// Bytes of all events that somebody still has.
+    bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -134,6 +181,8 @@ struct Kept {
     /// The number of the next event.
     next: u64,
     events: VecDeque<Arc<Event>>,
+    /// What they take.
+    bytes: usize,
     /// How far each reader has read.
     readers: Vec<Weak<AtomicU64>>,
 }
@@ -152,17 +201,27 @@ pub struct News {
 }
 
 impl Hub {
+    /// A hub that counts in `bytes` what the events take that somebody still has.
+    #[must_use]
+    pub fn new(bytes: Arc<AtomicUsize>) -> Self {
+        Self { kept: Mutex::default(), bytes }
+    }
+
     /// Tells everybody. Whoever changes the state that the event tells of changes it first, so that a refresh never sends an older
     /// state after a newer one.
-    pub fn emit(&self, event: Event) {
+    pub fn emit(&self, mut event: Event) {
         let mut kept = self.lock();
         kept.next += 1;
         if kept.readers.is_empty() {
             return;
         }
-        if kept.events.len() >= KEPT {
-            kept.events.pop_front();
+        let bytes = event.bytes();
+        kept.bytes += bytes;
+        while kept.events.len() >= KEPT || (kept.bytes > KEPT_BYTES && !kept.events.is_empty()) {
+            kept.forget(1);
         }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        event.tally = Tally(Some((Arc::clone(&self.bytes), bytes)));
         kept.events.push_back(Arc::new(event));
         if kept.next.is_multiple_of(TIDY) {
             kept.tidy();
@@ -204,6 +263,11 @@ impl Hub {
 }
 
 impl Kept {
+    /// Forgets the oldest.
+    fn forget(&mut self, count: usize) {
+        self.bytes -= self.events.drain(..count).map(|event| event.bytes()).sum::<usize>();
+    }
+
     /// Forgets readers that are gone, and what all others have read.
     fn tidy(&mut self) {
         let mut slowest = self.next;
@@ -216,7 +280,7 @@ impl Kept {
         });
         let oldest = self.next - self.events.len() as u64;
         let read = usize::try_from(slowest.saturating_sub(oldest)).unwrap_or(usize::MAX).min(self.events.len());
-        self.events.drain(..read);
+        self.forget(read);
         if self.events.capacity() > 4 * self.events.len() + 1_024 {
             self.events.shrink_to_fit();
         }

@@ -86,7 +86,9 @@ impl World {
             message: "".into(),
             severity,
         };
-        Event { condition: alarm.map(Into::into), ..base.event(Vec::new()) }
+        let mut event = base.event(Vec::new());
+        event.condition = alarm.map(Into::into);
+        event
     }
 
     fn tell(&self, source: &str, severity: u16) {
@@ -96,6 +98,11 @@ impl World {
     fn alarm(&self, severity: u16) {
         self.hub.emit(Self::event("P/T", Some("P/T/Alarms/A"), severity));
     }
+}
+
+/// A session's part with the usual limits.
+fn purse() -> Purse {
+    Purse::new(&Limits::default(), &Arc::default(), &Arc::default())
 }
 
 /// EventType, Severity and EventId of what passes `Severity < below`.
@@ -161,15 +168,42 @@ fn names(items: &mut EventItems) -> Vec<String> {
 
 /// One item on the Server object.
 fn one(world: &World, queue: u32, discard_oldest: bool) -> EventItems {
-    let mut items = EventItems::default();
+    let mut items = EventItems::new(purse());
     items.add(1, Id::numeric(0, 2_253), Mode::Reporting, parameters(1, queue, discard_oldest), world).unwrap();
     items
 }
 
 #[test]
+fn beyond_a_session_s_part_queues_overflow() {
+    for discard_oldest in [true, false] {
+        let (world, counts) = (World::default(), Arc::<Counts>::default());
+        let limits = Limits { queued_bytes_per_session: 20_000, ..Limits::default() };
+        let mut items = EventItems::new(Purse::new(&limits, &counts, &Arc::default()));
+        for id in 1..=3 {
+            let parameters = EventParameters { handle: id, filter: filter(2_000), queue: 1_000, discard_oldest };
+            items.add(id, Id::numeric(0, 2_253), Mode::Reporting, parameters, &world).unwrap();
+        }
+        for severity in 0..500 {
+            world.tell("a", severity);
+        }
+        items.pull(&world);
+        let mut w = Writer::default();
+        let told = items.tell(usize::MAX, usize::MAX, &mut w);
+        assert!((6..200).contains(&told), "{told} of 1,500 fit");
+        let overflows = w.0.windows(4).filter(|bytes| *bytes == [1, 0, 0xDB, 0x0B]).count();
+        assert_eq!(overflows, 3, "each item says that events are missing");
+        assert_eq!(counts.held.load(Ordering::Relaxed), 0, "all was told");
+        // There is room again.
+        world.tell("a", 7);
+        items.pull(&world);
+        assert_eq!(items.tell(usize::MAX, usize::MAX, &mut Writer::default()), 3);
+    }
+}
+
+#[test]
 fn each_item_gets_each_event_below_its_node_once() {
     let world = World::default();
-    let mut items = EventItems::default();
+    let mut items = EventItems::new(purse());
     world.tell("P/T", 1);
     let nodes = ["", "P", "P/T", "P/T/Alarms/A", "Q", "P/T/Alarms", "P/Tank"];
     for (handle, path) in (1..).zip(nodes) {
@@ -198,7 +232,8 @@ fn the_where_clause_and_the_session_decide() {
     assert!(items.modify(1, EventParameters { filter: filter(500), ..parameters(1, 10, true) }, &world));
     world.tell("a", 499);
     world.tell("b", 500);
-    let audit = Event { event_type: 2_052, ..World::event("c", None, 1) };
+    let mut audit = World::event("c", None, 1);
+    audit.event_type = 2_052;
     world.hub.emit(audit);
     items.pull(&world);
     assert_eq!(names(&mut items), ["499"]);
@@ -284,7 +319,7 @@ fn modes() {
 #[test]
 fn a_refresh_tells_what_is_retained_between_start_and_end() {
     let world = World::default();
-    let mut items = EventItems::default();
+    let mut items = EventItems::new(purse());
     let retained = || {
         [("P/T", "P/T/Alarms/A", 10), ("Q/T", "Q/T/Alarms/B", 20), ("P/T", "P/T/Alarms/C", 600)]
             .map(|(source, alarm, severity)| Arc::new(World::event(source, Some(alarm), severity)))

@@ -20,6 +20,7 @@ use super::{
         wire::{Id, Identifier, Writer},
     },
     items::{Mode, Sampler},
+    purse::Purse,
     status,
 };
 use crate::tag::StatusCode;
@@ -78,7 +79,21 @@ enum Entry {
     Refresh {
         retained: Arc<[Arc<Event>]>,
         next: usize,
+        /// Bytes of the events, which are this refresh's own.
+        bytes: usize,
     },
+}
+
+impl Entry {
+    /// What it takes of the session's part, and of the sum of all: the events of the hub are counted there, once.
+    fn bytes(&self) -> (usize, usize) {
+        let place = size_of::<Self>();
+        match self {
+            Self::Event(event) => (place + event.bytes(), place),
+            Self::Always(event) | Self::Overflow(event) => (place + event.bytes(), place + event.bytes()),
+            Self::Refresh { bytes, .. } => (place + bytes, place + bytes),
+        }
+    }
 }
 
 struct EventItem {
@@ -93,7 +108,7 @@ struct EventItem {
 }
 
 impl EventItem {
-    fn offer(&mut self, event: &Arc<Event>, sampler: &dyn Sampler) {
+    fn offer(&mut self, event: &Arc<Event>, sampler: &dyn Sampler, purse: &mut Purse) {
         if self.mode == Mode::Disabled || !self.notifier.gets(event) {
             return;
         }
@@ -101,36 +116,59 @@ impl EventItem {
         if event.event_type != event_type::REFRESH_REQUIRED && !self.parameters.filter.passes(event) {
             return;
         }
-        let size = self.parameters.queue as usize;
-        if self.counted >= size && !self.parameters.discard_oldest {
-            self.overflow(event.condition.is_some(), sampler);
+        // Beyond the session's part a queue is as long as it is.
+        let is_full = self.counted > 0 && purse.is_full();
+        if (self.counted >= self.parameters.queue as usize || is_full) && !self.parameters.discard_oldest {
+            self.overflow(event.condition.is_some(), sampler, purse);
             return;
         }
-        self.queue.push_back(Entry::Event(Arc::clone(event)));
+        let room = if is_full { self.counted } else { self.parameters.queue as usize };
+        self.put(Entry::Event(Arc::clone(event)), purse);
         self.counted += 1;
-        self.shrink(sampler);
+        self.shrink(room, sampler, purse);
+    }
+
+    fn put(&mut self, entry: Entry, purse: &mut Purse) {
+        let (bytes, own) = entry.bytes();
+        purse.put_shared(bytes, own);
+        self.queue.push_back(entry);
+    }
+
+    /// Everything that waits goes.
+    fn clear(&mut self, purse: &mut Purse) {
+        for entry in self.queue.drain(..) {
+            let (bytes, own) = entry.bytes();
+            purse.take_shared(bytes, own);
+        }
+        self.counted = 0;
+        self.required = None;
     }
 
     /// Discards what is more than the queue holds.
-    fn shrink(&mut self, sampler: &dyn Sampler) {
-        while self.counted > self.parameters.queue as usize {
+    fn shrink(&mut self, room: usize, sampler: &dyn Sampler, purse: &mut Purse) {
+        while self.counted > room {
             let is_event = |entry: &Entry| matches!(entry, Entry::Event(_));
             let place = if self.parameters.discard_oldest {
                 self.queue.iter().position(is_event)
             } else {
                 self.queue.iter().rposition(is_event)
             };
-            let Some(Entry::Event(lost)) = place.and_then(|place| self.queue.remove(place)) else { break };
+            let Some(lost) = place.and_then(|place| self.queue.remove(place)) else { break };
+            let (bytes, own) = lost.bytes();
+            purse.take_shared(bytes, own);
             self.counted -= 1;
-            self.overflow(lost.condition.is_some(), sampler);
+            let is_condition = matches!(&lost, Entry::Event(event) if event.condition.is_some());
+            self.overflow(is_condition, sampler, purse);
         }
     }
 
     /// Marks the end at which events were lost (Part 4, 5.13.1.5).
-    fn overflow(&mut self, is_condition: bool, sampler: &dyn Sampler) {
+    fn overflow(&mut self, is_condition: bool, sampler: &dyn Sampler, purse: &mut Purse) {
         let make = |event_type| Arc::new(of_server(event_type, sampler.event_id(), sampler.wall()));
         if !self.queue.iter().any(|entry| matches!(entry, Entry::Overflow(_))) {
             let entry = Entry::Overflow(make(event_type::QUEUE_OVERFLOW));
+            let (bytes, own) = entry.bytes();
+            purse.put_shared(bytes, own);
             if self.parameters.discard_oldest {
                 self.queue.push_front(entry);
             } else {
@@ -142,6 +180,13 @@ impl EventItem {
         }
     }
 
+    fn pop(&mut self, purse: &mut Purse) -> Option<Entry> {
+        let entry = self.queue.pop_front()?;
+        let (bytes, own) = entry.bytes();
+        purse.take_shared(bytes, own);
+        Some(entry)
+    }
+
     fn has_news(&self) -> bool {
         self.mode == Mode::Reporting && !self.queue.is_empty()
     }
@@ -151,9 +196,9 @@ impl EventItem {
     }
 
     /// The next event to be told. `looked_at` counts retained events that did not pass.
-    fn next(&mut self, looked_at: &mut usize) -> Option<Arc<Event>> {
+    fn next(&mut self, looked_at: &mut usize, purse: &mut Purse) -> Option<Arc<Event>> {
         loop {
-            if let Some(Entry::Refresh { retained, next }) = self.queue.front_mut() {
+            if let Some(Entry::Refresh { retained, next, .. }) = self.queue.front_mut() {
                 let (notifier, filter) = (&self.notifier, &self.parameters.filter);
                 let rest = retained.get(*next..).unwrap_or_default();
                 let found = rest.iter().position(|event| notifier.gets(event) && filter.passes(event));
@@ -165,12 +210,12 @@ impl EventItem {
                         return Some(event);
                     }
                     None => {
-                        self.queue.pop_front();
+                        self.pop(purse);
                     }
                 }
                 continue;
             }
-            match self.queue.pop_front() {
+            match self.pop(purse) {
                 Some(Entry::Event(event)) => {
                     self.counted -= 1;
                     return Some(event);
@@ -184,15 +229,21 @@ impl EventItem {
 }
 
 /// The event items of one subscription.
-#[derive(Default)]
 pub struct EventItems {
     all: BTreeMap<u32, EventItem>,
     reader: Option<events::Reader>,
     /// The item that was told last.
     turn: u32,
+    /// What waits in the queues.
+    pub purse: Purse,
 }
 
 impl EventItems {
+    /// None yet.
+    pub const fn new(purse: Purse) -> Self {
+        Self { all: BTreeMap::new(), reader: None, turn: 0, purse }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()
@@ -237,7 +288,7 @@ impl EventItems {
         self.pull(sampler);
         let Some(item) = self.all.get_mut(&id) else { return false };
         item.parameters = parameters;
-        item.shrink(sampler);
+        item.shrink(item.parameters.queue as usize, sampler, &mut self.purse);
         true
     }
 
@@ -246,9 +297,7 @@ impl EventItems {
         self.pull(sampler);
         let Some(item) = self.all.get_mut(&id) else { return false };
         if mode == Mode::Disabled {
-            item.queue.clear();
-            item.counted = 0;
-            item.required = None;
+            item.clear(&mut self.purse);
         }
         item.mode = mode;
         true
@@ -256,7 +305,7 @@ impl EventItems {
 
     /// Removes an item; false when there is none.
     pub fn remove(&mut self, id: u32) -> bool {
-        let was_there = self.all.remove(&id).is_some();
+        let was_there = self.all.remove(&id).map(|mut item| item.clear(&mut self.purse)).is_some();
         if self.all.is_empty() {
             self.reader = None;
         }
@@ -270,12 +319,12 @@ impl EventItems {
             let news = sampler.hub().read(reader, BATCH);
             if news.lost {
                 for item in self.all.values_mut().filter(|item| item.mode != Mode::Disabled) {
-                    item.overflow(true, sampler);
+                    item.overflow(true, sampler, &mut self.purse);
                 }
             }
             for event in news.events.iter().filter(|event| sampler.may_see(event)) {
                 for item in self.all.values_mut() {
-                    item.offer(event, sampler);
+                    item.offer(event, sampler, &mut self.purse);
                 }
             }
             if news.events.len() < BATCH {
@@ -289,7 +338,7 @@ impl EventItems {
     ///
     /// # Errors
     /// As the result of the method: `Bad_NothingToDo`, `Bad_MonitoredItemIdInvalid`, `Bad_RefreshInProgress` while an earlier
-    /// refresh has not been told to its end.
+    /// refresh has not been told to its end, `Bad_ResourceUnavailable` when the session has not fetched what waits for it.
     pub fn refresh(
         &mut self,
         only: Option<u32>,
@@ -306,15 +355,21 @@ impl EventItems {
         if self.all.iter().any(|(id, item)| is_meant(*id, item) && item.is_refreshing()) {
             return status::BAD_REFRESH_IN_PROGRESS;
         }
+        if self.purse.is_full() {
+            return StatusCode::BAD_RESOURCE_UNAVAILABLE;
+        }
         self.pull(sampler);
         let make = |event_type| Arc::new(of_server(event_type, sampler.event_id(), sampler.wall()));
         let (start, end) = (make(event_type::REFRESH_START), make(event_type::REFRESH_END));
         let retained: Arc<[Arc<Event>]> = retained().into();
+        // Charged to the first item that gets them; the others have the places only.
+        let mut bytes = retained.iter().map(|event| size_of::<Arc<Event>>() + event.bytes()).sum();
         for (id, item) in &mut self.all {
             if is_meant(*id, item) {
-                item.queue.push_back(Entry::Always(Arc::clone(&start)));
-                item.queue.push_back(Entry::Refresh { retained: Arc::clone(&retained), next: 0 });
-                item.queue.push_back(Entry::Always(Arc::clone(&end)));
+                let refresh = Entry::Refresh { retained: Arc::clone(&retained), next: 0, bytes: std::mem::take(&mut bytes) };
+                for entry in [Entry::Always(Arc::clone(&start)), refresh, Entry::Always(Arc::clone(&end))] {
+                    item.put(entry, &mut self.purse);
+                }
                 // The refresh that was required is this one.
                 item.required = None;
             }
@@ -341,7 +396,7 @@ impl EventItems {
                 if is_full {
                     return told;
                 }
-                let Some(event) = item.next(&mut looked_at) else { break };
+                let Some(event) = item.next(&mut looked_at, &mut self.purse) else { break };
                 w.u32(item.parameters.handle);
                 item.parameters.filter.write(&event, w);
                 told += 1;

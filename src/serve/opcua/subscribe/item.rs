@@ -11,6 +11,7 @@ use super::{
     },
     filter::{Filter, Told},
     items::Sampler,
+    purse::Purse,
 };
 use crate::tag::{Reading, StatusCode, TagId, Tap, Timestamp, Value};
 
@@ -47,10 +48,27 @@ enum Payload {
 }
 
 struct Notification {
+    /// Bytes that it takes of the session's part; nothing in a queue of one, which is a part of the item.
+    charge: u32,
     status: StatusCode,
     payload: Payload,
     source: Timestamp,
     server: Timestamp,
+}
+
+/// What a tap takes when it is full, without what its values point to, which the tag has too.
+fn tap_bytes(tap: &Tap) -> usize {
+    tap.room() * size_of::<(TagId, Reading)>()
+}
+
+impl Notification {
+    fn bytes(&self) -> u32 {
+        let heap = match &self.payload {
+            Payload::Value(value) => value.heap(),
+            Payload::Encoded(bytes) => bytes.len(),
+        };
+        u32::try_from(size_of::<Self>() + heap).unwrap_or(u32::MAX)
+    }
 }
 
 /// What stands behind an item.
@@ -153,30 +171,43 @@ impl Item {
         }
     }
 
+    /// Ends it; nothing waits any more.
+    pub fn end(mut self, purse: &mut Purse) {
+        self.clear(purse);
+        self.close_tap(purse);
+    }
+
     /// Opens or closes the tap, as the parameters want it.
-    pub fn open_tap(&mut self, tag: TagId, sampler: &dyn Sampler) {
+    pub fn open_tap(&mut self, tag: TagId, sampler: &dyn Sampler, purse: &mut Purse) {
         if !self.parameters.sampling.is_zero() {
-            self.tap = None;
+            self.close_tap(purse);
         } else if self.tap.is_none() {
-            self.tap = Some(sampler.tap(tag, (self.parameters.queue as usize * 2).max(LEAST_TAP)));
+            let tap = sampler.tap(tag, (self.parameters.queue as usize * 2).max(LEAST_TAP));
+            purse.put(tap_bytes(&tap));
+            self.tap = Some(tap);
         }
+    }
+
+    /// Closes the tap; what it has not given up is lost.
+    pub fn close_tap(&mut self, purse: &mut Purse) {
+        purse.take(self.tap.take().map_or(0, |tap| tap_bytes(&tap)));
     }
 
     /// Takes other parameters; a smaller queue gives way at the end that the client named.
-    pub fn modify(&mut self, parameters: Parameters) {
+    pub fn modify(&mut self, parameters: Parameters, purse: &mut Purse) {
         if parameters.queue != self.parameters.queue {
-            self.tap = None;
+            self.close_tap(purse);
         }
         self.parameters = parameters;
-        self.shrink();
+        self.shrink(purse);
     }
 
     /// Takes another mode. What is disabled tells nothing and begins anew when it is enabled (Part 4, 5.13.4).
-    pub fn set_mode(&mut self, mode: Mode) {
+    pub fn set_mode(&mut self, mode: Mode, purse: &mut Purse) {
         if mode == Mode::Disabled {
-            self.tap = None;
+            self.close_tap(purse);
             self.has_gap = false;
-            self.queue.clear();
+            self.clear(purse);
             self.told = None;
             if let Watched::Other(_, last) = &mut self.watched {
                 *last = None;
@@ -197,7 +228,7 @@ impl Item {
     }
 
     /// Takes a sample of a tag; true when it is news.
-    pub fn offer(&mut self, reading: Reading, now: Timestamp) -> bool {
+    pub fn offer(&mut self, reading: Reading, now: Timestamp, purse: &mut Purse) -> bool {
         self.seen = reading.version;
         let mut value = reading.value;
         let mut status = reading.status;
@@ -215,71 +246,80 @@ impl Item {
             status.0 |= OVERFLOW;
         }
         let payload = Payload::Value(new.value.clone());
-        self.push(Notification { status, payload, source: new.source_time, server: now });
+        self.push(Notification { charge: 0, status, payload, source: new.source_time, server: now }, purse);
         self.told = Some(new);
         true
     }
 
     /// Takes a sample of anything else; true when it is news.
-    pub fn offer_encoded(&mut self, found: Result<Vec<u8>, StatusCode>, now: Timestamp) -> bool {
+    pub fn offer_encoded(&mut self, found: Result<Vec<u8>, StatusCode>, now: Timestamp, purse: &mut Purse) -> bool {
         match &mut self.watched {
             Watched::Other(_, last) if last.as_ref() == Some(&found) => return false,
             Watched::Other(_, last) => *last = Some(found.clone()),
             Watched::Tag(_) | Watched::Gone => {}
         }
-        self.push_encoded(found, now);
+        self.push_encoded(found, now, purse);
         true
     }
 
-    fn push_encoded(&mut self, found: Result<Vec<u8>, StatusCode>, now: Timestamp) {
+    fn push_encoded(&mut self, found: Result<Vec<u8>, StatusCode>, now: Timestamp, purse: &mut Purse) {
         let (status, bytes) = found.map_or_else(|status| (status, Vec::new()), |bytes| (StatusCode::GOOD, bytes));
         let source = if self.attribute == attribute::VALUE { now } else { Timestamp::NULL };
-        self.push(Notification { status, payload: Payload::Encoded(bytes), source, server: now });
+        self.push(Notification { charge: 0, status, payload: Payload::Encoded(bytes), source, server: now }, purse);
     }
 
     /// Has the last value told once more, unless one waits anyway (Part 5, 9.2: ResendData).
-    pub fn resend(&mut self, now: Timestamp) {
+    pub fn resend(&mut self, now: Timestamp, purse: &mut Purse) {
         if self.mode != Mode::Reporting || !self.queue.is_empty() {
             return;
         }
         if let Some(told) = &self.told {
             let payload = Payload::Value(told.value.clone());
-            let again = Notification { status: told.status, payload, source: told.source_time, server: now };
-            self.push(again);
+            let again = Notification { charge: 0, status: told.status, payload, source: told.source_time, server: now };
+            self.push(again, purse);
         } else if let Watched::Other(_, Some(last)) = &self.watched {
             let again = last.clone();
-            self.push_encoded(again, now);
+            self.push_encoded(again, now, purse);
         }
     }
 
-    fn push(&mut self, new: Notification) {
+    fn push(&mut self, mut new: Notification, purse: &mut Purse) {
         let size = self.parameters.queue as usize;
-        let full = self.queue.len() >= size;
+        if size == 1 {
+            // The newest value replaces the old one; a queue of one never overflows (Part 4, 7.21).
+            self.clear(purse);
+            self.queue.push_back(new);
+            return;
+        }
+        new.charge = new.bytes();
+        // Beyond the session's part a queue is as long as it is.
+        let full = self.queue.len() >= size || (!self.queue.is_empty() && purse.is_full());
+        purse.put(new.charge as usize);
         if !full {
             self.queue.push_back(new);
-        } else if size == 1 {
-            // The newest value replaces the old one; a queue of one never overflows (Part 4, 7.21).
-            self.queue.clear();
-            self.queue.push_back(new);
-        } else if self.parameters.discard_oldest {
-            self.queue.pop_front();
-            self.queue.push_back(new);
-            self.mark_overflow();
-        } else if let Some(newest) = self.queue.back_mut() {
-            *newest = new;
-            self.mark_overflow();
+            return;
         }
+        let gone = if self.parameters.discard_oldest {
+            self.queue.push_back(new);
+            self.queue.pop_front()
+        } else {
+            self.queue.back_mut().map(|newest| std::mem::replace(newest, new))
+        };
+        purse.take(gone.map_or(0, |gone| gone.charge as usize));
+        self.mark_overflow();
     }
 
-    fn shrink(&mut self) {
+    fn clear(&mut self, purse: &mut Purse) {
+        purse.take(self.queue.drain(..).map(|gone| gone.charge as usize).sum());
+    }
+
+    fn shrink(&mut self, purse: &mut Purse) {
         let size = self.parameters.queue as usize;
         let overflown = self.queue.len() > size;
-        while self.queue.len() > size {
-            if self.parameters.discard_oldest {
-                self.queue.pop_front()
-            } else {
-                self.queue.pop_back()
-            };
+        while self.queue.len() > size
+            && let Some(gone) = if self.parameters.discard_oldest { self.queue.pop_front() } else { self.queue.pop_back() }
+        {
+            purse.take(gone.charge as usize);
         }
         if overflown {
             self.mark_overflow();
@@ -297,10 +337,13 @@ impl Item {
     }
 
     /// Writes the oldest notification as a MonitoredItemNotification; false when there is none.
-    pub fn tell(&mut self, w: &mut Writer) -> bool {
+    pub fn tell(&mut self, w: &mut Writer, purse: &mut Purse) -> bool {
         let Some(notification) = self.queue.pop_front() else { return false };
         w.u32(self.parameters.handle);
-        let Notification { status, payload, source, server } = notification;
+        let Notification { charge, status, payload, source, server } = notification;
+        if charge > 0 {
+            purse.take(charge as usize);
+        }
         w.data_value(self.parameters.timestamps, status, source, server, |w| match payload {
             Payload::Value(value) => w.variant(&value),
             Payload::Encoded(bytes) => w.0.extend_from_slice(&bytes),

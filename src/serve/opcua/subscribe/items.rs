@@ -16,6 +16,7 @@ use super::{
         wire::{Id, Reader, Writer},
     },
     item::{Item, Watched},
+    purse::Purse,
     scan::{Group, Slot, UNSEEN},
     status,
     triggers::Triggers,
@@ -77,7 +78,6 @@ impl Hasher for IdHasher {
 }
 
 /// The items of one subscription.
-#[derive(Default)]
 pub struct Items {
     all: HashMap<u32, Item, BuildHasherDefault<IdHasher>>,
     groups: Vec<Group>,
@@ -87,9 +87,17 @@ pub struct Items {
     pub triggers: Triggers,
     last_id: u32,
     generation: usize,
+    /// What waits in the queues.
+    pub purse: Purse,
 }
 
 impl Items {
+    /// None yet.
+    pub fn new(purse: Purse) -> Self {
+        let (all, triggers) = (HashMap::default(), Triggers::default());
+        Self { all, groups: Vec::new(), ready: VecDeque::new(), triggers, last_id: 0, generation: 0, purse }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()
@@ -149,12 +157,12 @@ impl Items {
     pub fn modify(&mut self, id: u32, parameters: Parameters, sampler: &dyn Sampler) -> bool {
         // What was tapped so far counts under the parameters of so far.
         self.drain(id, sampler.wall());
-        self.all.get_mut(&id).map(|item| item.modify(parameters)).is_some()
+        self.all.get_mut(&id).map(|item| item.modify(parameters, &mut self.purse)).is_some()
     }
 
     /// Changes an item's mode; false when there is none. [`Self::settle`] has to follow for all that were changed.
     pub fn set_mode(&mut self, id: u32, mode: Mode) -> bool {
-        self.all.get_mut(&id).map(|item| item.set_mode(mode)).is_some()
+        self.all.get_mut(&id).map(|item| item.set_mode(mode, &mut self.purse)).is_some()
     }
 
     /// Puts items that were changed where they belong now and takes a sample of each.
@@ -197,7 +205,7 @@ impl Items {
                 self.drain(id, sampler.wall());
                 if let Some(item) = self.all.get_mut(&id) {
                     // Tapped before it is read: nothing falls between.
-                    item.open_tap(tag, sampler);
+                    item.open_tap(tag, sampler, &mut self.purse);
                 }
                 let reading = sampler.reading(tag);
                 self.assign(id, now, publishing, reading.version);
@@ -243,7 +251,8 @@ impl Items {
 
     /// Removes items; says of each whether it was there.
     pub fn remove_all(&mut self, ids: &[u32]) -> Vec<bool> {
-        let removed: Vec<bool> = ids.iter().map(|id| self.all.remove(id).is_some()).collect();
+        let mut remove = |id| self.all.remove(id).map(|item| item.end(&mut self.purse)).is_some();
+        let removed: Vec<bool> = ids.iter().map(&mut remove).collect();
         let all = &self.all;
         for group in &mut self.groups {
             group.retain(|id| all.contains_key(&id));
@@ -306,7 +315,7 @@ impl Items {
                 (Watched::Gone, Watched::Gone) => {}
                 (was, now) => {
                     *was = now;
-                    item.tap = None;
+                    item.close_tap(&mut self.purse);
                     changed.insert(*id);
                 }
             }
@@ -336,7 +345,7 @@ impl Items {
 
     fn news(&mut self, id: u32, reading: Reading, wall: Timestamp) {
         if let Some(item) = self.all.get_mut(&id).filter(|item| item.mode != Mode::Disabled)
-            && item.offer(reading, wall)
+            && item.offer(reading, wall, &mut self.purse)
         {
             self.triggers.fire(id);
             stand_in_line(id, item, &mut self.ready);
@@ -345,7 +354,7 @@ impl Items {
 
     fn other_news(&mut self, id: u32, found: Result<Vec<u8>, StatusCode>, wall: Timestamp) {
         if let Some(item) = self.all.get_mut(&id).filter(|item| item.mode != Mode::Disabled)
-            && item.offer_encoded(found, wall)
+            && item.offer_encoded(found, wall, &mut self.purse)
         {
             self.triggers.fire(id);
             self.line_up(id);
@@ -375,7 +384,7 @@ impl Items {
         ids.sort_unstable();
         for id in ids {
             if let Some(item) = self.all.get_mut(&id) {
-                item.resend(wall);
+                item.resend(wall, &mut self.purse);
                 self.line_up(id);
             }
         }
@@ -390,7 +399,7 @@ impl Items {
                     if told >= most || w.0.len() - begin >= room {
                         return told;
                     }
-                    told += usize::from(item.tell(w));
+                    told += usize::from(item.tell(w, &mut self.purse));
                 }
                 item.is_ready = false;
             }

@@ -6,6 +6,7 @@ mod item;
 mod items;
 mod machine;
 pub mod methods;
+mod purse;
 mod scan;
 pub mod services;
 mod subscription;
@@ -23,6 +24,7 @@ use std::{
 
 pub use items::Sampler;
 use machine::Act;
+use purse::{Held, Purse};
 pub use subscription::Subscription;
 use subscription::{Farewell, Terms, Wanted};
 
@@ -63,8 +65,10 @@ pub struct Counts {
     pub items: AtomicUsize,
     /// Those of them that are for events.
     pub event_items: AtomicUsize,
-    /// Bytes of messages kept for Republish.
-    pub retained: AtomicUsize,
+    /// Bytes that wait for clients, without the events among them.
+    pub held: AtomicUsize,
+    /// Bytes of events that somebody still has.
+    pub events: Arc<AtomicUsize>,
     /// The last id given to a subscription.
     last: AtomicU32,
 }
@@ -84,6 +88,12 @@ struct Request {
     results: Vec<StatusCode>,
 }
 
+impl Request {
+    fn is_late(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until < now)
+    }
+}
+
 /// A finished response.
 pub struct Reply {
     /// Whose.
@@ -96,7 +106,11 @@ pub struct Reply {
 pub struct Subscriptions {
     limits: Limits,
     counts: Arc<Counts>,
+    /// Bytes that wait for the client.
+    held: Held,
     all: Vec<Subscription>,
+    /// What the results take that go with the requests.
+    results: Purse,
     requests: VecDeque<Request>,
     /// Subscriptions that ended or went to another session, until the client is told.
     farewells: VecDeque<Farewell>,
@@ -107,7 +121,9 @@ pub struct Subscriptions {
 impl Subscriptions {
     /// None yet.
     pub fn new(limits: Limits, counts: Arc<Counts>) -> Self {
-        Self { limits, counts, all: Vec::new(), requests: VecDeque::new(), farewells: VecDeque::new(), turn: 0 }
+        let held = Held::default();
+        let results = Purse::new(&limits, &counts, &held);
+        Self { limits, counts, held, all: Vec::new(), results, requests: VecDeque::new(), farewells: VecDeque::new(), turn: 0 }
     }
 
     /// CreateSubscription: id and terms.
@@ -121,7 +137,8 @@ impl Subscriptions {
         }
         let terms = Terms::revise(wanted, &self.limits);
         let id = self.counts.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        self.all.push(Subscription::new(id, terms, enabled, &self.limits, Arc::clone(&self.counts), now));
+        let purse = Purse::new(&self.limits, &self.counts, &self.held);
+        self.all.push(Subscription::new(id, terms, enabled, (&self.limits, purse), Arc::clone(&self.counts), now));
         Ok((id, terms))
     }
 
@@ -194,21 +211,37 @@ impl Subscriptions {
             }
             Err(status) => status,
         });
-        let results = results.collect();
+        let results: Vec<_> = results.collect();
         // A request is a sign of life to each: rows 4 and 13.
         self.all.iter_mut().for_each(Subscription::touch);
         if self.all.is_empty() && self.farewells.is_empty() {
             out.push(Reply { request_id, body: send::fault(handle, status::BAD_NO_SUBSCRIPTION) });
             return;
         }
-        if self.requests.len() >= self.limits.publish_requests
-            && let Some(oldest) = self.requests.pop_front()
+        if (self.requests.len() >= self.limits.publish_requests || self.results.is_full())
+            && let Some(oldest) = self.next_request()
         {
             let body = send::fault(oldest.handle, status::BAD_TOO_MANY_PUBLISH_REQUESTS);
             out.push(Reply { request_id: oldest.id, body });
         }
         let until = (timeout > 0).then(|| now + Duration::from_millis(timeout.into()));
+        self.results.put(results.len() * size_of::<StatusCode>());
         self.requests.push_back(Request { id: request_id, handle, until, results });
+    }
+
+    /// The request that came first.
+    fn next_request(&mut self) -> Option<Request> {
+        let request = self.requests.pop_front()?;
+        self.results.take(request.results.len() * size_of::<StatusCode>());
+        Some(request)
+    }
+
+    /// Takes out the requests that `is_meant`.
+    fn take_requests(&mut self, is_meant: impl Fn(&Request) -> bool) -> Vec<Request> {
+        let (taken, kept): (Vec<_>, Vec<_>) = self.requests.drain(..).partition(is_meant);
+        self.requests = kept.into();
+        self.results.take(taken.iter().map(|request| request.results.len() * size_of::<StatusCode>()).sum());
+        taken
     }
 
     /// True when the subscription is one of these.
@@ -233,12 +266,18 @@ impl Subscriptions {
     pub fn adopt(&mut self, mut subscription: Subscription) {
         subscription.touch();
         subscription.served = 0;
+        subscription.move_to(&self.held);
         self.all.push(subscription);
     }
 
     /// All subscriptions, of a session that ends without them.
     pub fn leave_behind(&mut self) -> Vec<Subscription> {
-        std::mem::take(&mut self.all)
+        let mut left = std::mem::take(&mut self.all);
+        let nobody = Held::default();
+        for subscription in &mut left {
+            subscription.move_to(&nobody);
+        }
+        left
     }
 
     /// GetMonitoredItems (Part 5, 9.1): ids and client handles of a subscription's items.
@@ -264,21 +303,18 @@ impl Subscriptions {
 
     /// The client's connection is gone, and with it the requests that came through it.
     pub fn detach(&mut self) {
-        self.requests.clear();
+        self.take_requests(|_| true);
     }
 
     /// Cancel: answers the Publish requests of this handle and says how many they were.
     pub fn cancel(&mut self, handle: u32, out: &mut Vec<Reply>) -> u32 {
-        let before = out.len();
-        self.requests.retain(|request| {
-            let cancelled = request.handle == handle;
-            if cancelled {
-                let body = send::fault(handle, status::BAD_REQUEST_CANCELLED_BY_CLIENT);
-                out.push(Reply { request_id: request.id, body });
-            }
-            !cancelled
-        });
-        u32::try_from(out.len() - before).unwrap_or(u32::MAX)
+        let cancelled = self.take_requests(|request| request.handle == handle);
+        let reply = |request: &Request| {
+            let body = send::fault(handle, status::BAD_REQUEST_CANCELLED_BY_CLIENT);
+            Reply { request_id: request.id, body }
+        };
+        out.extend(cancelled.iter().map(reply));
+        u32::try_from(cancelled.len()).unwrap_or(u32::MAX)
     }
 
     /// Lets time pass and answers what can be answered.
@@ -320,7 +356,7 @@ impl Subscriptions {
             self.answer(place, act, wall, out);
         }
         if self.all.is_empty() && self.farewells.is_empty() {
-            for request in self.requests.drain(..) {
+            for request in self.take_requests(|_| true) {
                 out.push(Reply { request_id: request.id, body: send::fault(request.handle, status::BAD_NO_SUBSCRIPTION) });
             }
         }
@@ -331,7 +367,7 @@ impl Subscriptions {
         if matches!(act, Act::Nothing | Act::Close) {
             return;
         }
-        let Some(request) = self.requests.pop_front() else { return };
+        let Some(request) = self.next_request() else { return };
         let subscription = &mut self.all[place];
         let Some(message) = subscription.message(act, wall) else { return };
         self.turn += 1;
@@ -351,20 +387,18 @@ impl Subscriptions {
     fn say_farewell(&mut self, wall: Timestamp, out: &mut Vec<Reply>) {
         while !self.requests.is_empty()
             && let Some(farewell) = self.farewells.pop_front()
-            && let Some(request) = self.requests.pop_front()
+            && let Some(request) = self.next_request()
         {
             out.push(response(&request, farewell.id, std::iter::empty(), &farewell.message(wall)));
         }
     }
 
     fn drop_late_requests(&mut self, now: Instant, out: &mut Vec<Reply>) {
-        self.requests.retain(|request| {
-            let late = request.until.is_some_and(|until| until < now);
-            if late {
-                out.push(Reply { request_id: request.id, body: send::fault(request.handle, StatusCode::BAD_TIMEOUT) });
+        if self.requests.iter().any(|request| request.is_late(now)) {
+            for late in self.take_requests(|request| request.is_late(now)) {
+                out.push(Reply { request_id: late.id, body: send::fault(late.handle, StatusCode::BAD_TIMEOUT) });
             }
-            !late
-        });
+        }
     }
 
     /// Who comes first: the highest priority; of equals the one that was answered longest ago.

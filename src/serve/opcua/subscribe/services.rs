@@ -180,23 +180,32 @@ impl<'a> Asked<'a> {
         &self,
         timestamps: Timestamps,
         tag: Option<&TagDef>,
-        publishing: Duration,
+        (publishing, has_room): (Duration, bool),
         view: &View,
     ) -> Result<Parameters, StatusCode> {
         let limits = &view.server.settings.limits;
         let filter = Filter::read(&self.filter, tag)?;
         let sampling = match Duration::try_from_secs_f64(self.sampling / 1_000.0) {
-            Ok(asked) => asked.clamp(limits.sampling, MAX_SAMPLING),
+            Ok(asked) => on_grid(asked.clamp(limits.sampling, MAX_SAMPLING)),
             Err(_) if self.sampling > 0.0 => MAX_SAMPLING,
             // Negative means the publishing interval (Part 4, 7.21).
             Err(_) => publishing,
         };
         let queue = self.queue.clamp(1, limits.queue);
         // "As fast as can be" with a queue means every value, as long as not too many items want that.
-        let every_value = self.sampling == 0.0 && queue > 1 && tag.is_some() && view.server.gateway.table().taps() < limits.taps;
+        let may_tap = has_room && view.server.gateway.table().taps() < limits.taps;
+        let every_value = self.sampling == 0.0 && queue > 1 && tag.is_some() && may_tap;
         let sampling = if every_value { Duration::ZERO } else { sampling };
         Ok(Parameters { handle: self.handle, sampling, filter, queue, discard_oldest: self.discard_oldest, timestamps })
     }
+}
+
+/// The sampling interval that is meant by `asked`, in whole ms of two digits: items that are sampled at the same time are found
+/// together, and no client makes a group of its own for each.
+fn on_grid(asked: Duration) -> Duration {
+    let ms = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX);
+    let step = 10_u64.pow(ms.max(10).ilog10() - 1);
+    Duration::from_millis(ms / step * step)
 }
 
 fn head(body: &mut Reader<'_>, least: usize, view: &View) -> Result<(u32, Timestamps, usize), StatusCode> {
@@ -268,7 +277,8 @@ fn create_item(
         return Err(status::BAD_TOO_MANY_MONITORED_ITEMS);
     }
     let publishing = subscription.terms.interval;
-    let parameters = asked.revise(timestamps, tag.as_deref(), publishing, view)?;
+    let has_room = !subscription.items.purse.is_full();
+    let parameters = asked.revise(timestamps, tag.as_deref(), (publishing, has_room), view)?;
     subscription.touch();
     let item = subscription.items.add(
         Place { id: target.id, node, attribute: target.attribute, range },
@@ -366,7 +376,8 @@ pub fn modify_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
             continue;
         }
         let done = subscription.items.tag_of(item, view).and_then(|tag| {
-            let parameters = asked.revise(timestamps, tag.as_deref(), publishing, view)?;
+            let has_room = !subscription.items.purse.is_full();
+            let parameters = asked.revise(timestamps, tag.as_deref(), (publishing, has_room), view)?;
             subscription.items.modify(item, parameters, view);
             modified.push(item);
             Ok(parameters)

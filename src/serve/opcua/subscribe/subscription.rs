@@ -16,6 +16,7 @@ use super::{
     events::EventItems,
     items::{Items, Sampler},
     machine::{Act, Machine, Step},
+    purse::{Held, Purse},
 };
 use crate::tag::{StatusCode, Timestamp};
 
@@ -128,19 +129,26 @@ pub struct Subscription {
 
 impl Subscription {
     /// A new one; its first message is due after one interval.
-    pub fn new(id: u32, terms: Terms, enabled: bool, limits: &Limits, counts: Arc<Counts>, now: Instant) -> Self {
+    pub fn new(
+        id: u32,
+        terms: Terms,
+        enabled: bool,
+        (limits, purse): (&Limits, Purse),
+        counts: Arc<Counts>,
+        now: Instant,
+    ) -> Self {
         counts.subscriptions.fetch_add(1, Ordering::Relaxed);
         Self {
             id,
             terms,
-            items: Items::default(),
-            events: EventItems::default(),
+            items: Items::new(purse.another()),
+            events: EventItems::new(purse.another()),
             pull: now,
             machine: Machine::new(enabled, terms.keep_alive, terms.lifetime),
             served: 0,
             next: now + terms.interval,
             sequence: 1,
-            retained: Retained::new(limits, Arc::clone(&counts)),
+            retained: Retained::new(limits, purse),
             counts,
         }
     }
@@ -153,6 +161,13 @@ impl Subscription {
     /// The client showed that it is alive.
     pub const fn touch(&mut self) {
         self.machine.touch();
+    }
+
+    /// Belongs to another session from now on, with what waits in it.
+    pub fn move_to(&mut self, session: &Held) {
+        self.items.purse.move_to(session);
+        self.events.purse.move_to(session);
+        self.retained.purse.move_to(session);
     }
 
     /// Takes other terms.
@@ -305,25 +320,25 @@ struct Retained {
     messages: VecDeque<(u32, Vec<u8>)>,
     bytes: usize,
     most: usize,
-    most_bytes: (usize, usize),
-    counts: Arc<Counts>,
+    most_bytes: usize,
+    purse: Purse,
 }
 
 impl Retained {
-    fn new(limits: &Limits, counts: Arc<Counts>) -> Self {
-        let most_bytes = (limits.retained_bytes, limits.retained_bytes_in_all);
-        Self { messages: VecDeque::new(), bytes: 0, most: limits.retained, most_bytes, counts }
+    const fn new(limits: &Limits, purse: Purse) -> Self {
+        Self { messages: VecDeque::new(), bytes: 0, most: limits.retained, most_bytes: limits.retained_bytes, purse }
     }
 
     /// Keeps a message; the oldest give way, but the newest stays whatever its size.
     fn keep(&mut self, sequence: u32, message: &[u8]) {
         self.bytes += message.len();
-        let mut in_all = self.counts.retained.fetch_add(message.len(), Ordering::Relaxed) + message.len();
+        self.purse.put(message.len());
         self.messages.push_back((sequence, message.to_vec()));
         while self.messages.len() > 1
-            && (self.messages.len() > self.most || self.bytes > self.most_bytes.0 || in_all > self.most_bytes.1)
+            && (self.messages.len() > self.most || self.bytes > self.most_bytes || self.purse.is_full())
+            && let Some((_, oldest)) = self.messages.pop_front()
         {
-            in_all -= self.messages.pop_front().map_or(0, |(_, message)| self.gone(&message));
+            self.gone(&oldest);
         }
     }
 
@@ -332,15 +347,8 @@ impl Retained {
         place.and_then(|place| self.messages.remove(place)).map(|(_, message)| self.gone(&message)).is_some()
     }
 
-    fn gone(&mut self, message: &[u8]) -> usize {
+    fn gone(&mut self, message: &[u8]) {
         self.bytes -= message.len();
-        self.counts.retained.fetch_sub(message.len(), Ordering::Relaxed);
-        message.len()
-    }
-}
-
-impl Drop for Retained {
-    fn drop(&mut self) {
-        self.counts.retained.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.purse.take(message.len());
     }
 }

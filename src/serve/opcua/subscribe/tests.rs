@@ -310,6 +310,48 @@ fn the_last_value_is_never_lost() {
 }
 
 #[test]
+fn queues_have_a_bound_in_sum_and_keep_the_last_value() {
+    let limits = Limits { queued_bytes_per_session: 2_000, ..Limits::default() };
+    let (mut bench, _) = Bench::new(1_000.0, 10, 100);
+    let counts = Arc::<Counts>::default();
+    bench.subscriptions = Subscriptions::new(limits, Arc::clone(&counts));
+    let wanted = Wanted { interval: 1_000.0, lifetime: 100, keep_alive: 10, notifications: 0, priority: 0 };
+    let (id, _) = bench.subscriptions.create(wanted, true, bench.begin).unwrap();
+    for tag in 0..10 {
+        bench.set(tag, 0, StatusCode::GOOD);
+        bench.watch(id, tag, 50, 10, tag % 2 == 0);
+    }
+    bench.publish();
+    for value in 1..=40_u64 {
+        for tag in 0..10 {
+            bench.set(tag, i32::try_from(value).unwrap(), StatusCode::GOOD);
+        }
+        assert_eq!(bench.run(value * 20, value * 20), []);
+        // One more notification may go beyond; and each item has its last value.
+        assert!(counts.held.load(Ordering::Relaxed) < 2_000 + 10 * 200, "after {value}");
+    }
+    let Said::Values(told) = bench.run(1_000, 1_000).remove(0).0 else { panic!() };
+    assert!(told.len() < 40, "{}", told.len());
+    for tag in 0..10 {
+        let values: Vec<_> = told.iter().filter(|(of, ..)| *of == tag).collect();
+        assert_eq!(values.last().map(|(_, value, _)| *value), Some(40), "tag {tag}");
+        assert!(values.iter().any(|(.., status)| *status == 0x480), "a gap is told: {values:?}");
+    }
+    // What was told waits to be acknowledged; then nothing is held.
+    assert!(counts.held.load(Ordering::Relaxed) > 0);
+    assert!(bench.subscriptions.get(id).unwrap().acknowledge(1));
+    assert_eq!(counts.held.load(Ordering::Relaxed), 0);
+    // Results of a Publish that waits, and a tap, are of the session's part too.
+    bench.subscriptions.publish(7, 7, 0, &[(id, 9), (id, 10)], bench.begin, &mut bench.out);
+    assert_eq!(counts.held.load(Ordering::Relaxed), 8);
+    let item = bench.watch(id, 20, 10, 0, true);
+    assert!(counts.held.load(Ordering::Relaxed) > 8 + 32 * size_of::<Reading>());
+    bench.subscriptions.get(id).unwrap().items.remove_all(&[item]);
+    bench.subscriptions.detach();
+    assert_eq!(counts.held.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn triggers_tell_what_is_only_sampled() {
     let (mut bench, id) = Bench::new(100.0, 1_000, 3_000);
     for tag in 1..=3 {

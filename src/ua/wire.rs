@@ -95,6 +95,9 @@ pub enum Incoming {
     Foreign,
 }
 
+/// The built-in type of an array, and its elements as they are encoded.
+pub type Elements<'a> = (u8, Vec<&'a [u8]>);
+
 /// The most array elements that are kept of one message, so that a byte on the wire does not become many in memory.
 const MAX_ELEMENTS: usize = 1_000_000;
 
@@ -327,6 +330,23 @@ impl<'a> Reader<'a> {
             _ => return Err(Malformed),
         }
         Ok(())
+    }
+
+    /// A Variant that is an array of one dimension; `None` for any other.
+    pub fn elements(&mut self) -> Read<Option<Elements<'a>>> {
+        let mask = self.u8()?;
+        let kind = mask & 0x3F;
+        if mask & 0xC0 != 0x80 {
+            return Ok(None);
+        }
+        let count = self.count(least_size(kind)?)?;
+        let mut elements = Vec::with_capacity(count);
+        for _ in 0..count {
+            let before = self.rest;
+            self.scalar(kind, 0)?;
+            elements.push(&before[..before.len() - self.rest.len()]);
+        }
+        Ok(Some((kind, elements)))
     }
 
     /// A DataValue as a client writes it: the value, and true when status or timestamps came with it.

@@ -106,6 +106,9 @@ fn every_policy_mode_and_kind_of_user() {
         // Nobody's certificate, and one without its key.
         ("self_signed.der!", "BadIdentityTokenRejected"),
         ("user.der!", "BadUserSignatureInvalid"),
+        // A password in the format of policies that are not offered here.
+        ("olga*", "BadIdentityTokenInvalid"),
+        ("olga**", "BadIdentityTokenInvalid"),
     ] {
         cases.push((format!("Aes256Sha256RsaPss:SignAndEncrypt:issued:{token}"), wanted));
     }

@@ -11,11 +11,14 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    BOUND, peers,
+    peers,
     plant::{Plant, past},
     process::Child,
     program,
 };
+
+/// How long a peer may take while all tests run theirs.
+const BOUND: Duration = Duration::from_secs(120);
 
 struct Site {
     runtime: tokio::runtime::Runtime,
@@ -87,6 +90,7 @@ fn nodes_are_registered_and_what_is_unsupported_says_so() {
     let Some(python) = peers::python() else { return };
     let site = Site::start();
     ends_well(site.client(&python, "services", &[]));
+    ends_well(site.client(&python, "ranges", &[]));
 }
 
 #[test]
@@ -204,7 +208,8 @@ initial = 0
     daemon.write("Plant/Array", json!([7, 8, 9])).await;
     read("0.5,1.5,2.5,3.5,4.5,5.5,0.5,9.5").await.unwrap();
     let tool = python.with_file_name("uahistoryread");
-    let output = Command::new(tool).args(["-u", &url, "-n", "ns=2;s=Plant/Level", "-l", "20"]).output().unwrap();
+    let output =
+        Command::new(tool).args(["-u", &url, "--timeout", "20", "-n", "ns=2;s=Plant/Level", "-l", "20"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}");
     assert!(["1.5", "2.5", "9.5"].iter().all(|value| text.contains(value)) && !text.contains("3.6"), "{text}");

@@ -80,7 +80,10 @@ fn alarms_are_browsed_as_conditions_below_their_tags_notifiers() {
 #[test]
 fn the_server_tells_of_itself() {
     let Some(python) = peers::python() else { return };
-    Site::start().check(&python, "diagnostics");
+    let site = Site::start();
+    for scenario in ["diagnostics", "arrays", "no_security"] {
+        site.check(&python, scenario);
+    }
 }
 
 #[test]

@@ -401,14 +401,20 @@ impl Connection {
             }
             Service::ActivateSession => self.activate(&header, &mut reader).await,
             _ => match self.session(&header) {
-                Ok((session, role)) => match self.in_session(service, request_id, &header, &mut reader, &session, role) {
-                    Ok(Some(answer)) if session.max_response > 0 && answer.len() > session.max_response => {
-                        Err(status::BAD_RESPONSE_TOO_LARGE)
+                Ok((session, role)) => {
+                    let answer = self.in_session(service, request_id, &header, &mut reader, &session, role);
+                    let too_large = |answer: &Vec<u8>| session.max_response > 0 && answer.len() > session.max_response;
+                    let answer = match answer {
+                        Ok(Some(answer)) if too_large(&answer) => Err(status::BAD_RESPONSE_TOO_LARGE),
+                        answer => answer,
+                    };
+                    session.diagnostics.count(service, answer.as_ref().err().copied());
+                    match answer {
+                        Ok(Some(answer)) => Ok(answer),
+                        Ok(None) => return Ok(()),
+                        Err(status) => Err(status),
                     }
-                    Ok(Some(answer)) => Ok(answer),
-                    Ok(None) => return Ok(()),
-                    Err(status) => Err(status),
-                },
+                }
                 Err(status) => Err(status),
             },
         };
@@ -436,6 +442,7 @@ impl Connection {
         let session = self.server.sessions.find(header.token).ok_or(session_status::BAD_SESSION_ID_INVALID)?;
         let through = self.through().map_err(|_| status::BAD_SECURE_CHANNEL_ID_INVALID)?;
         let answer = login::activate_session(&self.server, header, reader, &through, &session).await;
+        session.diagnostics.count(Service::ActivateSession, answer.as_ref().err().copied());
         let status = answer.as_ref().err().copied().unwrap_or(StatusCode::GOOD);
         audit::session_activated(&self.server, &session, status, header.audit_entry);
         let answer = answer?;

@@ -98,6 +98,15 @@ impl Identity {
         }
     }
 
+    /// How it is proved, as the standard calls it (Part 5, 12.12).
+    pub const fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Anonymous => "Anonymous",
+            Self::User { .. } => "UserName",
+            Self::Certificate(_) => "X509",
+        }
+    }
+
     /// The user, once the proof holds. `nonce` is the session's last.
     ///
     /// # Errors

@@ -124,8 +124,10 @@ pub struct Limits {
     pub notifications: u32,
     /// Shortest and longest publishing interval.
     pub publishing: (Duration, Duration),
-    /// Shortest sampling interval.
+    /// Shortest sampling interval of tags.
     pub sampling: Duration,
+    /// Shortest sampling interval of everything else, which is made anew at each sample.
+    pub other_sampling: Duration,
     /// Longest time for which a subscription outlives its client's silence.
     pub lifetime: Duration,
 }
@@ -194,6 +196,7 @@ impl Default for Limits {
             notifications: 5_000,
             publishing: (Duration::from_millis(10), seconds(60)),
             sampling: Duration::from_millis(10),
+            other_sampling: Duration::from_millis(100),
             lifetime: seconds(3_600),
         }
     }

@@ -56,8 +56,8 @@ pub fn write(server: &Server, id: u32, w: &mut Writer) -> Result<bool, StatusCod
             w.localized_text("");
         }
         2275 => extension(w, |w| w.extension(DIAGNOSTICS_SUMMARY, |w| diag::write_summary(server, w))),
-        // Diagnostics of single sampling intervals, subscriptions and sessions.
-        2289 | 2290 | 3707 | 3708 => return Err(StatusCode::BAD_NOT_SUPPORTED),
+        // Each subscription samples at its own intervals.
+        2289 => return Err(StatusCode::BAD_NOT_SUPPORTED),
         _ => return Ok(false),
     }
     Ok(true)

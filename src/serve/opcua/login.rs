@@ -16,6 +16,7 @@ use super::{
     audit::Notice,
     channel::{Channel, NONCE},
     decode::{RequestHeader, Service},
+    diag::session::{Client, OfSession},
     discovery,
     frame::status as transport,
     identity::{Identity, Signature, verify_application},
@@ -31,6 +32,10 @@ use crate::{
 
 /// The longest nonce that a client may give.
 const MAX_NONCE: usize = 128;
+/// Bytes of a client's description of itself that are kept.
+const MAX_APPLICATION: usize = 4_096;
+/// Bytes of each name and address that are kept.
+const MAX_SHOWN: usize = 512;
 
 /// The channel that a request came through, as far as logging in needs it.
 pub struct Through {
@@ -58,6 +63,8 @@ impl Through {
 
 struct CreateRequest<'a> {
     application_uri: &'a str,
+    /// As others are told of it.
+    client: Client,
     url: &'a str,
     nonce: &'a [u8],
     certificate: &'a [u8],
@@ -66,21 +73,44 @@ struct CreateRequest<'a> {
 }
 
 fn read_create<'a>(body: &mut Reader<'a>) -> Read<CreateRequest<'a>> {
+    let mut application = Writer::default();
     let application_uri = body.text()?;
-    body.bytes()?;
-    body.localized_text()?;
-    body.u32()?;
-    body.bytes()?;
-    body.bytes()?;
-    for _ in 0..body.count(4)? {
-        body.bytes()?;
+    application.text(application_uri);
+    application.text(body.text()?);
+    application.localized_text(body.localized_text()?);
+    // ApplicationType: Client, unless it says otherwise.
+    application.u32(Some(body.u32()?).filter(|kind| *kind <= 3).unwrap_or(1));
+    application.text(body.text()?);
+    application.text(body.text()?);
+    let count = body.count(4)?;
+    application.count(count);
+    for _ in 0..count {
+        application.text(body.text()?);
     }
-    body.bytes()?;
+    if application.0.len() > MAX_APPLICATION {
+        application.0.clear();
+        application.text(shown(application_uri));
+        application.text("");
+        application.localized_text("");
+        application.u32(1);
+        application.text("");
+        application.text("");
+        application.count(0);
+    }
+    let server_uri = body.text()?;
     let url = body.text()?;
-    body.bytes()?;
+    let name = body.text()?;
+    let [name, server_uri, endpoint_url] = [name, server_uri, url].map(|text| shown(text).to_owned());
+    let client = Client { name, application: application.0, server_uri, endpoint_url };
     let nonce = body.bytes()?.unwrap_or_default();
     let certificate = body.bytes()?.unwrap_or_default();
-    Ok(CreateRequest { application_uri, url, nonce, certificate, timeout: body.f64()?, max_response: body.u32()? })
+    Ok(CreateRequest { application_uri, client, url, nonce, certificate, timeout: body.f64()?, max_response: body.u32()? })
+}
+
+/// As much of what a client says of itself as is kept for others.
+fn shown(text: &str) -> &str {
+    let end = (0..=text.len().min(MAX_SHOWN)).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 /// CreateSession.
@@ -90,7 +120,7 @@ pub async fn create_session(
     body: &mut Reader<'_>,
     through: &Through,
 ) -> Result<Vec<u8>, StatusCode> {
-    let request = read_create(body).map_err(|_| transport::BAD_DECODING_ERROR)?;
+    let mut request = read_create(body).map_err(|_| transport::BAD_DECODING_ERROR)?;
     if !server.settings.security.contains(&through.policy) {
         return Err(transport::BAD_SECURITY_POLICY_REJECTED);
     }
@@ -101,8 +131,12 @@ pub async fn create_session(
     let (mut token, mut nonce) = ([0; TOKEN], vec![0; NONCE]);
     random::bytes(&mut token);
     random::bytes(&mut nonce);
+    let number = server.next_session();
+    let terms = (timeout.as_secs_f64() * 1_000.0, request.max_response);
+    let client = std::mem::take(&mut request.client);
+    let diagnostics = Arc::new(OfSession::new(number, client, terms, through.certificate.clone()));
     let new = NewSession {
-        number: server.next_session(),
+        number,
         token,
         peer: through.peer,
         certificate: through.certificate.clone(),
@@ -110,13 +144,15 @@ pub async fn create_session(
         max_response: request.max_response as usize,
         channel: through.channel,
         nonce: nonce.clone(),
-        subscriptions: Subscriptions::new(limits.clone(), Arc::clone(&server.counts)),
+        subscriptions: Subscriptions::new(limits.clone(), Arc::clone(&server.counts), Arc::clone(&diagnostics.held)),
+        diagnostics,
     };
     // Made before it is signed for, so that a flood is refused before it costs a signature.
     let session = server
         .sessions
         .create(new, limits, Instant::now())
         .inspect_err(|status| server.notes.note(through.peer, &Notice::SessionRefused(*status)))?;
+    server.diagnostics.living.add(&session.diagnostics);
     let signature = match sign(server, through, request.nonce).await {
         Ok(signature) => signature,
         Err(status) => {
@@ -210,6 +246,7 @@ pub async fn activate_session(
     verify_application(server, through, request.client, &nonce).await?;
     let identity = Identity::read(&request.token)?;
     let (user, by) = identity.claim();
+    let mechanism = identity.mechanism();
     let user = user.to_owned();
     let proved = identity.prove(server, through, &nonce, request.user).await;
     let actor =
@@ -232,6 +269,7 @@ pub async fn activate_session(
         state.nonce.clone_from(&next);
         state.used = Instant::now();
     }
+    session.diagnostics.logged_in(&user, mechanism, through.mode, through.policy);
     server.notes.note(through.peer, &Notice::LoggedIn { user: &user, by, session: session.number });
     let mut w = send::response(Service::ActivateSession.response(), header.handle, StatusCode::GOOD);
     w.bytes(&next);

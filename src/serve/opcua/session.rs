@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{
     browse::Continuation,
     conditions::methods::Refreshes,
+    diag::session::OfSession,
     history,
     limits::Limits,
     subscribe::Subscriptions,
@@ -66,6 +67,8 @@ pub struct Session {
     pub timeout: Duration,
     /// The largest response that the client takes; zero for any.
     pub max_response: usize,
+    /// What others are told of it.
+    pub diagnostics: Arc<OfSession>,
     state: Mutex<State>,
 }
 
@@ -138,6 +141,8 @@ pub struct NewSession {
     pub timeout: Duration,
     /// See [`Session::max_response`].
     pub max_response: usize,
+    /// See [`Session::diagnostics`].
+    pub diagnostics: Arc<OfSession>,
     /// See [`State::channel`].
     pub channel: u32,
     /// See [`State::nonce`].
@@ -171,6 +176,7 @@ impl Sessions {
             certificate: new.certificate,
             timeout: new.timeout,
             max_response: new.max_response,
+            diagnostics: new.diagnostics,
             state: Mutex::new(State {
                 channel: new.channel,
                 actor: None,
@@ -267,7 +273,7 @@ impl Sessions {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::*;
+    use super::{super::diag::session::Client, *};
     use crate::engine::{io::Via, plan::UserDef};
 
     fn new(number: u8, peer: u8) -> NewSession {
@@ -278,9 +284,10 @@ mod tests {
             certificate: None,
             timeout: Duration::from_secs(60),
             max_response: 0,
+            diagnostics: Arc::new(OfSession::new(number.into(), Client::default(), (60_000.0, 0), None)),
             channel: 1,
             nonce: vec![0; 32],
-            subscriptions: Subscriptions::new(Limits::default(), Arc::default()),
+            subscriptions: Subscriptions::new(Limits::default(), Arc::default(), Arc::default()),
         }
     }
 

@@ -1,4 +1,5 @@
-// A SCADA made of node-opcua that monitors alarms. Usage: node opcua_scada.js URL FOLDER. Prints what it saw, then "passed".
+// A SCADA made of node-opcua that monitors alarms. Usage: node opcua_scada.js URL FOLDER [security].
+// With `security` it only reads who came in how, which asyncua cannot decode (it takes the field Encoding for its own). Prints what it saw, then "passed".
 
 const path = require("path");
 const { createRequire } = require("module");
@@ -46,7 +47,29 @@ async function main() {
   const level = (value) => session.write({ nodeId: "ns=2;s=Plant/Level", attributeId: AttributeIds.Value, value: { value: { dataType: DataType.Double, value } } });
   const call = async (methodId, ...inputArguments) => (await session.call({ objectId: HIGH, methodId, inputArguments })).statusCode.name;
 
+  if (process.argv[4] === "security") {
+    const told = (await session.read({ nodeId: "i=3708", attributeId: AttributeIds.Value })).value.value;
+    const own = told.find((told) => told.sessionId.toString() === session.sessionId.toString());
+    const found = [own.constructor.name, own.clientUserIdOfSession, own.clientUserIdHistory, own.authenticationMechanism, own.encoding, own.transportProtocol];
+    expect(found, ["SessionSecurityDiagnosticsDataType", "anonymous", ["anonymous"], "Anonymous", "UA Binary", "opc.tcp"], "who came in how");
+    expect([own.securityMode, own.securityPolicyUri.split("#")[1]], [opcua.MessageSecurityMode.None, "None"], "security");
+    await session.close();
+    await client.disconnect();
+    console.log("passed");
+    return;
+  }
+
+  // Sessions and subscriptions one by one, as node-opcua's own types.
+  const array = async (nodeId) => (await session.read({ nodeId, attributeId: AttributeIds.Value })).value.value;
+  const [own] = (await array("i=3707")).filter((told) => told.sessionId.toString() === session.sessionId.toString());
+  expect([own.constructor.name, own.clientDescription.applicationName.text], ["SessionDiagnosticsDataType", "scada"], "session");
+  expect([own.totalRequestCount.totalCount > 0, own.callCount.totalCount], [true, 0], "its requests");
+
   const alarms = await opcua.installAlarmMonitoring(session);
+  const watched = (await array("i=2290")).find((told) => told.sessionId.toString() === session.sessionId.toString());
+  expect([watched.constructor.name, watched.publishingEnabled, watched.monitoredItemCount], ["SubscriptionDiagnosticsDataType", true, 1], "subscription");
+  const security = await session.read({ nodeId: "i=3708", attributeId: AttributeIds.Value });
+  expect(security.statusCode.name, "BadUserAccessDenied", "who came in how, for an operator");
   expect((await level(92)).name, "Good", "write");
   let alarm = await until(alarms, "active unacked Unshelved kept -");
   expect([alarm.fields.severity.value, alarm.fields.conditionName.value, alarm.fields.sourceName.value], [900, "High", "Level"], "fields");

@@ -1,6 +1,6 @@
 """Clients made of asyncua that show certificates. Usage: opcua_security.py URL FOLDER CASE... where a case is
 POLICY:MODE:CERTIFICATES:TOKEN, with certificates of FOLDER joined by + (the rest of the chain) and the token `anonymous`, a user
-name or `NAME.der`. Prints what came of each; ends with `passed` and 0."""
+name, `NAME.der`, or a user name and `*` (the password as EncryptedSecret) or `**` (that with the algorithm of the policy). Prints what came of each; ends with `passed` and 0."""
 
 import asyncio
 import logging
@@ -12,6 +12,8 @@ from asyncua.crypto import security_policies
 
 URL, FOLDER, CASES = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 PASSWORDS = {"olga": "öl pump 7"}
+# The beginning of an RsaEncryptedSecret (Part 4, 7.40.2.5): its type, ByteString body, mask, length; what follows is of no matter.
+ENCRYPTED_SECRET = bytes([1, 0, 0x89, 0x44, 1, 0x00, 0x02, 0, 0]) + bytes(range(247)) + bytes(256)
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)
 
 
@@ -26,7 +28,10 @@ async def outcome(case):
         await client.load_client_certificate(str(FOLDER / token.removesuffix("!")))
         await client.load_private_key(str(FOLDER / ("key.pem" if token.endswith("!") else "user.pem")))
     elif token != "anonymous":
-        client.set_user(token)
+        if token.endswith("*"):
+            algorithm = policy.AsymmetricEncryptionURI if token.endswith("**") else ""
+            client._encrypt_password = lambda *_: (ENCRYPTED_SECRET[: 256 if token.endswith("**") else None], algorithm)
+        client.set_user(token.rstrip("*"))
         client.set_password(PASSWORDS.get(token, "wrong"))
     try:
         await client.set_security(policy, leaf, str(FOLDER / "key.pem"), mode=mode, certificate_chain=chain)

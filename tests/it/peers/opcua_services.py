@@ -68,6 +68,34 @@ async def services(client):
     expect(delete, [0, ua.StatusCodes.BadSubscriptionIdInvalid], "deleted")
 
 
+async def ranges(client):
+    """A part of an attribute that is no Value, and of a Value that is no tag's."""
+    identifier = await create(client)
+    request = ua.CreateMonitoredItemsRequest()
+    places = [
+        (tag("Plant/Line1/Recipe"), ua.AttributeIds.ArrayDimensions, "0"),
+        (tag("Plant/Line1/Recipe"), ua.AttributeIds.ArrayDimensions, "1:2"),
+        (tag("Plant/Line1/Recipe"), ua.AttributeIds.BrowseName, "0:1"),
+        (ua.NodeId(2255), ua.AttributeIds.Value, "2:9"),
+        (tag("Plant/Line1/Recipe"), ua.AttributeIds.UserRolePermissions, "0"),
+    ]
+    items = [
+        ua.MonitoredItemCreateRequest(ua.ReadValueId(node, attribute, IndexRange=part), ua.MonitoringMode.Reporting,
+                                      ua.MonitoringParameters(handle, 0.0, None, 1, True))
+        for handle, (node, attribute, part) in enumerate(places)
+    ]
+    request.Parameters = ua.CreateMonitoredItemsParameters(identifier, ua.TimestampsToReturn.Both, items)
+    results = (await send(client, request, ua.CreateMonitoredItemsResponse)).Results
+    expect([result.StatusCode.value for result in results], [0] * 5, "created")
+    expect(results[0].RevisedSamplingInterval, 100.0, "what is no tag is sampled no faster")
+    [data] = (await news(client)).NotificationMessage.NotificationData
+    found = {item.ClientHandle: item.Value for item in data.MonitoredItems}
+    expect(found[0].Value.Value, [4], "a part of ArrayDimensions")
+    expect([found[place].StatusCode.name for place in (1, 2)], ["BadIndexRangeNoData"] * 2, "what is not there, and what has no parts")
+    expect(found[3].Value.Value, ["urn:annunciator:tags"], "a part of the NamespaceArray")
+    expect([right.RoleId.Identifier for right in found[4].Value.Value], [15668], "a part of the permissions")
+
+
 async def create(client, lifetime=10_000, priority=0):
     request = ua.CreateSubscriptionRequest()
     request.Parameters = ua.CreateSubscriptionParameters(50, lifetime, 2, 0, True, priority)
@@ -116,6 +144,18 @@ async def trigger(client):
     expect(await refusal(client.uaclient._send_request(request)), "BadMonitoredItemIdInvalid", "unknown trigger")
     request.Parameters = ua.SetTriggeringParameters(identifier, triggering, [], [])
     expect(await refusal(client.uaclient._send_request(request)), "BadNothingToDo", "no links")
+    # Items of events trigger and are triggered too.
+    request = ua.CreateMonitoredItemsRequest()
+    select = ua.SimpleAttributeOperand(ua.NodeId(2041), [ua.QualifiedName("Message")], ua.AttributeIds.Value)
+    parameters = ua.MonitoringParameters(3, 0.0, ua.EventFilter([select], ua.ContentFilter()), 10, True)
+    item = ua.MonitoredItemCreateRequest(ua.ReadValueId(ua.NodeId(2253), ua.AttributeIds.EventNotifier), ua.MonitoringMode.Sampling, parameters)
+    request.Parameters = ua.CreateMonitoredItemsParameters(identifier, ua.TimestampsToReturn.Both, [item])
+    events = (await send(client, request, ua.CreateMonitoredItemsResponse)).Results[0].MonitoredItemId
+    request = ua.SetTriggeringRequest()
+    for first, second in ((triggering, events), (events, linked)):
+        request.Parameters = ua.SetTriggeringParameters(identifier, first, [second], [])
+        answer = (await send(client, request, ua.SetTriggeringResponse)).Parameters
+        expect([code.value for code in answer.AddResults], [0], "a link with an item of events")
     expect(told(await news(client)), [(1, False)], "first value")
     for _ in range(2):
         say("ready")

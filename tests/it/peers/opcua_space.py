@@ -136,11 +136,11 @@ EXPECTED = {
 
 
 def why(node):
-    if node == ua.NodeId(18, TAGS):
+    if node in (ua.NodeId(18, TAGS), ua.NodeId(3708)):
         return "what others may"
     if node.NamespaceIndex == TAGS:
         return "member" if "0:" in str(node.Identifier) else "tag"
-    return "diagnostics" if node.Identifier in (2289, 2290, 3707, 3708) else "server"
+    return "diagnostics" if node.Identifier == 2289 else "server"
 
 
 async def condition(client):
@@ -208,6 +208,67 @@ async def diagnostics(client):
     expect(values["NamespaceVersion"].Value.Value, str(values["ConfigurationVersion"].Value.Value), "version")
     rights = values["DefaultUserRolePermissions"].Value.Value
     expect([(right.RoleId.Identifier, right.Permissions) for right in rights], [(15668, 0x821)], "what a viewer may")
+
+
+class Quiet:
+    def datachange_notification(self, node, value, data):
+        pass
+
+
+async def arrays(client):
+    """Sessions and subscriptions one by one, as asyncua's own types."""
+    [session] = await client.get_node(3707).read_value()
+    expect(type(session), ua.SessionDiagnosticsDataType, "type of a session")
+    own = client.get_node(session.SessionId).nodeid
+    expect((own.NamespaceIndex, session.SessionName.startswith(client.description)), (1, True), "session")
+    expect(session.ClientDescription.ApplicationUri, client.application_uri, "ApplicationUri")
+    expect((session.EndpointUrl, session.ActualSessionTimeout > 0), (client.server_url.geturl(), True), "endpoint and timeout")
+    expect((session.CurrentSubscriptionsCount, session.CurrentMonitoredItemsCount), (0, 0), "nothing watched")
+    age = session.ClientLastContactTime - session.ClientConnectionTime
+    expect(0 <= age.total_seconds() < 60, True, "times")
+    reads = session.ReadCount.TotalCount
+    await client.get_node(2258).read_value()
+    [session] = await client.get_node(3707).read_value()
+    expect(session.ReadCount.TotalCount - reads, 2, "one Read and this one")
+    try:
+        await client.uaclient.call([])
+    except ua.UaStatusCodeError:
+        pass
+    [session] = await client.get_node(3707).read_value()
+    expect((session.CallCount.TotalCount, session.CallCount.ErrorCount), (1, 1), "a Call that is refused")
+    expect(session.TotalRequestCount.ErrorCount, 1, "refused requests")
+
+    subscription = await client.create_subscription(100, Quiet())
+    await subscription.subscribe_data_change([client.get_node(ours("Plant/Line1/Counter")), client.get_node(2258)])
+    items = subscription
+    for _ in range(100):
+        [told] = await client.get_node(2290).read_value()
+        if told.DataChangeNotificationsCount >= 2:
+            break
+        await asyncio.sleep(0.05)
+    expect(type(told), ua.SubscriptionDiagnosticsDataType, "type of a subscription")
+    expect((told.SessionId, told.SubscriptionId), (session.SessionId, items.subscription_id), "whose")
+    expect((told.PublishingInterval, told.PublishingEnabled, told.MonitoredItemCount), (100.0, True, 2), "terms")
+    expect((told.DisabledMonitoredItemCount, told.EventNotificationsCount), (0, 0), "items")
+    expect(told.NotificationsCount, told.DataChangeNotificationsCount, "notifications")
+    expect((told.NextSequenceNumber > 1, told.PublishRequestCount > 0, told.MaxLifetimeCount >= 3 * told.MaxKeepAliveCount), (True,) * 3, "counts")
+    await client.uaclient.set_publishing_mode(ua.SetPublishingModeParameters(PublishingEnabled=False, SubscriptionIds=[items.subscription_id]))
+    [told] = await client.get_node(2290).read_value()
+    expect((told.PublishingEnabled, told.DisableCount, told.EnableCount, told.ModifyCount), (False, 1, 0, 0), "disabled")
+    [session] = await client.get_node(3707).read_value()
+    expect((session.CurrentSubscriptionsCount, session.CurrentMonitoredItemsCount), (1, 2), "what is watched")
+    expect(session.CurrentPublishRequestsInQueue > 0, True, "Publish requests wait")
+    await subscription.delete()
+    expect(await client.get_node(2290).read_value(), [], "deleted")
+
+
+async def no_security(client):
+    try:
+        await client.get_node(3708).read_value()
+    except ua.UaStatusCodeError as refused:
+        expect(refused.code, ua.StatusCodes.BadUserAccessDenied, "who came in how, for a viewer")
+        return
+    raise AssertionError("a viewer sees who came in how")
 
 
 class Changes:

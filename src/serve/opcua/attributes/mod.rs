@@ -7,13 +7,12 @@ mod values;
 
 use std::sync::Arc;
 
-pub use range::IndexRange;
-use range::cut_encoded;
+pub use range::{IndexRange, cut_encoded};
 pub use values::{data_type_id, write_reading};
 use values::{localized, put};
 
 use super::{
-    Server,
+    Server, diag,
     events::{Event, Hub, base::EVENT_ID, is_audit},
     live,
     ns0::{Core, attribute},
@@ -108,6 +107,13 @@ impl View {
     fn core_variant(&self, index: u32, attribute: u32, w: &mut Writer) -> Result<(), StatusCode> {
         let core = Core::get();
         let id = core.id(index);
+        if attribute == attribute::VALUE
+            && let Some(table) = diag::Table::of(id)
+        {
+            // Who came in how is for those who may change anything (Part 5, 6.3.5).
+            let may = table != diag::Table::Security || self.role >= Role::Engineer;
+            return may.then(|| table.write(&self.server, w)).ok_or(StatusCode::BAD_USER_ACCESS_DENIED);
+        }
         if attribute == attribute::VALUE && live::write(&self.server, id, w)? {
             return Ok(());
         }

@@ -37,9 +37,14 @@ impl IndexRange {
         }
     }
 
+    /// The places of the range among `length`; `None` when there is none.
+    fn places(self, length: usize) -> Option<std::ops::Range<usize>> {
+        (self.first < length).then(|| self.first..length.min(self.last + 1))
+    }
+
     /// The part of `value` in the range.
     pub fn of(self, value: &Value) -> Result<Value, StatusCode> {
-        let cut = |length: usize| (self.first < length).then(|| self.first..length.min(self.last + 1));
+        let cut = |length: usize| self.places(length);
         let part = match value {
             Value::Array(data_type, elements) => {
                 cut(elements.len()).map(|range| Value::Array(*data_type, elements[range].into()))
@@ -58,6 +63,17 @@ impl IndexRange {
 
 /// Cuts an encoded Variant down to an index range.
 pub fn cut_encoded(encoded: &mut Writer, range: IndexRange) -> Result<(), StatusCode> {
+    // Arrays of any type, structures too, by their elements as they are.
+    if let Ok(Some((kind, elements))) = Reader::new(&encoded.0).elements() {
+        let places = range.places(elements.len()).ok_or(status::BAD_INDEX_RANGE_NO_DATA)?;
+        let mut part = Writer::default();
+        part.array(kind, places.len());
+        for element in &elements[places] {
+            part.0.extend_from_slice(element);
+        }
+        *encoded = part;
+        return Ok(());
+    }
     let value = match Reader::new(&encoded.0).variant() {
         Ok(Incoming::Value(value)) => range.of(&value)?,
         _ => return Err(status::BAD_INDEX_RANGE_NO_DATA),
@@ -71,6 +87,23 @@ pub fn cut_encoded(encoded: &mut Writer, range: IndexRange) -> Result<(), Status
 mod tests {
     use super::*;
     use crate::tag::DataType;
+
+    #[test]
+    fn encoded_arrays_of_any_type_are_cut() {
+        let cut = |bytes: &[u8], range: &str| {
+            let mut encoded = Writer(bytes.to_vec());
+            cut_encoded(&mut encoded, IndexRange::parse(range).unwrap().unwrap()).map(|()| encoded.0)
+        };
+        let localized = [&[0x95, 3, 0, 0, 0][..], &[2, 1, 0, 0, 0, b'a'], &[0], &[2, 1, 0, 0, 0, b'c']].concat();
+        assert_eq!(cut(&localized, "1:9"), Ok([&[0x95, 2, 0, 0, 0][..], &[0], &[2, 1, 0, 0, 0, b'c']].concat()));
+        let structures = [&[0x96, 2, 0, 0, 0][..], &[0, 5, 1, 1, 0, 0, 0, 7], &[0, 6, 0]].concat();
+        assert_eq!(cut(&structures, "0"), Ok([&[0x96, 1, 0, 0, 0][..], &[0, 5, 1, 1, 0, 0, 0, 7]].concat()));
+        assert_eq!(cut(&structures, "2"), Err(status::BAD_INDEX_RANGE_NO_DATA));
+        // A QualifiedName and a number have no parts; a text has.
+        assert_eq!(cut(&[20, 0, 0, 1, 0, 0, 0, b'a'], "0"), Err(status::BAD_INDEX_RANGE_NO_DATA));
+        assert_eq!(cut(&[3, 7], "0"), Err(status::BAD_INDEX_RANGE_NO_DATA));
+        assert_eq!(cut(&[12, 3, 0, 0, 0, b'a', b'b', b'c'], "1:2"), Ok(vec![12, 2, 0, 0, 0, b'b', b'c']));
+    }
 
     #[test]
     fn index_ranges_cut() {

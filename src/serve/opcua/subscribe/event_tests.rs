@@ -27,7 +27,7 @@ use crate::{
 };
 
 const OFF_NORMAL: u32 = 10_637;
-const OVERFLOW: &str = "overflow";
+pub(super) const OVERFLOW: &str = "overflow";
 
 /// A server with events only.
 #[derive(Default)]
@@ -100,13 +100,18 @@ impl World {
     }
 }
 
+/// An event that all filters but those of lower severities let pass.
+pub(super) fn told_event(severity: u16) -> Event {
+    World::event("a", None, severity)
+}
+
 /// A session's part with the usual limits.
 fn purse() -> Purse {
     Purse::new(&Limits::default(), &Arc::default(), &Arc::default())
 }
 
 /// EventType, Severity and EventId of what passes `Severity < below`.
-fn filter(below: i32) -> EventFilter {
+pub(super) fn filter(below: i32) -> EventFilter {
     let mut w = Writer::default();
     let field = |w: &mut Writer, name: &str| {
         w.standard(2_041);
@@ -142,7 +147,7 @@ fn named(event_type: u32, severity: u16) -> String {
 }
 
 /// Handle, name and first byte of the EventId of each event in an array of EventFieldList.
-fn lists(r: &mut Reader<'_>, count: usize) -> Vec<(u32, String, u8)> {
+pub(super) fn lists(r: &mut Reader<'_>, count: usize) -> Vec<(u32, String, u8)> {
     let each = |_| {
         let handle = r.u32().unwrap();
         assert_eq!(r.count(1), Ok(3));
@@ -171,6 +176,60 @@ fn one(world: &World, queue: u32, discard_oldest: bool) -> EventItems {
     let mut items = EventItems::new(purse());
     items.add(1, Id::numeric(0, 2_253), Mode::Reporting, parameters(1, queue, discard_oldest), world).unwrap();
     items
+}
+
+/// The handles of the events in a Publish response.
+fn handles(body: &[u8]) -> Vec<u32> {
+    let mut r = Reader::new(body);
+    r.id().unwrap();
+    r.take(8 + 4 + 4 + 1 + 4 + 3 + 4).unwrap();
+    let available = r.count(4).unwrap();
+    r.take(4 * available + 1 + 4 + 8).unwrap();
+    let mut handles = Vec::new();
+    for _ in 0..r.count(3).unwrap() {
+        let part = r.extension().unwrap();
+        assert_eq!(part.type_id.standard(), Some(916));
+        let mut events = Reader::new(part.body.unwrap());
+        let count = events.count(8).unwrap();
+        handles.extend(lists(&mut events, count).into_iter().map(|(handle, ..)| handle));
+    }
+    handles
+}
+
+#[test]
+fn events_trigger_and_are_triggered() {
+    let world = World::default();
+    let mut subscriptions = Subscriptions::new(Limits::default(), Arc::default(), Arc::default());
+    let begin = Instant::now();
+    let wanted = Wanted { interval: 100.0, lifetime: 3_000, keep_alive: 1_000, notifications: 0, priority: 0 };
+    let (id, _) = subscriptions.create(wanted, true, begin).unwrap();
+    let subscription = subscriptions.get(id).unwrap();
+    // 1 reports alarms below 100 and triggers 2, which only samples all.
+    for (item, below, mode) in [(1, 100, Mode::Reporting), (2, 2_000, Mode::Sampling)] {
+        let parameters = EventParameters { handle: item, filter: filter(below), queue: 10, discard_oldest: true };
+        subscription.events.add(item, Id::numeric(0, 2_253), mode, parameters, &world).unwrap();
+    }
+    subscription.items.triggers.link(1, 2);
+    let told = |subscriptions: &mut Subscriptions, at: u64| {
+        let mut out = Vec::new();
+        subscriptions.publish(1, 1, 0, &[], begin, &mut out);
+        subscriptions.tick(begin + Duration::from_millis(at), &world, &mut out);
+        subscriptions.detach();
+        out.iter().flat_map(|reply| handles(&reply.body)).collect::<Vec<u32>>()
+    };
+    world.tell("a", 500);
+    world.tell("a", 600);
+    assert_eq!(told(&mut subscriptions, 100), [0_u32; 0], "what only samples waits");
+    world.tell("a", 50);
+    assert_eq!(told(&mut subscriptions, 200), [1, 2, 2, 2]);
+    world.tell("a", 700);
+    assert_eq!(told(&mut subscriptions, 300), [0_u32; 0]);
+    // Without the link nothing is told; a removed item leaves no link.
+    let subscription = subscriptions.get(id).unwrap();
+    assert_eq!(subscription.items.remove_all(&[2]), [false]);
+    assert_eq!(subscription.items.triggers.len(), 0);
+    world.tell("a", 60);
+    assert_eq!(told(&mut subscriptions, 400), [1]);
 }
 
 #[test]
@@ -361,7 +420,7 @@ fn a_refresh_tells_what_is_retained_between_start_and_end() {
 fn events_and_values_share_messages_and_their_limit() {
     let world = World::default();
     let begin = Instant::now();
-    let mut subscriptions = Subscriptions::new(Limits::default(), Arc::default());
+    let mut subscriptions = Subscriptions::new(Limits::default(), Arc::default(), Arc::default());
     let wanted = Wanted { interval: 100.0, lifetime: 100, keep_alive: 10, notifications: 2, priority: 0 };
     let (id, _) = subscriptions.create(wanted, true, begin).unwrap();
     let events = &mut subscriptions.get(id).unwrap().events;

@@ -4,7 +4,7 @@
 //! waits in a queue is shared, and is encoded when it is told.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
 };
@@ -105,27 +105,31 @@ struct EventItem {
     counted: usize,
     /// A RefreshRequired that follows what is in the queue.
     required: Option<Arc<Event>>,
+    /// An item that triggers it has fired: what waits is told though the item is only sampled (Part 4, 5.13.1.6).
+    is_triggered: bool,
 }
 
 impl EventItem {
-    fn offer(&mut self, event: &Arc<Event>, sampler: &dyn Sampler, purse: &mut Purse) {
+    /// True when the event is news for the item, whether there was room for it or not.
+    fn offer(&mut self, event: &Arc<Event>, sampler: &dyn Sampler, purse: &mut Purse) -> bool {
         if self.mode == Mode::Disabled || !self.notifier.gets(event) {
-            return;
+            return false;
         }
         // What asks for a refresh passes every filter (Part 9, 4.5).
         if event.event_type != event_type::REFRESH_REQUIRED && !self.parameters.filter.passes(event) {
-            return;
+            return false;
         }
         // Beyond the session's part a queue is as long as it is.
         let is_full = self.counted > 0 && purse.is_full();
         if (self.counted >= self.parameters.queue as usize || is_full) && !self.parameters.discard_oldest {
             self.overflow(event.condition.is_some(), sampler, purse);
-            return;
+            return true;
         }
         let room = if is_full { self.counted } else { self.parameters.queue as usize };
         self.put(Entry::Event(Arc::clone(event)), purse);
         self.counted += 1;
         self.shrink(room, sampler, purse);
+        true
     }
 
     fn put(&mut self, entry: Entry, purse: &mut Purse) {
@@ -142,6 +146,7 @@ impl EventItem {
         }
         self.counted = 0;
         self.required = None;
+        self.is_triggered = false;
     }
 
     /// Discards what is more than the queue holds.
@@ -164,6 +169,7 @@ impl EventItem {
 
     /// Marks the end at which events were lost (Part 4, 5.13.1.5).
     fn overflow(&mut self, is_condition: bool, sampler: &dyn Sampler, purse: &mut Purse) {
+        purse.overflows += 1;
         let make = |event_type| Arc::new(of_server(event_type, sampler.event_id(), sampler.wall()));
         if !self.queue.iter().any(|entry| matches!(entry, Entry::Overflow(_))) {
             let entry = Entry::Overflow(make(event_type::QUEUE_OVERFLOW));
@@ -184,11 +190,12 @@ impl EventItem {
         let entry = self.queue.pop_front()?;
         let (bytes, own) = entry.bytes();
         purse.take_shared(bytes, own);
+        self.is_triggered &= !self.queue.is_empty() || self.required.is_some();
         Some(entry)
     }
 
     fn has_news(&self) -> bool {
-        self.mode == Mode::Reporting && !self.queue.is_empty()
+        (self.mode == Mode::Reporting || self.is_triggered) && !self.queue.is_empty()
     }
 
     fn is_refreshing(&self) -> bool {
@@ -234,6 +241,8 @@ pub struct EventItems {
     reader: Option<events::Reader>,
     /// The item that was told last.
     turn: u32,
+    /// Items that had news since [`Self::take_news`] was asked.
+    news: BTreeSet<u32>,
     /// What waits in the queues.
     pub purse: Purse,
 }
@@ -241,7 +250,7 @@ pub struct EventItems {
 impl EventItems {
     /// None yet.
     pub const fn new(purse: Purse) -> Self {
-        Self { all: BTreeMap::new(), reader: None, turn: 0, purse }
+        Self { all: BTreeMap::new(), reader: None, turn: 0, news: BTreeSet::new(), purse }
     }
 
     /// How many there are.
@@ -252,6 +261,11 @@ impl EventItems {
     /// True when `id` is one of them.
     pub fn contains(&self, id: u32) -> bool {
         self.all.contains_key(&id)
+    }
+
+    /// Those that are disabled.
+    pub fn disabled(&self) -> usize {
+        self.all.values().filter(|item| item.mode == Mode::Disabled).count()
     }
 
     /// Ids and client handles of all items, by id.
@@ -279,7 +293,9 @@ impl EventItems {
         let notifier = Notifier::of(at).ok_or(status::BAD_NOT_SUPPORTED)?;
         self.pull(sampler);
         self.reader.get_or_insert_with(|| sampler.hub().reader());
-        self.all.insert(id, EventItem { notifier, mode, parameters, queue: VecDeque::new(), counted: 0, required: None });
+        let queue = VecDeque::new();
+        let item = EventItem { notifier, mode, parameters, queue, counted: 0, required: None, is_triggered: false };
+        self.all.insert(id, item);
         Ok(())
     }
 
@@ -312,6 +328,18 @@ impl EventItems {
         was_there
     }
 
+    /// The items that had news since this was last asked.
+    pub fn take_news(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// What waits in an item is told though it is only sampled.
+    pub fn trigger(&mut self, id: u32) {
+        if let Some(item) = self.all.get_mut(&id) {
+            item.is_triggered = item.mode == Mode::Sampling && !item.queue.is_empty();
+        }
+    }
+
     /// Takes what happened since the last time.
     pub fn pull(&mut self, sampler: &dyn Sampler) {
         let Some(reader) = &self.reader else { return };
@@ -323,8 +351,10 @@ impl EventItems {
                 }
             }
             for event in news.events.iter().filter(|event| sampler.may_see(event)) {
-                for item in self.all.values_mut() {
-                    item.offer(event, sampler, &mut self.purse);
+                for (id, item) in &mut self.all {
+                    if item.offer(event, sampler, &mut self.purse) {
+                        self.news.insert(*id);
+                    }
                 }
             }
             if news.events.len() < BATCH {

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     super::{
-        attributes::IndexRange,
+        attributes::{IndexRange, cut_encoded},
         ns0::attribute,
         space::NodeRef,
         wire::{Id, Timestamps, Writer},
@@ -253,6 +253,13 @@ impl Item {
 
     /// Takes a sample of anything else; true when it is news.
     pub fn offer_encoded(&mut self, found: Result<Vec<u8>, StatusCode>, now: Timestamp, purse: &mut Purse) -> bool {
+        let found = match self.range {
+            Some(range) => found.and_then(|whole| {
+                let mut part = Writer(whole);
+                cut_encoded(&mut part, range).map(|()| part.0)
+            }),
+            None => found,
+        };
         match &mut self.watched {
             Watched::Other(_, last) if last.as_ref() == Some(&found) => return false,
             Watched::Other(_, last) => *last = Some(found.clone()),
@@ -306,7 +313,7 @@ impl Item {
             self.queue.back_mut().map(|newest| std::mem::replace(newest, new))
         };
         purse.take(gone.map_or(0, |gone| gone.charge as usize));
-        self.mark_overflow();
+        self.mark_overflow(purse);
     }
 
     fn clear(&mut self, purse: &mut Purse) {
@@ -322,12 +329,13 @@ impl Item {
             purse.take(gone.charge as usize);
         }
         if overflown {
-            self.mark_overflow();
+            self.mark_overflow(purse);
         }
     }
 
     /// Says in the queue that values are missing: on the oldest or the newest that is left, where the gap is.
-    fn mark_overflow(&mut self) {
+    fn mark_overflow(&mut self, purse: &mut Purse) {
+        purse.overflows += 1;
         if self.parameters.queue > 1 {
             let place = if self.parameters.discard_oldest { self.queue.front_mut() } else { self.queue.back_mut() };
             if let Some(notification) = place {

@@ -1,7 +1,7 @@
 //! The monitored items of one subscription (Part 4, 5.13): sampled in groups, told in the order in which news came up.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     sync::Arc,
     time::{Duration, Instant},
@@ -83,9 +83,12 @@ pub struct Items {
     groups: Vec<Group>,
     /// Items with something to tell, in the order in which it came up.
     ready: VecDeque<u32>,
-    /// Which items trigger which (SetTriggering).
+    /// Which items trigger which (SetTriggering); items of events among them.
     pub triggers: Triggers,
+    /// Items of events that were triggered.
+    triggered_events: Vec<u32>,
     last_id: u32,
+    disabled: usize,
     generation: usize,
     /// What waits in the queues.
     pub purse: Purse,
@@ -95,12 +98,18 @@ impl Items {
     /// None yet.
     pub fn new(purse: Purse) -> Self {
         let (all, triggers) = (HashMap::default(), Triggers::default());
-        Self { all, groups: Vec::new(), ready: VecDeque::new(), triggers, last_id: 0, generation: 0, purse }
+        let (groups, ready, triggered_events) = (Vec::new(), VecDeque::new(), Vec::new());
+        Self { all, groups, ready, triggers, triggered_events, last_id: 0, disabled: 0, generation: 0, purse }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// Those that are disabled.
+    pub const fn disabled(&self) -> usize {
+        self.disabled
     }
 
     /// True when there is something to tell.
@@ -137,6 +146,7 @@ impl Items {
     ) -> u32 {
         self.generation = if self.all.is_empty() { sampler.generation() } else { self.generation };
         let id = self.next_id();
+        self.disabled += usize::from(mode == Mode::Disabled);
         self.all.insert(id, Item::new(place, mode, parameters, sampler));
         self.enter(id, at.0, at.1, sampler);
         self.trigger();
@@ -162,7 +172,11 @@ impl Items {
 
     /// Changes an item's mode; false when there is none. [`Self::settle`] has to follow for all that were changed.
     pub fn set_mode(&mut self, id: u32, mode: Mode) -> bool {
-        self.all.get_mut(&id).map(|item| item.set_mode(mode, &mut self.purse)).is_some()
+        let Some(item) = self.all.get_mut(&id) else { return false };
+        self.disabled -= usize::from(item.mode == Mode::Disabled);
+        self.disabled += usize::from(mode == Mode::Disabled);
+        item.set_mode(mode, &mut self.purse);
+        true
     }
 
     /// Puts items that were changed where they belong now and takes a sample of each.
@@ -249,9 +263,14 @@ impl Items {
         self.groups.retain(|group| !group.is_empty());
     }
 
-    /// Removes items; says of each whether it was there.
+    /// Removes items, and the links from and to all of these ids; says of each whether it was there.
     pub fn remove_all(&mut self, ids: &[u32]) -> Vec<bool> {
-        let mut remove = |id| self.all.remove(id).map(|item| item.end(&mut self.purse)).is_some();
+        let mut remove = |id| {
+            let Some(item) = self.all.remove(id) else { return false };
+            self.disabled -= usize::from(item.mode == Mode::Disabled);
+            item.end(&mut self.purse);
+            true
+        };
         let removed: Vec<bool> = ids.iter().map(&mut remove).collect();
         let all = &self.all;
         for group in &mut self.groups {
@@ -259,7 +278,8 @@ impl Items {
         }
         self.groups.retain(|group| !group.is_empty());
         self.ready.retain(|id| all.contains_key(id));
-        self.triggers.retain(|id| all.contains_key(&id));
+        let gone: HashSet<u32> = ids.iter().copied().collect();
+        self.triggers.retain(|id| !gone.contains(&id));
         removed
     }
 
@@ -371,11 +391,24 @@ impl Items {
     /// Has the items told that are triggered by those which had news (Part 4, 5.13.1.6).
     fn trigger(&mut self) {
         for id in self.triggers.fired() {
-            if let Some(item) = self.all.get_mut(&id).filter(|item| item.can_be_triggered()) {
-                item.is_triggered = true;
-                self.line_up(id);
+            match self.all.get_mut(&id) {
+                Some(item) if item.can_be_triggered() => {
+                    item.is_triggered = true;
+                    self.line_up(id);
+                }
+                Some(_) => {}
+                None => self.triggered_events.push(id),
             }
         }
+    }
+
+    /// Items of events had news: tells what they trigger. Gives the items of events that were triggered since this was last asked.
+    pub fn trigger_by(&mut self, events: &BTreeSet<u32>) -> Vec<u32> {
+        for id in events {
+            self.triggers.fire(*id);
+        }
+        self.trigger();
+        std::mem::take(&mut self.triggered_events)
     }
 
     /// Has the last value of every reporting item told once more where none waits (Part 4, 5.14.7; Part 5, 9.2).

@@ -152,6 +152,11 @@ impl Machine {
         }
     }
 
+    /// Intervals until a keep-alive is due, and until the subscription ends.
+    pub const fn counters(&self) -> (u32, u32) {
+        (self.keep_alive_counter, self.lifetime_counter)
+    }
+
     /// After notifications were sent: whether some are left.
     pub const fn set_more(&mut self, more: bool) {
         self.more_notifications = more;

@@ -24,11 +24,22 @@ use std::{
 
 pub use items::Sampler;
 use machine::Act;
-use purse::{Held, Purse};
+pub use purse::Held;
+use purse::Purse;
 pub use subscription::Subscription;
 use subscription::{Farewell, Terms, Wanted};
 
-use super::{decode::Service, events::Event, limits::Limits, send, wire::Writer};
+use super::{
+    decode::Service,
+    diag::{
+        Living,
+        subscription::{Figure, OfSubscription},
+    },
+    events::Event,
+    limits::Limits,
+    send,
+    wire::Writer,
+};
 use crate::tag::{StatusCode, Timestamp};
 
 /// Codes of subscriptions and monitored items.
@@ -69,6 +80,8 @@ pub struct Counts {
     pub held: AtomicUsize,
     /// Bytes of events that somebody still has.
     pub events: Arc<AtomicUsize>,
+    /// The subscriptions that are there, as diagnostics show them.
+    pub living: Living<OfSubscription>,
     /// The last id given to a subscription.
     last: AtomicU32,
 }
@@ -107,7 +120,7 @@ pub struct Subscriptions {
     limits: Limits,
     counts: Arc<Counts>,
     /// Bytes that wait for the client.
-    held: Held,
+    held: Arc<Held>,
     all: Vec<Subscription>,
     /// What the results take that go with the requests.
     results: Purse,
@@ -120,8 +133,7 @@ pub struct Subscriptions {
 
 impl Subscriptions {
     /// None yet.
-    pub fn new(limits: Limits, counts: Arc<Counts>) -> Self {
-        let held = Held::default();
+    pub fn new(limits: Limits, counts: Arc<Counts>, held: Arc<Held>) -> Self {
         let results = Purse::new(&limits, &counts, &held);
         Self { limits, counts, held, all: Vec::new(), results, requests: VecDeque::new(), farewells: VecDeque::new(), turn: 0 }
     }
@@ -227,12 +239,14 @@ impl Subscriptions {
         let until = (timeout > 0).then(|| now + Duration::from_millis(timeout.into()));
         self.results.put(results.len() * size_of::<StatusCode>());
         self.requests.push_back(Request { id: request_id, handle, until, results });
+        self.held.show_requests(self.requests.len());
     }
 
     /// The request that came first.
     fn next_request(&mut self) -> Option<Request> {
         let request = self.requests.pop_front()?;
         self.results.take(request.results.len() * size_of::<StatusCode>());
+        self.held.show_requests(self.requests.len());
         Some(request)
     }
 
@@ -240,6 +254,7 @@ impl Subscriptions {
     fn take_requests(&mut self, is_meant: impl Fn(&Request) -> bool) -> Vec<Request> {
         let (taken, kept): (Vec<_>, Vec<_>) = self.requests.drain(..).partition(is_meant);
         self.requests = kept.into();
+        self.held.show_requests(self.requests.len());
         self.results.take(taken.iter().map(|request| request.results.len() * size_of::<StatusCode>()).sum());
         taken
     }
@@ -273,7 +288,7 @@ impl Subscriptions {
     /// All subscriptions, of a session that ends without them.
     pub fn leave_behind(&mut self) -> Vec<Subscription> {
         let mut left = std::mem::take(&mut self.all);
-        let nobody = Held::default();
+        let nobody = Arc::<Held>::default();
         for subscription in &mut left {
             subscription.move_to(&nobody);
         }
@@ -370,6 +385,8 @@ impl Subscriptions {
         let Some(request) = self.next_request() else { return };
         let subscription = &mut self.all[place];
         let Some(message) = subscription.message(act, wall) else { return };
+        subscription.diagnostics.add(Figure::PublishRequest, 1);
+        subscription.show();
         self.turn += 1;
         subscription.served = self.turn;
         out.push(response(&request, subscription.id, subscription.available(), &message));
@@ -435,5 +452,7 @@ fn response(request: &Request, id: u32, available: impl ExactSizeIterator<Item =
 mod event_tests;
 #[cfg(test)]
 mod property;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -18,10 +18,10 @@ use super::{
         session::State,
         wire::{Extension, Malformed, Read, Reader, Timestamps, Writer},
     },
-    Reply, Sampler, Subscriptions,
+    Reply, Sampler, Subscription, Subscriptions,
     events::EventParameters,
     filter::Filter,
-    items::{Mode, Parameters, Place},
+    items::{Items, Mode, Parameters, Place},
     status,
     subscription::Wanted,
 };
@@ -86,7 +86,7 @@ pub fn set_publishing_mode(state: &mut State, header: &RequestHeader<'_>, body: 
     let ids = ids(body, state.subscriptions.limits.subscriptions_per_session)?;
     let each = |id: &u32| match state.subscriptions.get(*id) {
         Ok(subscription) => {
-            subscription.machine.set_publishing(enabled);
+            subscription.set_publishing(enabled);
             StatusCode::GOOD
         }
         Err(status) => status,
@@ -186,10 +186,11 @@ impl<'a> Asked<'a> {
         let limits = &view.server.settings.limits;
         let filter = Filter::read(&self.filter, tag)?;
         let sampling = match Duration::try_from_secs_f64(self.sampling / 1_000.0) {
-            Ok(asked) => on_grid(asked.clamp(limits.sampling, MAX_SAMPLING)),
+            // What is no tag is made anew at each sample.
+            Ok(asked) => on_grid(asked.clamp(if tag.is_some() { limits.sampling } else { limits.other_sampling }, MAX_SAMPLING)),
             Err(_) if self.sampling > 0.0 => MAX_SAMPLING,
             // Negative means the publishing interval (Part 4, 7.21).
-            Err(_) => publishing,
+            Err(_) => publishing.max(if tag.is_some() { limits.sampling } else { limits.other_sampling }),
         };
         let queue = self.queue.clamp(1, limits.queue);
         // "As fast as can be" with a queue means every value, as long as not too many items want that.
@@ -248,6 +249,7 @@ pub fn create_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
             }
         }
     }
+    state.subscriptions.get(id)?.show();
     w.null();
     Ok(w.0)
 }
@@ -423,6 +425,7 @@ pub fn set_monitoring_mode(
     };
     let done: Vec<_> = items.iter().map(each).collect();
     subscription.items.settle(&changed, at, view);
+    subscription.show();
     Ok(answer_list(Service::SetMonitoringMode, header, &done))
 }
 
@@ -436,23 +439,19 @@ pub fn set_triggering(state: &mut State, header: &RequestHeader<'_>, body: &mut 
         Ok((id, triggering, list()?, list()?))
     })();
     let (id, triggering, add, remove) = parts.map_err(malformed)?;
-    let subscription = state.subscriptions.get(id)?;
-    // Deliberately absent: items of events that trigger or are triggered.
-    if std::iter::once(&triggering).chain(&add).chain(&remove).any(|item| subscription.events.contains(*item)) {
-        return Err(status::BAD_NOT_SUPPORTED);
-    }
-    let items = &mut subscription.items;
+    let Subscription { items, events, .. } = state.subscriptions.get(id)?;
     match add.len() + remove.len() {
         0 => return Err(StatusCode::BAD_NOTHING_TO_DO),
         count if count > most => return Err(StatusCode::BAD_TOO_MANY_OPERATIONS),
         _ => {}
     }
-    if !items.contains(triggering) {
+    let is_there = |items: &Items, item: u32| items.contains(item) || events.contains(item);
+    if !is_there(items, triggering) {
         return Err(status::BAD_MONITORED_ITEM_ID_INVALID);
     }
     let gone = |linked: &u32| items.triggers.unlink(triggering, *linked);
     let removed: Vec<_> = remove.iter().map(gone).map(good_or_unknown).collect();
-    let link = |linked: &u32| match items.contains(*linked) {
+    let link = |linked: &u32| match is_there(items, *linked) {
         true if items.triggers.len() >= most_links => StatusCode::BAD_RESOURCE_UNAVAILABLE,
         is_there => {
             if is_there {
@@ -488,6 +487,7 @@ pub fn delete_items(view: &View, state: &mut State, header: &RequestHeader<'_>, 
             counts.event_items.fetch_sub(1, Ordering::Relaxed);
         }
     }
+    subscription.show();
     counts.items.fetch_sub(removed.iter().filter(|was_there| **was_there).count(), Ordering::Relaxed);
     Ok(answer_list(Service::DeleteMonitoredItems, header, &removed.into_iter().map(good_or_unknown).collect::<Vec<_>>()))
 }

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     super::{
+        diag::subscription::{Figure, OfSubscription, Terms as Shown},
         limits::Limits,
         wire::{Id, Writer},
     },
@@ -73,6 +74,18 @@ impl Terms {
     }
 }
 
+impl Terms {
+    fn shown(self) -> Shown {
+        Shown {
+            priority: self.priority,
+            interval: u64::try_from(self.interval.as_micros()).unwrap_or(u64::MAX),
+            keep_alive: self.keep_alive,
+            lifetime: self.lifetime,
+            notifications: u32::try_from(self.notifications).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// A message to be sent, without the response around it.
 pub struct Message {
     /// Encoded NotificationMessage.
@@ -125,6 +138,8 @@ pub struct Subscription {
     sequence: u32,
     retained: Retained,
     counts: Arc<Counts>,
+    /// What others are told of it.
+    pub diagnostics: Arc<OfSubscription>,
 }
 
 impl Subscription {
@@ -138,6 +153,8 @@ impl Subscription {
         now: Instant,
     ) -> Self {
         counts.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let diagnostics = Arc::new(OfSubscription::new(id, purse.session(), terms.shown(), enabled));
+        counts.living.add(&diagnostics);
         Self {
             id,
             terms,
@@ -150,6 +167,7 @@ impl Subscription {
             sequence: 1,
             retained: Retained::new(limits, purse),
             counts,
+            diagnostics,
         }
     }
 
@@ -164,7 +182,8 @@ impl Subscription {
     }
 
     /// Belongs to another session from now on, with what waits in it.
-    pub fn move_to(&mut self, session: &Held) {
+    pub fn move_to(&mut self, session: &Arc<Held>) {
+        self.diagnostics.belong_to(session.session);
         self.items.purse.move_to(session);
         self.events.purse.move_to(session);
         self.retained.purse.move_to(session);
@@ -177,7 +196,33 @@ impl Subscription {
             self.items.regroup(now, terms.interval);
         }
         self.terms = terms;
+        self.diagnostics.add(Figure::Modify, 1);
+        self.diagnostics.revise(terms.shown());
         self.machine.modify(terms.keep_alive, terms.lifetime);
+    }
+
+    /// SetPublishingMode.
+    pub fn set_publishing(&mut self, enabled: bool) {
+        self.machine.set_publishing(enabled);
+        self.diagnostics.enable(enabled);
+    }
+
+    /// Brings what others are told of it up to now.
+    pub fn show(&self) {
+        let (keep_alive, lifetime) = self.machine.counters();
+        for (figure, now) in [
+            (Figure::CurrentKeepAlive, keep_alive as usize),
+            (Figure::CurrentLifetime, lifetime as usize),
+            (Figure::UnacknowledgedMessages, self.retained.messages.len()),
+            (Figure::DiscardedMessages, self.retained.discarded),
+            (Figure::MonitoredItems, self.items.len() + self.events.len()),
+            (Figure::DisabledMonitoredItems, self.items.disabled() + self.events.disabled()),
+            (Figure::MonitoringQueueOverflow, self.items.purse.overflows),
+            (Figure::EventQueueOverflow, self.events.purse.overflows),
+            (Figure::NextSequenceNumber, self.sequence as usize),
+        ] {
+            self.diagnostics.show(figure, now);
+        }
     }
 
     /// Lets time pass: takes the samples that are due. True when the publishing timer expired: [`Self::timer`] has to follow.
@@ -187,6 +232,10 @@ impl Subscription {
         if is_tick || now >= self.pull {
             self.events.pull(sampler);
             self.pull = now + EVENT_PULL;
+        }
+        let news = self.events.take_news();
+        for triggered in self.items.trigger_by(&news) {
+            self.events.trigger(triggered);
         }
         if !is_tick {
             return false;
@@ -202,6 +251,9 @@ impl Subscription {
     pub fn timer(&mut self, queued: bool) -> Act {
         let available = self.has_news();
         let step = self.machine.timer(queued, available);
+        // The rows that lead to Late.
+        self.diagnostics.add(Figure::LatePublishRequest, usize::from(matches!(step.row, 8 | 17)));
+        self.show();
         self.trace(step)
     }
 
@@ -248,7 +300,7 @@ impl Subscription {
         w.count(0);
         let begin = w.0.len();
         let most = self.terms.notifications;
-        let (mut parts, mut told) = (0_u32, 0);
+        let (mut parts, mut told, mut values) = (0_u32, 0, 0);
         if self.events.has_news() {
             w.extension(EVENT_LIST, |w| told = counted(w, |w| self.events.tell(most, MESSAGE_ROOM, w)));
             parts += 1;
@@ -256,12 +308,19 @@ impl Subscription {
         let room = MESSAGE_ROOM.saturating_sub(w.0.len() - begin);
         if self.items.has_news() && told < most && room > 0 {
             w.extension(DATA_CHANGE, |w| {
-                counted(w, |w| self.items.tell(most - told, room, w));
+                values = counted(w, |w| self.items.tell(most - told, room, w));
                 w.null();
             });
             parts += 1;
         }
         w.0[parts_at..begin].copy_from_slice(&parts.to_le_bytes());
+        for (figure, count) in [
+            (Figure::EventNotifications, told),
+            (Figure::DataChangeNotifications, values),
+            (Figure::Notifications, told + values),
+        ] {
+            self.diagnostics.add(figure, count);
+        }
         let more = self.has_news();
         self.machine.set_more(more);
         self.retained.keep(self.sequence, &w.0);
@@ -288,7 +347,11 @@ impl Subscription {
     /// A message once more.
     pub fn republish(&mut self, sequence: u32) -> Option<&[u8]> {
         self.touch();
-        self.retained.messages.iter().find(|(number, _)| *number == sequence).map(|(_, bytes)| &**bytes)
+        let found = self.retained.messages.iter().find(|(number, _)| *number == sequence).map(|(_, bytes)| &**bytes);
+        self.diagnostics.add(Figure::RepublishRequest, 1);
+        self.diagnostics.add(Figure::RepublishMessageRequest, 1);
+        self.diagnostics.add(Figure::RepublishMessage, usize::from(found.is_some()));
+        found
     }
 
     /// When it wants to be looked at next.
@@ -321,12 +384,21 @@ struct Retained {
     bytes: usize,
     most: usize,
     most_bytes: usize,
+    /// Messages that gave way before they were acknowledged.
+    discarded: usize,
     purse: Purse,
 }
 
 impl Retained {
     const fn new(limits: &Limits, purse: Purse) -> Self {
-        Self { messages: VecDeque::new(), bytes: 0, most: limits.retained, most_bytes: limits.retained_bytes, purse }
+        Self {
+            messages: VecDeque::new(),
+            bytes: 0,
+            most: limits.retained,
+            most_bytes: limits.retained_bytes,
+            discarded: 0,
+            purse,
+        }
     }
 
     /// Keeps a message; the oldest give way, but the newest stays whatever its size.
@@ -339,6 +411,7 @@ impl Retained {
             && let Some((_, oldest)) = self.messages.pop_front()
         {
             self.gone(&oldest);
+            self.discarded += 1;
         }
     }
 

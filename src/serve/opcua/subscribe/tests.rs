@@ -143,7 +143,7 @@ impl Bench {
         let mut bench = Self {
             table: TagTable::default(),
             hub: Hub::default(),
-            subscriptions: Subscriptions::new(Limits::default(), Arc::default()),
+            subscriptions: Subscriptions::new(Limits::default(), Arc::default(), Arc::default()),
             begin: Instant::now(),
             out: Vec::new(),
             request: 0,
@@ -314,7 +314,7 @@ fn queues_have_a_bound_in_sum_and_keep_the_last_value() {
     let limits = Limits { queued_bytes_per_session: 2_000, ..Limits::default() };
     let (mut bench, _) = Bench::new(1_000.0, 10, 100);
     let counts = Arc::<Counts>::default();
-    bench.subscriptions = Subscriptions::new(limits, Arc::clone(&counts));
+    bench.subscriptions = Subscriptions::new(limits, Arc::clone(&counts), Arc::default());
     let wanted = Wanted { interval: 1_000.0, lifetime: 100, keep_alive: 10, notifications: 0, priority: 0 };
     let (id, _) = bench.subscriptions.create(wanted, true, bench.begin).unwrap();
     for tag in 0..10 {
@@ -430,7 +430,7 @@ fn a_transferred_subscription_goes_on_and_the_old_client_is_told() {
         bench.publish();
     }
     assert_eq!(bench.run(10, 100), [(Said::Values(vec![(1, 5, 0)]), 1)]);
-    let mut other = Subscriptions::new(Limits::default(), Arc::default());
+    let mut other = Subscriptions::new(Limits::default(), Arc::default(), Arc::default());
     let given = bench.subscriptions.give(id).unwrap();
     assert_eq!(given.available().collect::<Vec<_>>(), [1]);
     other.adopt(given);

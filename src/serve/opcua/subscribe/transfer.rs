@@ -16,6 +16,7 @@ use super::{
         Server,
         attributes::View,
         decode::{RequestHeader, Service},
+        diag::subscription::Figure,
         frame::status as transport,
         limits::Limits,
         send,
@@ -53,6 +54,11 @@ impl Owner {
     /// True when the owner can be told from others: by name, or by the application's certificate (Part 4, 5.14.7).
     fn is_known(&self) -> bool {
         self.name != ANONYMOUS || self.certificate.is_some()
+    }
+
+    /// True when `other` is the same program, as far as can be told.
+    fn is_same_client(&self, other: &Self) -> bool {
+        self.peer == other.peer && self.certificate == other.certificate
     }
 
     /// True when `other` may take over what belongs to this one.
@@ -96,7 +102,13 @@ impl Orphans {
     fn give(&self, id: u32, to: &Owner) -> Option<Result<Subscription, StatusCode>> {
         let mut all = self.lock();
         let place = all.iter().position(|(_, subscription)| subscription.id == id)?;
-        Some(if all[place].0.is_same(to) { Ok(all.remove(place).1) } else { Err(StatusCode::BAD_USER_ACCESS_DENIED) })
+        all[place].1.diagnostics.add(Figure::TransferRequest, 1);
+        if !all[place].0.is_same(to) {
+            return Some(Err(StatusCode::BAD_USER_ACCESS_DENIED));
+        }
+        let (owner, subscription) = all.remove(place);
+        transferred(&subscription, &owner, to);
+        Some(Ok(subscription))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Owner, Subscription)>> {
@@ -173,17 +185,27 @@ fn transfer_one(view: &View, session: &Arc<Session>, owner: &Owner, id: u32, sen
     Ok(available)
 }
 
+fn transferred(subscription: &Subscription, from: &Owner, to: &Owner) {
+    let same = from.is_same_client(to);
+    let figure = if same { Figure::TransferredToSameClient } else { Figure::TransferredToAltClient };
+    subscription.diagnostics.add(figure, 1);
+}
+
 fn take_from_session(server: &Server, to: &Arc<Session>, owner: &Owner, id: u32) -> Option<Result<Subscription, StatusCode>> {
     for session in server.sessions.all() {
         let mut state = session.state();
         if Arc::ptr_eq(&session, to) || !state.subscriptions.contains(id) {
             continue;
         }
-        let is_owner = state.actor.as_ref().is_some_and(|actor| Owner::of(&session, actor).is_same(owner));
-        if !is_owner {
-            return Some(Err(StatusCode::BAD_USER_ACCESS_DENIED));
+        if let Ok(asked) = state.subscriptions.get(id) {
+            asked.diagnostics.add(Figure::TransferRequest, 1);
         }
+        let before = state.actor.as_ref().map(|actor| Owner::of(&session, actor));
+        let Some(before) = before.filter(|before| before.is_same(owner)) else {
+            return Some(Err(StatusCode::BAD_USER_ACCESS_DENIED));
+        };
         let given = state.subscriptions.give(id)?;
+        transferred(&given, &before, owner);
         // Its connection may sleep: it has a farewell to say.
         if let Some(waker) = &state.waker {
             waker.notify_one();

@@ -1,9 +1,44 @@
-//! What ServerDiagnosticsSummary counts (Part 5, 6.3.3, 12.9). The arrays of single sessions and subscriptions are not kept.
+//! ServerDiagnostics (Part 5, 6.3.3): the summary, and the arrays of single sessions and subscriptions. Deliberately absent: an object
+//! for each session beside the array, and sampling intervals, of which each subscription has its own.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+pub mod session;
+pub mod subscription;
 
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicU32, Ordering},
+};
+
+use self::session::OfSession;
 use super::{Server, decode::Service, wire::Writer};
 use crate::tag::StatusCode;
+
+/// Those of many that are still there. Its lock is held for no longer than a copy takes and with no other below it, so that arrays
+/// can be read by whoever holds a session.
+#[derive(Debug)]
+pub struct Living<T>(Mutex<Vec<Weak<T>>>);
+
+impl<T> Default for Living<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Living<T> {
+    /// One more; it is forgotten when nobody has it any more.
+    pub fn add(&self, one: &Arc<T>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == all.capacity() {
+            all.retain(|one| one.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(one));
+    }
+
+    /// All of them, in the order in which they came.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    }
+}
 
 /// Counters since the start.
 #[derive(Debug, Default)]
@@ -14,6 +49,8 @@ pub struct Diagnostics {
     sessions_timed_out: AtomicU32,
     requests_refused: AtomicU32,
     requests_refused_for_security: AtomicU32,
+    /// Those that are there.
+    pub living: Living<OfSession>,
 }
 
 impl Diagnostics {
@@ -45,6 +82,50 @@ impl Diagnostics {
     /// A session was silent for too long.
     pub fn timed_out(&self) {
         count(&self.sessions_timed_out);
+    }
+}
+
+/// An array of single sessions or subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// SessionDiagnosticsArray.
+    Sessions,
+    /// SessionSecurityDiagnosticsArray: who came in how is for those who may change anything.
+    Security,
+    /// SubscriptionDiagnosticsArray.
+    Subscriptions,
+}
+
+impl Table {
+    /// The one that the variable `id` of namespace 0 holds.
+    pub const fn of(id: u32) -> Option<Self> {
+        match id {
+            2_290 => Some(Self::Subscriptions),
+            3_707 => Some(Self::Sessions),
+            3_708 => Some(Self::Security),
+            _ => None,
+        }
+    }
+
+    /// Writes it, a Variant.
+    pub fn write(self, server: &Server, w: &mut Writer) {
+        let subscriptions = server.counts.living.all();
+        if self == Self::Subscriptions {
+            w.array(22, subscriptions.len());
+            for subscription in &subscriptions {
+                subscription.write(w);
+            }
+            return;
+        }
+        let sessions = server.diagnostics.living.all();
+        w.array(22, sessions.len());
+        for session in &sessions {
+            if self == Self::Sessions {
+                session.write(&subscriptions, w);
+            } else {
+                session.write_security(w);
+            }
+        }
     }
 }
 

@@ -193,6 +193,7 @@ async fn act_on(gateway: &dyn Gateway, actor: Actor, command: Command) -> Result
 }
 
 fn refresh(view: &View, session: &Session, subscription: u32, item: Option<u32>) -> Result<Vec<Value>, Refused> {
+    view.server.conditions.catch_up(&view.server.events);
     let mut state = session.state();
     if !state.refreshes.allow(&view.server.settings.limits, Instant::now()) {
         return Err(BAD_REFRESH_IN_PROGRESS.into());

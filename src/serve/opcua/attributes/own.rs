@@ -109,6 +109,7 @@ impl View {
         let method = || roles::standard_method(Core::get().id(member.declaration));
         match attribute {
             attribute::VALUE if member.class() == 2 && !member.is_arguments() => {
+                self.server.conditions.catch_up(&self.server.events);
                 let value = self.server.conditions.member(&def.path, &member.path);
                 return field(&value.ok_or(StatusCode::BAD_WAITING_FOR_INITIAL_DATA)?, w);
             }

@@ -10,18 +10,21 @@ pub mod methods;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use opcua::crypto::X509;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::{
+    Receiver,
+    error::{RecvError, TryRecvError},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::followed::{Followed, World};
 pub use self::members::{event_type, paths};
 use super::{
     Server,
-    events::{Event, Field, base},
+    events::{Event, Field, Hub, base},
 };
 use crate::{
     clock,
@@ -53,6 +56,8 @@ impl Certificate {
 pub struct Conditions {
     gateway: Arc<dyn Gateway>,
     followed: RwLock<Followed>,
+    /// Snapshots that are not taken yet.
+    changes: Mutex<Receiver<Arc<Condition>>>,
     certificate: ArcSwap<Certificate>,
 }
 
@@ -60,7 +65,10 @@ impl Conditions {
     /// The alarms as they are, which is no news.
     #[must_use]
     pub fn new(gateway: Arc<dyn Gateway>, certificate: Certificate) -> Self {
-        let conditions = Self { gateway, followed: RwLock::default(), certificate: ArcSwap::from_pointee(certificate) };
+        // Before they are looked at, so that nothing is missed.
+        let changes = Mutex::new(gateway.condition_changes());
+        let certificate = ArcSwap::from_pointee(certificate);
+        let conditions = Self { gateway, followed: RwLock::default(), changes, certificate };
         for condition in conditions.gateway.conditions() {
             drop(conditions.take(condition, false));
         }
@@ -85,6 +93,31 @@ impl Conditions {
         self.followed.read().unwrap_or_else(PoisonError::into_inner).retained(self.world(&plan, &certificate))
     }
 
+    /// Takes all snapshots that have come and tells their events. Whoever reads or calls something of a condition has it done first:
+    /// a client whose call was answered reads what the call did.
+    pub fn catch_up(&self, hub: &Hub) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match changes.try_recv() {
+                Ok(condition) => self.tell(hub, condition, false),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+                Err(TryRecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "changes of alarms came faster than they could be told; clients are asked to refresh");
+                    for condition in self.gateway.conditions() {
+                        self.tell(hub, condition, true);
+                    }
+                    hub.emit(refresh_required(clock::now()));
+                }
+            }
+        }
+    }
+
+    fn tell(&self, hub: &Hub, condition: Arc<Condition>, missed: bool) {
+        for event in self.take(condition, missed) {
+            hub.emit(event);
+        }
+    }
+
     /// The server shows another certificate.
     pub fn set_certificate(&self, certificate: Certificate) {
         self.certificate.store(Arc::new(certificate));
@@ -102,30 +135,17 @@ impl Conditions {
     }
 }
 
-/// Follows the engine's snapshots until `stop`; `changes` was subscribed to before [`Conditions::new`] looked.
+/// Has the engine's snapshots taken as they come, until `stop`; `changes` only says when.
 pub async fn follow(server: Arc<Server>, mut changes: Receiver<Arc<Condition>>, stop: CancellationToken) {
     loop {
         let change = tokio::select! {
             () = stop.cancelled() => return,
             change = changes.recv() => change,
         };
-        match change {
-            Ok(condition) => tell(&server, condition, false),
-            Err(RecvError::Closed) => return,
-            Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "changes of alarms came faster than they could be told; clients are asked to refresh");
-                for condition in server.gateway.conditions() {
-                    tell(&server, condition, true);
-                }
-                server.events.emit(refresh_required(clock::now()));
-            }
+        if matches!(change, Err(RecvError::Closed)) {
+            return;
         }
-    }
-}
-
-fn tell(server: &Server, condition: Arc<Condition>, missed: bool) {
-    for event in server.conditions.take(condition, missed) {
-        server.events.emit(event);
+        server.conditions.catch_up(&server.events);
     }
 }
 

@@ -10,6 +10,7 @@ mod opcua_alarms;
 mod opcua_attacks;
 mod opcua_client;
 mod opcua_events;
+mod opcua_flood;
 mod opcua_fuzz;
 mod opcua_hostile;
 mod opcua_matrix;

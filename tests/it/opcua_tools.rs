@@ -77,7 +77,7 @@ fn uasubscribe_sees_changes() {
     let Some(tool) = peers::python_tool("uasubscribe") else { return };
     let target = Target::start(|_| ());
     let mut command = Command::new(tool);
-    command.args(["-u", target.url(), "-n", "ns=2;s=Plant/Line1/Counter"]).env("PYTHONUNBUFFERED", "1");
+    command.args(["-u", target.url(), "--timeout", "20", "-n", "ns=2;s=Plant/Line1/Counter"]).env("PYTHONUNBUFFERED", "1");
     let mut child = Child::start(&mut command);
     child.line("value=0", BOUND);
     target.plant.set("Plant/Line1/Counter", Value::Int32(4_711), StatusCode::GOOD, past(5));
@@ -88,7 +88,7 @@ fn uasubscribe_sees_changes() {
 fn uadiscover_finds_the_server() {
     let target = Target::start(|_| ());
     if let Some(tool) = peers::python_tool("uadiscover") {
-        let output = Command::new(tool).args(["-u", target.url()]).stdin(Stdio::null()).output().unwrap();
+        let output = Command::new(tool).args(["-u", target.url(), "--timeout", "20"]).stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains("urn:annunciator:server") && text.contains(target.url()), "{text}");
     }

@@ -274,6 +274,7 @@ async def main():
     async with Client(URL, timeout=20) as client:
         for row in rows():
             await try_row(client, *row, done)
+            print("row of", row[0], flush=True)
         for name, (method, reason) in SKIPPED.items():
             found = await call(client, HIGH, method, [])
             assert found == "BadMethodInvalid", f"{name}, of which {reason}: {found}"

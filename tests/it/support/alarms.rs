@@ -109,8 +109,13 @@ struct State {
 impl Alarms {
     /// A plant with [`TAGS`] whose store holds `rows`.
     pub fn new(rows: Rows) -> Arc<Self> {
+        Self::with(TAGS, rows)
+    }
+
+    /// The same with other tags.
+    pub fn with(tags: &str, rows: Rows) -> Arc<Self> {
         let mut names = Names::default();
-        let files = [File { name: "plant.toml".into(), text: TAGS.into() }];
+        let files = [File { name: "plant.toml".into(), text: tags.into() }];
         let loader = Loader { env: &|_| None, read_file: &|_: &Path| Err("no files here".into()) };
         let plan = Arc::new(load(&[], &files, &[], loader, &mut names).unwrap_or_else(|problems| panic!("{problems:?}")).plan);
         let stored = rows.iter().map(|((kind, key), value)| StateRow { kind: *kind, key: key.clone(), value: value.clone() });
@@ -124,7 +129,7 @@ impl Alarms {
             names,
             table: TagTable::default(),
             state: Mutex::new(state),
-            followers: broadcast::Sender::new(1_000),
+            followers: broadcast::Sender::new(8_192),
         };
         alarms.carry_out(&mut alarms.state.lock().unwrap(), out);
         Arc::new(alarms)
@@ -134,6 +139,15 @@ impl Alarms {
     pub fn set(&self, path: &str, value: Value, status: StatusCode) {
         let tag = self.names.get(path).unwrap_or_else(|| panic!("no tag {path}"));
         self.handle(Input::Samples(vec![Sample { tag, value, status, source_time: now() }]));
+    }
+
+    /// The same of many tags, at the same moment.
+    pub fn set_all(&self, paths: impl Iterator<Item = String>, value: &Value, status: StatusCode) {
+        let sample = |path: String| {
+            let tag = self.names.get(&path).unwrap_or_else(|| panic!("no tag {path}"));
+            Sample { tag, value: value.clone(), status, source_time: now() }
+        };
+        self.handle(Input::Samples(paths.map(sample).collect()));
     }
 
     /// What the store holds.

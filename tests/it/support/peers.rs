@@ -11,12 +11,19 @@ use std::{
 };
 
 const REQUIREMENTS: &str = include_str!("../peers/requirements.txt");
+const OPEN62541: &str = include_str!("../peers/requirements-open62541.txt");
 const PACKAGE: &str = include_str!("../peers/package.json");
 
 /// The Python interpreter that has every package of `tests/it/peers/requirements.txt`; `None` (said on stdout) without one.
 pub fn python() -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    PYTHON.get_or_init(|| available("python peers", install_python())).clone()
+    PYTHON.get_or_init(|| available("python peers", install("venv", REQUIREMENTS, "requirements.txt"))).clone()
+}
+
+/// The Python interpreter that has open62541's client. It is compiled, so not to be had for every machine, and apart from the others.
+pub fn open62541() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PYTHON.get_or_init(|| available("open62541's client", install("open62541", OPEN62541, "requirements-open62541.txt"))).clone()
 }
 
 /// A command-line tool that a Python package brings.
@@ -48,13 +55,13 @@ fn available(what: &str, installed: io::Result<PathBuf>) -> Option<PathBuf> {
     }
 }
 
-fn install_python() -> io::Result<PathBuf> {
-    let venv = root()?.join("venv");
+fn install(name: &str, wanted: &str, requirements: &str) -> io::Result<PathBuf> {
+    let venv = root()?.join(name);
     let python = venv.join("bin/python");
-    once(&venv, REQUIREMENTS, || {
+    once(&venv, wanted, || {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-        run(Command::new(&python).args(pip).arg(script("requirements.txt")))
+        run(Command::new(&python).args(pip).arg(script(requirements)))
     })?;
     Ok(python)
 }

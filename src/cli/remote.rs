@@ -424,7 +424,7 @@ mod tests {
             ("tags", url, user("nobody"), "user name or password is wrong"),
             ("ack Tank/Alarms/High", url, user("viewer"), "this needs role operator, \"viewer\" has role viewer"),
             ("ack none", url, user("operator"), "there is no alarm of that path"),
-            ("alarms --state x", url, user("viewer"), "there is no alarm state \"x\""),
+            ("alarms --state x", url, user("viewer"), "unknown variant `x`, expected one of `ClearAcked`"),
             ("reload", url, user("engineer"), "error: unknown roster `operatrs`"),
             ("shelve x --for 0m", url, user("operator"), "is not above zero"),
             ("shelve x --for soon", url, user("operator"), "is no duration"),

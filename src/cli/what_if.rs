@@ -3,7 +3,6 @@
 use std::{fmt::Write as _, time::Duration};
 
 use jiff::{civil, tz::TimeZone};
-use serde_json::{Value, json};
 
 use super::{
     Failure,
@@ -15,6 +14,7 @@ use crate::{
         forecast::{Forecast, Question, Row, forecast},
         short_path,
     },
+    serve::api::{WhatIf, span},
     tag::Timestamp,
 };
 
@@ -57,7 +57,9 @@ pub(super) fn what_if(plan: Plan, args: &WhatIfArgs) -> Result<String, Failure> 
         Some(text) => local(text, &zone)?,
         None => whole_second(crate::clock::now()),
     };
-    let span = span(&args.until).ok_or_else(|| format!("`{}` is no duration up to a year such as 90m or 2d", args.until))?;
+    let span = span(&args.until)
+        .filter(|span| *span <= MAX_SPAN)
+        .ok_or_else(|| format!("`{}` is no duration up to a year such as 90m or 2d", args.until))?;
     let tags = args.set.iter().map(|pair| {
         let (tag, value) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not TAG=VALUE"))?;
         Ok((tag.to_owned(), value.to_owned()))
@@ -65,7 +67,9 @@ pub(super) fn what_if(plan: Plan, args: &WhatIfArgs) -> Result<String, Failure> 
     let tags = tags.collect::<Result<_, String>>()?;
     let question = Question { alarm: args.alarm.clone(), at, value: args.value.clone(), tags, span };
     let forecast = forecast(plan, &question)?;
-    Ok(args.output.print(&as_json(&forecast, at), |_| as_text(&forecast, at, &zone)))
+    let text = as_text(&forecast, at, &zone);
+    let json = serde_json::to_value(WhatIf::new(forecast, at)).map_err(|error| error.to_string())?;
+    Ok(args.output.print(&json, |_| text.clone()))
 }
 
 /// A local time; one that occurs twice is the first of them, one that is skipped is as long after the gap (RFC 5545).
@@ -78,19 +82,6 @@ fn local(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
 
 fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_ticks(time.ticks() - time.ticks().rem_euclid(10_000_000))
-}
-
-fn span(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let unit = match &text[digits..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    let span = Duration::from_secs(text[..digits].parse::<u64>().ok()?.checked_mul(unit)?);
-    (span <= MAX_SPAN).then_some(span)
 }
 
 fn as_text(forecast: &Forecast, at: Timestamp, zone: &TimeZone) -> String {
@@ -132,28 +123,4 @@ fn elapsed(span: Duration) -> String {
     let seconds = span.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
-}
-
-fn as_json(forecast: &Forecast, at: Timestamp) -> Value {
-    let row = |row: &Row| {
-        json!({
-            "time": row.at,
-            "after_seconds": row.at.since(at).as_secs_f64(),
-            "kind": row.kind.name(),
-            "who": row.who,
-            "profile": row.profile,
-            "step": row.step,
-            "words": row.words,
-        })
-    };
-    json!({
-        "alarm": forecast.alarm,
-        "priority": forecast.priority,
-        "pipeline": forecast.pipeline,
-        "value": forecast.value,
-        "at": at,
-        "until": forecast.until,
-        "cut": forecast.cut,
-        "rows": forecast.rows.iter().map(row).collect::<Vec<_>>(),
-    })
 }

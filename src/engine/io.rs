@@ -147,6 +147,7 @@ pub struct Actor {
 }
 
 /// The way by which somebody acts.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -253,6 +254,11 @@ pub enum Command {
         number: String,
         /// As it is sent.
         body: String,
+    },
+    /// Sends a text or call that failed once more.
+    Retry {
+        /// Its row.
+        row: OutboxId,
     },
     /// Places a call that speaks a message twice; answered when Twilio has accepted or refused it.
     PlaceCall {

@@ -350,6 +350,7 @@ impl Engine {
             }
             Command::SetOverride(cover) => return self.answer_words(request, |engine| engine.set_override(cover, by)),
             Command::RemoveOverride { number } => return self.answer_words(request, |engine| engine.remove_override(number, by)),
+            Command::Retry { row } => return self.answer_words(request, |engine| engine.retry(row, by)),
             Command::SendText { twilio, number, body } => {
                 return self.send_manual(request, &by.name, Channel::Sms, twilio, &number, body);
             }

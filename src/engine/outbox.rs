@@ -6,6 +6,7 @@
 
 mod fate;
 mod queue;
+mod retry;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

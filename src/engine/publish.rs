@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     Engine, Slot, Timer, call,
     io::OutboxId,
-    outbox::{Job, Purpose, Row, TextState, status_word},
+    outbox::{Job, Purpose, Row, Text, TextState, status_word},
     people,
     pipeline::Stage,
     plan::{AlarmDef, AlarmNode, Channel},
@@ -262,36 +262,29 @@ impl Engine {
 }
 
 fn outbox_view(id: OutboxId, row: &Row) -> OutboxView {
+    let view = OutboxView {
+        row: id.0,
+        created: row.created,
+        kind: "write",
+        to: String::new(),
+        user: None,
+        profile: None,
+        text: String::new(),
+        alarms: Vec::new(),
+        events: Vec::new(),
+        more: 0,
+        state: "sending",
+        attempts: 1,
+        sid: None,
+        detail: String::new(),
+    };
     match &row.job {
-        Job::Text(text) => {
-            let (state, sid) = match &text.state {
-                TextState::Queued => ("queued", None),
-                TextState::Sending(_) => ("sending", None),
-                TextState::Ambiguous { .. } => ("ambiguous", None),
-                TextState::Accepted { sid, status, .. } => (status_word(*status), Some(sid.clone())),
-                TextState::Failed { .. } => ("failed", None),
-                TextState::Cancelled { .. } => ("cancelled", None),
-            };
-            OutboxView {
-                row: id.0,
-                created: row.created,
-                kind: match (&text.purpose, text.channel) {
-                    (_, Channel::Voice) => "call",
-                    (Purpose::Answer(_), Channel::Sms) => "answer",
-                    (_, Channel::Sms) => "text",
-                },
-                to: people::mask_number(&text.to),
-                state,
-                attempts: text.attempts,
-                sid,
-                detail: text.detail.clone(),
-            }
-        }
+        Job::Text(text) => text_view(id, row.created, text),
         Job::WriteBack(write) => OutboxView {
-            row: id.0,
-            created: row.created,
-            kind: "write",
             to: write.alarm.to_string(),
+            user: Some(write.user.clone()),
+            alarms: vec![Arc::clone(&write.alarm)],
+            events: vec![write.event],
             state: match (write.phase, write.confirmed) {
                 (_, Some(true)) => "delivered",
                 (_, Some(false)) => "failed",
@@ -299,19 +292,52 @@ fn outbox_view(id: OutboxId, row: &Row) -> OutboxView {
                 (_, None) => "queued",
             },
             attempts: write.attempts,
-            sid: None,
             detail: write.detail.clone(),
+            ..view
         },
         Job::Set(set) => OutboxView {
-            row: id.0,
-            created: row.created,
-            kind: "write",
             to: set.target.clone(),
-            state: "sending",
-            attempts: 1,
-            sid: None,
-            detail: String::new(),
+            alarms: vec![Arc::clone(&set.run)],
+            events: set.event.into_iter().collect(),
+            ..view
         },
+    }
+}
+
+fn text_view(id: OutboxId, created: Timestamp, text: &Text) -> OutboxView {
+    let (state, sid) = match &text.state {
+        TextState::Queued => ("queued", None),
+        TextState::Sending(_) => ("sending", None),
+        TextState::Ambiguous { .. } => ("ambiguous", None),
+        TextState::Accepted { sid, status, .. } => (status_word(*status), Some(sid.clone())),
+        TextState::Failed { .. } => ("failed", None),
+        TextState::Cancelled { .. } => ("cancelled", None),
+    };
+    let (profile, items) = match &text.purpose {
+        Purpose::Alarm { profile, items, .. } => (Some(profile.clone()), items.as_slice()),
+        Purpose::Event { profile, .. } => (Some(profile.clone()), [].as_slice()),
+        Purpose::Answer(_) | Purpose::Manual => (None, [].as_slice()),
+    };
+    let shown = &items[..items.len().min(OutboxView::MAX_ALARMS)];
+    OutboxView {
+        row: id.0,
+        created,
+        kind: match (&text.purpose, text.channel) {
+            (_, Channel::Voice) => "call",
+            (Purpose::Answer(_), Channel::Sms) => "answer",
+            (_, Channel::Sms) => "text",
+        },
+        to: people::mask_number(&text.to),
+        user: text.user.clone(),
+        profile,
+        text: if text.audit { text.body.clone() } else { String::new() },
+        alarms: shown.iter().map(|item| Arc::clone(&item.alarm)).collect(),
+        events: shown.iter().map(|item| item.event).collect(),
+        more: items.len() - shown.len(),
+        state,
+        attempts: text.attempts,
+        sid,
+        detail: text.detail.clone(),
     }
 }
 

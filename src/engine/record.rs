@@ -146,6 +146,7 @@ pub struct StateRow {
 }
 
 /// One alarm transition.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JournalEntry {
     /// When it happened (the engine's time, not the source's).
@@ -171,6 +172,7 @@ pub struct JournalEntry {
 }
 
 /// What happened to an alarm or its notification.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -201,6 +203,7 @@ pub enum JournalKind {
 }
 
 /// One message, call, acknowledgement, write or configuration change.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// When.
@@ -224,6 +227,7 @@ pub struct AuditEntry {
 }
 
 /// The kinds of act in the audit log.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]

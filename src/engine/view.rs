@@ -10,6 +10,7 @@ use crate::tag::Timestamp;
 
 /// One alarm.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 pub struct AlarmView {
     /// `<tag path>/Alarms/<name>`.
     pub path: Arc<str>,
@@ -49,6 +50,7 @@ pub struct AlarmView {
 
 /// A message or write in the outbox.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 pub struct OutboxView {
     /// Its number.
     pub row: u64,
@@ -58,6 +60,18 @@ pub struct OutboxView {
     pub kind: &'static str,
     /// Number (masked) or tag.
     pub to: String,
+    /// The user whose number it is, or who acknowledged what is written.
+    pub user: Option<String>,
+    /// The notification profile.
+    pub profile: Option<String>,
+    /// What it says; empty where the profile keeps bodies to itself, and before the first attempt.
+    pub text: String,
+    /// Paths of alarms that it is about, the first [`OutboxView::MAX_ALARMS`].
+    pub alarms: Vec<Arc<str>>,
+    /// Their alarm events.
+    pub events: Vec<Uuid>,
+    /// Alarms beyond those.
+    pub more: usize,
     /// `queued`, `sending`, `ambiguous`, `accepted`, `sent`, `delivered`, `undelivered`, `failed`, `cancelled`; of a call
     /// that Twilio has taken its own word, such as `ringing`.
     pub state: &'static str,
@@ -69,8 +83,14 @@ pub struct OutboxView {
     pub detail: String,
 }
 
+impl OutboxView {
+    /// Alarms that are named.
+    pub const MAX_ALARMS: usize = 20;
+}
+
 /// One row of the `UserStatistics` dataset (SPEC 5).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[allow(missing_docs)]
 pub struct UserStatistics {
     pub id: i64,

@@ -220,10 +220,9 @@ enum Raise {
 fn prepare(plan: &mut Plan, index: usize, question: &Question, known: &[(TagId, Value)]) -> Result<Raise, String> {
     plan.alarm_rules.notify_initial = true;
     (plan.drill, plan.heartbeat) = (None, None);
-    let shared = || "the configuration is in use".to_owned();
     for (place, def) in plan.alarms.iter_mut().enumerate() {
         if place != index && *def.path != *NOBODY_REACHED {
-            Arc::get_mut(def).ok_or_else(shared)?.pipeline = None;
+            Arc::make_mut(def).pipeline = None;
         }
     }
     let mut tag = plan.alarms[index].tag;
@@ -233,7 +232,7 @@ fn prepare(plan: &mut Plan, index: usize, question: &Question, known: &[(TagId, 
     let place = plan.tag_index.get(tag).ok_or("its tag is not there")?;
     let wanted = plan.tags[place].value_type;
     if matches!(plan.tags[place].origin, Origin::Derived(_)) {
-        let def = Arc::get_mut(&mut plan.tags[place]).ok_or_else(shared)?;
+        let def = Arc::make_mut(&mut plan.tags[place]);
         def.origin = Origin::Memory { initial: Value::Null, retain: false };
     }
     if matches!(plan.alarms[index].mode, Mode::BadQuality) {
@@ -246,7 +245,7 @@ fn prepare(plan: &mut Plan, index: usize, question: &Question, known: &[(TagId, 
     let value = typed.or(guessed).unwrap_or_else(|| zero(wanted.data_type));
     if swapped {
         // What makes it active cannot be played from one value: this value does.
-        let def = Arc::get_mut(&mut plan.alarms[index]).ok_or_else(shared)?;
+        let def = Arc::make_mut(&mut plan.alarms[index]);
         (def.tag, def.mode) = (tag, Mode::Equal(Setpoint::Constant(value.clone())));
     }
     Ok(Raise::Value(tag, value))

@@ -6,34 +6,48 @@
 
 mod alarms;
 mod auth;
+mod document;
 mod events;
+mod figures;
 mod live;
 mod login;
+mod messages;
+mod pages;
 mod people;
 mod problem;
 mod records;
 mod send;
 mod sessions;
+mod story;
 mod stream;
 mod tags;
 #[cfg(test)]
 pub(crate) mod tests;
+mod what_if;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     Router,
+    body::Bytes,
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{delete, get, post},
+    routing::get,
 };
 
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::sessions::Limits as SessionLimits;
 use self::{live::Live, problem::Problem, sessions::Sessions};
+pub use self::{
+    sessions::Limits as SessionLimits,
+    what_if::{WhatIf, span},
+};
 use super::Gateway;
 use crate::store::Store;
 
@@ -48,11 +62,14 @@ struct Api {
     gateway: Arc<dyn Gateway>,
     store: Arc<Store>,
     sends: Arc<tokio::sync::Semaphore>,
+    /// One at a time: each takes a processor for a moment.
+    forecasts: Arc<tokio::sync::Semaphore>,
     sessions: Arc<Sessions>,
     live: Arc<Live>,
     secure: bool,
     proxies: Arc<[IpAddr]>,
     stop: CancellationToken,
+    document: Arc<OnceLock<Bytes>>,
 }
 
 /// What the listener and the configuration say.
@@ -73,6 +90,7 @@ pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>, options: Options) ->
     let Options { sessions, secure, proxies, stop } = options;
     let api = Api {
         sends: Arc::new(tokio::sync::Semaphore::new(MAX_SENDS)),
+        forecasts: Arc::new(tokio::sync::Semaphore::new(1)),
         sessions: Arc::new(Sessions::new(sessions)),
         live: Live::start(Arc::clone(&gateway), stop.clone()),
         gateway,
@@ -80,44 +98,61 @@ pub fn router(gateway: Arc<dyn Gateway>, store: Arc<Store>, options: Options) ->
         secure,
         proxies,
         stop,
+        document: Arc::default(),
     };
-    let v1 = Router::new()
-        .route("/session", get(login::who).post(login::log_in).delete(login::log_out))
-        .route("/stream", get(stream::stream))
-        .route("/counts", get(records::counts))
-        .route("/tags", get(tags::list))
-        .route("/tags/{*path}", get(tags::read).put(tags::write))
-        .route("/alarms", get(alarms::list))
-        .route("/alarms/ack", post(alarms::acknowledge))
-        .route("/alarms/shelve", post(alarms::shelve))
-        .route("/alarms/out-of-service", post(alarms::out_of_service))
-        .route("/journal", get(records::journal))
-        .route("/audit", get(records::audit))
-        .route("/users", get(records::users))
-        .route("/users/{id}", get(records::user))
-        .route("/statistics", get(records::statistics))
-        .route("/messages", get(records::messages))
-        .route("/sources", get(records::sources))
-        .route("/drill", post(people::drill))
-        .route("/on-call", get(people::on_call))
-        .route("/overrides", get(people::overrides).post(people::set_override))
-        .route("/overrides/{number}", delete(people::remove_override))
-        .route("/reload", post(send::reload))
-        .route("/send", post(send::send))
-        .route("/call", post(send::call))
-        .route("/identify", post(events::identify))
-        .route("/identify/{user_id}", delete(events::forget))
-        .route("/track", post(events::track));
+    let (v1, collected) = OpenApiRouter::new().nest("/api/v1", routes()).split_for_parts();
+    let document: Bytes = document::complete(&collected).to_string().into();
+    // It is made of the routes, one of which serves it.
+    _ = api.document.set(document);
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .nest("/api/v1", v1)
+        .merge(v1)
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(guard))
         .with_state(api)
+}
+
+/// The API's routes, each with what the document says of it.
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(login::who, login::log_in, login::log_out))
+        .routes(routes!(stream::stream))
+        .routes(routes!(alarms::list))
+        .routes(routes!(story::story))
+        .routes(routes!(alarms::acknowledge))
+        .routes(routes!(alarms::acknowledge_many))
+        .routes(routes!(alarms::shelve))
+        .routes(routes!(alarms::unshelve))
+        .routes(routes!(alarms::out_of_service))
+        .routes(routes!(what_if::what_if))
+        .routes(routes!(tags::list))
+        .routes(routes!(tags::tree))
+        .routes(routes!(tags::read, tags::write))
+        .routes(routes!(records::journal))
+        .routes(routes!(records::audit))
+        .routes(routes!(messages::list))
+        .routes(routes!(messages::retry))
+        .routes(routes!(send::send))
+        .routes(routes!(send::call))
+        .routes(routes!(people::rosters))
+        .routes(routes!(people::on_call))
+        .routes(routes!(people::overrides, people::set_override))
+        .routes(routes!(people::remove_override))
+        .routes(routes!(people::drill))
+        .routes(routes!(figures::users))
+        .routes(routes!(figures::user))
+        .routes(routes!(figures::statistics))
+        .routes(routes!(figures::counts))
+        .routes(routes!(figures::sources))
+        .routes(routes!(events::identify))
+        .routes(routes!(events::forget))
+        .routes(routes!(events::track))
+        .routes(routes!(send::reload))
+        .routes(routes!(document::openapi))
 }
 
 /// Refuses what a page of another site makes a browser send with the user's credentials, and marks every answer as not to be

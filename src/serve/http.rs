@@ -17,7 +17,7 @@ use axum::{
     Router,
     body::Body,
     extract::ConnectInfo,
-    http::{Request, Response, StatusCode},
+    http::{HeaderValue, Request, Response, StatusCode, header},
 };
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -38,8 +38,14 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 pub const MAX_HEAD: usize = 32 * 1024;
 const MAX_HEADERS: usize = 100;
 const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long what was sent may stay unacknowledged, or the peer's window closed.
+#[cfg(target_os = "linux")]
+const SILENCE: Duration = Duration::from_secs(60);
 /// After a failed accept (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The answer to a request that took too long (RFC 9457).
+const TOO_LONG: &str = r#"{"type":"about:blank","title":"Request Timeout","status":408,"detail":"the request took too long"}"#;
 
 /// What one listener bears.
 #[derive(Clone, Debug)]
@@ -157,6 +163,7 @@ struct Connection {
 impl Connection {
     async fn run(self, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
+        give_up_on_silence(&stream);
         let result = match self.tls.clone() {
             None => self.speak(stream).await,
             Some(tls) => match timeout(TLS_HANDSHAKE, tls.accept(stream)).await {
@@ -194,6 +201,16 @@ impl Connection {
     }
 }
 
+/// A peer that takes nothing for [`SILENCE`] is gone, or holds a place that others need: an event stream would never notice.
+#[cfg(target_os = "linux")]
+fn give_up_on_silence(stream: &TcpStream) {
+    // Without it the system's own patience ends it, a quarter of an hour later.
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(SILENCE));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_on_silence(_: &TcpStream) {}
+
 async fn answer(router: Router, request: Request<Incoming>, peer: SocketAddr, patience: Duration) -> Response<Body> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
@@ -201,9 +218,11 @@ async fn answer(router: Router, request: Request<Incoming>, peer: SocketAddr, pa
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
-            let mut response = Response::new(Body::from("the request took too long\n"));
+            let mut response = Response::new(Body::from(TOO_LONG));
             *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-            response.headers_mut().insert(axum::http::header::CONNECTION, axum::http::HeaderValue::from_static("close"));
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             response
         }
     }

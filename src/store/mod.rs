@@ -11,7 +11,7 @@ mod tests;
 mod write;
 
 pub use history::{Extent, MAX_VALUES};
-pub use query::{AuditQuery, Counts, JournalQuery, LedgerQuery, MAX_PAGE, Numbered};
+pub use query::{AuditQuery, Counts, JournalQuery, LedgerQuery, MAX_PAGE, Numbered, Span};
 
 use std::{
     fmt,

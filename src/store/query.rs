@@ -1,12 +1,17 @@
 //! Reading what was recorded: journal and audit log by pages, newest first; the ledger.
 
+use std::sync::Arc;
+
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{Store, StoreError, write::word};
 use crate::{
-    engine::record::{AuditEntry, AuditKind, JournalEntry, JournalKind, LedgerEntry},
+    engine::{
+        plan::Priority,
+        record::{AuditEntry, AuditKind, JournalEntry, JournalKind, LedgerEntry},
+    },
     tag::Timestamp,
 };
 
@@ -14,9 +19,9 @@ use crate::{
 pub const MAX_PAGE: u32 = 10_000;
 
 /// An entry with its number, which grows with every entry and is never reused.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Numbered<T> {
-    /// Its number; give the last one of a page as `before` for the next page.
+    /// Its number.
     pub id: i64,
     /// The entry.
     pub entry: T,
@@ -25,12 +30,22 @@ pub struct Numbered<T> {
 /// Which journal entries are wanted; everything by default, [`MAX_PAGE`] at most.
 #[derive(Clone, Debug, Default)]
 pub struct JournalQuery {
+    /// Only of this alarm.
+    pub alarm: Option<Arc<str>>,
     /// Alarm paths that begin so.
     pub alarm_prefix: Option<String>,
+    /// Alarm paths that fit, with `*` for any characters and `?` for one.
+    pub alarm_pattern: Option<String>,
     /// Only of this alarm event.
     pub event: Option<Uuid>,
-    /// Only of this kind.
-    pub kind: Option<JournalKind>,
+    /// Only of these kinds; empty for all.
+    pub kinds: Vec<JournalKind>,
+    /// Only of these priorities; empty for all.
+    pub priorities: Vec<Priority>,
+    /// Only by this user or program.
+    pub user: Option<String>,
+    /// Only where alarm, value, user or text contain this, whatever the case of ASCII letters.
+    pub text: Option<String>,
     /// Not before.
     pub from: Option<Timestamp>,
     /// Before.
@@ -44,12 +59,18 @@ pub struct JournalQuery {
 /// Which audit entries are wanted; everything by default, [`MAX_PAGE`] at most.
 #[derive(Clone, Debug, Default)]
 pub struct AuditQuery {
-    /// Only of this kind.
-    pub kind: Option<AuditKind>,
+    /// Only of these kinds; empty for all.
+    pub kinds: Vec<AuditKind>,
     /// Only by this user or program.
     pub user: Option<String>,
     /// Subjects that begin so.
     pub subject_prefix: Option<String>,
+    /// Subjects that fit, with `*` for any characters and `?` for one.
+    pub subject_pattern: Option<String>,
+    /// Only about this alarm event.
+    pub event: Option<Uuid>,
+    /// Only where subject, user, text or result contain this, whatever the case of ASCII letters.
+    pub text: Option<String>,
     /// Not before.
     pub from: Option<Timestamp>,
     /// Before.
@@ -58,6 +79,15 @@ pub struct AuditQuery {
     pub before: Option<i64>,
     /// At most this many.
     pub limit: Option<u32>,
+}
+
+/// A span of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Its first instant.
+    pub from: Timestamp,
+    /// The first instant after it.
+    pub to: Timestamp,
 }
 
 /// Which ledger rows are wanted; all by default.
@@ -89,13 +119,20 @@ impl Store {
         let mut sql = QueryBuilder::new(
             "SELECT id, time, alarm, event, kind, priority, value, user, via, text, data FROM journal WHERE true",
         );
+        if let Some(alarm) = &query.alarm {
+            sql.push(" AND alarm = ").push_bind(alarm.to_string());
+        }
         prefix(&mut sql, "alarm", query.alarm_prefix.as_deref());
+        pattern(&mut sql, "alarm", query.alarm_pattern.as_deref());
         if let Some(event) = query.event {
             sql.push(" AND event = ").push_bind(event.to_string());
         }
-        if let Some(kind) = query.kind {
-            sql.push(" AND kind = ").push_bind(word(&kind));
+        among(&mut sql, "kind", &query.kinds);
+        among(&mut sql, "priority", &query.priorities);
+        if let Some(user) = &query.user {
+            sql.push(" AND user = ").push_bind(user.clone());
         }
+        containing(&mut sql, ["alarm", "value", "user", "text"], query.text.as_deref());
         page(&mut sql, (query.from, query.to), query.before, query.limit);
         sql.build().fetch_all(&self.readers).await?.iter().map(journal_entry).collect()
     }
@@ -107,14 +144,30 @@ impl Store {
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<Numbered<AuditEntry>>, StoreError> {
         let mut sql =
             QueryBuilder::new("SELECT id, time, kind, user, via, subject, text, result, events, sid FROM audit WHERE true");
-        if let Some(kind) = query.kind {
-            sql.push(" AND kind = ").push_bind(word(&kind));
-        }
+        among(&mut sql, "kind", &query.kinds);
         if let Some(user) = &query.user {
             sql.push(" AND user = ").push_bind(user.clone());
         }
         prefix(&mut sql, "subject", query.subject_prefix.as_deref());
+        pattern(&mut sql, "subject", query.subject_pattern.as_deref());
+        if let Some(event) = query.event {
+            about(&mut sql, event);
+        }
+        containing(&mut sql, ["subject", "user", "text", "result"], query.text.as_deref());
         page(&mut sql, (query.from, query.to), query.before, query.limit);
+        sql.build().fetch_all(&self.readers).await?.iter().map(audit_entry).collect()
+    }
+
+    /// Audit entries about an alarm event, oldest first. `span` keeps the search short: only events by time are indexed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn audit_about(&self, event: Uuid, span: Span, limit: u32) -> Result<Vec<Numbered<AuditEntry>>, StoreError> {
+        let mut sql =
+            QueryBuilder::new("SELECT id, time, kind, user, via, subject, text, result, events, sid FROM audit WHERE true");
+        range(&mut sql, (Some(span.from), Some(span.to)));
+        about(&mut sql, event);
+        sql.push(" ORDER BY time, id LIMIT ").push_bind(limit.min(MAX_PAGE));
         sql.build().fetch_all(&self.readers).await?.iter().map(audit_entry).collect()
     }
 
@@ -150,6 +203,42 @@ fn prefix(sql: &mut QueryBuilder<Sqlite>, column: &'static str, wanted: Option<&
     }
 }
 
+/// Keeps to texts that fit a pattern; `[` means nothing to the caller, but something to GLOB.
+fn pattern(sql: &mut QueryBuilder<Sqlite>, column: &'static str, wanted: Option<&str>) {
+    if let Some(wanted) = wanted {
+        sql.push(" AND ").push(column).push(" GLOB ").push_bind(wanted.replace('[', "[[]"));
+    }
+}
+
+/// Keeps to one of these words, or to all when there is none.
+fn among<T: Serialize>(sql: &mut QueryBuilder<Sqlite>, column: &'static str, words: &[T]) {
+    if words.is_empty() {
+        return;
+    }
+    sql.push(" AND ").push(column).push(" IN (");
+    let mut list = sql.separated(", ");
+    for wanted in words {
+        list.push_bind(word(wanted));
+    }
+    sql.push(")");
+}
+
+/// Keeps to rows of which one column contains a text.
+fn containing(sql: &mut QueryBuilder<Sqlite>, columns: [&'static str; 4], wanted: Option<&str>) {
+    let Some(wanted) = wanted else { return };
+    let wanted = wanted.to_ascii_lowercase();
+    for (index, column) in columns.into_iter().enumerate() {
+        sql.push(if index == 0 { " AND (" } else { " OR " });
+        sql.push("instr(lower(").push(column).push("), ").push_bind(wanted.clone()).push(") > 0");
+    }
+    sql.push(")");
+}
+
+/// Keeps to audit entries about an alarm event.
+fn about(sql: &mut QueryBuilder<Sqlite>, event: Uuid) {
+    sql.push(" AND instr(events, ").push_bind(event.to_string()).push(") > 0");
+}
+
 fn range(sql: &mut QueryBuilder<Sqlite>, (from, to): (Option<Timestamp>, Option<Timestamp>)) {
     if let Some(from) = from {
         sql.push(" AND time >= ").push_bind(from.ticks());
@@ -164,7 +253,8 @@ fn page(sql: &mut QueryBuilder<Sqlite>, times: (Option<Timestamp>, Option<Timest
     if let Some(before) = before {
         sql.push(" AND id < ").push_bind(before);
     }
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(limit.unwrap_or(MAX_PAGE).min(MAX_PAGE));
+    // One beyond the longest page tells whether there is another.
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(limit.unwrap_or(MAX_PAGE).min(MAX_PAGE + 1));
 }
 
 fn journal_entry(row: &SqliteRow) -> Result<Numbered<JournalEntry>, StoreError> {

@@ -127,7 +127,7 @@ async fn contract(store: Store, reopen: impl AsyncFn(Store) -> Store) {
 
     let bobs = store.audit(&AuditQuery { user: Some("bob".into()), ..AuditQuery::default() }).await.unwrap();
     assert_eq!(bobs.iter().map(|row| &row.entry).collect::<Vec<_>>(), [&audit(2, "bob")]);
-    let none = AuditQuery { kind: Some(AuditKind::Login), ..AuditQuery::default() };
+    let none = AuditQuery { kinds: vec![AuditKind::Login], ..AuditQuery::default() };
     assert_eq!(store.audit(&none).await.unwrap(), []);
 
     let expected = [ledger(5, "CA1", Direction::Sent, 3), ledger(6, "CA1", Direction::Received, 1)];

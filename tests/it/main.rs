@@ -1,5 +1,6 @@
 //! The program with real peers on loopback: one binary for all of them.
 
+mod api;
 mod calls;
 mod events;
 mod heartbeat;

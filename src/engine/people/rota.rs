@@ -50,6 +50,7 @@ impl Place<'_> {
 }
 
 /// A time in which a roster contacts the same people.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Period {
     /// Its first instant.

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// An alarm (SPEC 6).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AlarmDef {
     /// `<tag path>/Alarms/<name>`, unique.
     pub path: Arc<str>,

@@ -28,7 +28,7 @@ use crate::tag::TagId;
 pub type Settings = Arc<dyn Any + Send + Sync>;
 
 /// Everything that the configuration says, checked.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// `[site] name`, for messages.
     pub site: String,
@@ -142,6 +142,7 @@ impl Role {
 }
 
 /// How urgent an alarm is (SPEC 1), in rising order.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]

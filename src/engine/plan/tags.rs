@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A tag (SPEC 3). There can be a million: what few tags have is boxed, what many have alike is shared.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TagDef {
     /// Its cell in the table.
     pub id: TagId,
@@ -42,7 +42,7 @@ pub struct TagDef {
 }
 
 /// Positions in the list of all tags, by id and by path.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TagIndex {
     /// By id; [`NOWHERE`] for ids that no tag has.
     by_id: Vec<u32>,

@@ -1,16 +1,13 @@
 //! Application events: who is who, and what happened to them (SPEC 8).
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Api,
     auth::Sender,
-    problem::{Body, Done, Problem, answer},
+    problem::{self, Body, Done, Path, Problem, answer},
 };
 use crate::{
     engine::{
@@ -21,32 +18,35 @@ use crate::{
 };
 
 /// Fields of the event protocols in use that do nothing here (timestamps, contexts) are let through.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct IdentifyBody {
     #[serde(rename = "userId")]
     user_id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "problem::object")]
     traits: TraitsBody,
 }
 
 /// Of all traits only these are read, and kept.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 pub struct TraitsBody {
     phone: Option<String>,
     consent: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
+/// Something happened to somebody.
+#[derive(Deserialize, ToSchema)]
 pub struct TrackBody {
     #[serde(rename = "userId")]
     user_id: String,
     event: String,
+    /// `sms_body` is the text; at most 16 KiB.
     #[serde(default)]
+    #[schema(value_type = Object)]
     properties: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What became of an event.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Tracked {
     /// Its text is in the outbox.
     queued: bool,
@@ -58,15 +58,29 @@ pub struct Tracked {
     message: String,
 }
 
+/// Say who a recipient of application events is
+#[utoipa::path(post, path = "/identify", tag = "events", operation_id = "identify", request_body = IdentifyBody,
+    responses((status = 200, description = "It is kept", body = Done)), extensions(("x-least-role" = json!("sender"))))]
 pub async fn identify(State(api): State<Api>, Sender(by): Sender, Body(body): Body<IdentifyBody>) -> Result<Json<Done>, Problem> {
     let IdentifyBody { user_id, traits: TraitsBody { phone, consent } } = body;
     answer(api.gateway.command(by, Command::Identify { user_id, phone, consent }).await)
 }
 
+/// Forget a recipient of application events
+#[utoipa::path(delete, path = "/identify/{user_id}", tag = "events", operation_id = "forget",
+    params(("user_id" = String, Path, description = "As it was identified")),
+    responses((status = 200, description = "It is forgotten", body = Done)), extensions(("x-least-role" = json!("sender"))))]
 pub async fn forget(State(api): State<Api>, Sender(by): Sender, Path(user_id): Path<String>) -> Result<Json<Done>, Problem> {
     answer(api.gateway.command(by, Command::Forget { user_id }).await)
 }
 
+/// Tell of an application event: its text is sent to whom it happened
+#[utoipa::path(post, path = "/track", tag = "events", operation_id = "track", request_body = TrackBody,
+    responses(
+        (status = 200, description = "What became of it", body = Tracked),
+        (status = 500, description = "The program has a fault", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-least-role" = json!("sender"))))]
 pub async fn track(State(api): State<Api>, Sender(by): Sender, Body(body): Body<TrackBody>) -> Result<Json<Tracked>, Problem> {
     let TrackBody { user_id, event, properties } = body;
     let properties = serde_json::Value::Object(properties);

@@ -15,12 +15,13 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
-use super::records;
+use super::figures;
 use crate::{
     engine::{
         plan::Plan,
@@ -41,27 +42,23 @@ const GATHER: Duration = Duration::from_millis(100);
 const FIGURES: Duration = Duration::from_millis(500);
 
 /// What an event is about; a stream names those that it wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Topic {
-    /// Everybody gets it.
-    Any,
     Alarms,
     Messages,
     Sources,
     Counts,
     /// Values of the stream's own tags: not in the ring.
     Tags,
+    /// Everybody gets it.
+    #[serde(skip)]
+    Any,
 }
 
 impl Topic {
     /// Those that a stream may name.
-    pub const NAMED: [(&'static str, Self); 5] = [
-        ("alarms", Self::Alarms),
-        ("messages", Self::Messages),
-        ("sources", Self::Sources),
-        ("counts", Self::Counts),
-        ("tags", Self::Tags),
-    ];
+    pub const NAMED: [Self; 5] = [Self::Alarms, Self::Messages, Self::Sources, Self::Counts, Self::Tags];
 }
 
 struct Event {
@@ -131,6 +128,13 @@ impl Live {
         let mut copies = self.copies.lock().await;
         self.refresh(&mut copies).await;
         copies.alarms.values().cloned().collect()
+    }
+
+    /// One alarm as it is now.
+    pub async fn alarm(&self, path: &str) -> Option<Arc<AlarmView>> {
+        let mut copies = self.copies.lock().await;
+        self.refresh(&mut copies).await;
+        copies.alarms.get(path).cloned()
     }
 
     /// The outbox as it is now, oldest first.
@@ -235,7 +239,7 @@ impl Live {
         let plan = self.gateway.plan();
         let table = self.gateway.table();
         let mut changed = Vec::new();
-        for source in records::source_views(&plan, table) {
+        for source in figures::source_views(&plan, table) {
             let value = serde_json::to_value(&source).unwrap_or_default();
             if copies.sources.get(source.name()) != Some(&value) {
                 copies.sources.insert(source.name().to_owned(), value.clone());
@@ -244,7 +248,7 @@ impl Live {
         }
         copies.sources.retain(|name, _| plan.sources.iter().any(|source| *source.name == **name));
         self.tell_parts(Topic::Sources, "sources", "sources", &changed);
-        let counts = serde_json::to_value(records::counts_view(&plan, table)).unwrap_or_default();
+        let counts = serde_json::to_value(figures::counts_view(&plan, table)).unwrap_or_default();
         if counts != copies.counts {
             self.tell(Topic::Counts, "counts", &counts);
             copies.counts = counts;

@@ -12,6 +12,7 @@ use axum::{
     response::{AppendHeaders, IntoResponse},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Api,
@@ -32,12 +33,12 @@ use crate::{
 /// Where a page shows [`Id::csrf_token`].
 pub const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 /// The cookie without TLS, for a console on loopback …
-const PLAIN_COOKIE: &str = "annunciator";
+pub const PLAIN_COOKIE: &str = "annunciator";
 /// … and with it: browsers take this name only from the very host, over TLS.
 const SECURE_COOKIE: &str = "__Host-annunciator";
 
 /// A user's name and password.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoginBody {
     user: String,
@@ -45,7 +46,7 @@ pub struct LoginBody {
 }
 
 /// Who asks, and how that is known.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct SessionView {
     /// The user, or the program of a token.
     user: String,
@@ -73,6 +74,15 @@ impl SessionView {
     }
 }
 
+/// Log in with a password: opens a session
+///
+/// Sets the cookie. Everything that changes something needs `csrf_token` in the header X-CSRF-Token beside it.
+#[utoipa::path(post, path = "/session", tag = "session", operation_id = "log_in", request_body = LoginBody,
+    responses(
+        (status = 200, description = "The session is open", body = SessionView,
+            headers(("Set-Cookie" = String, description = "The session's id"))),
+        (status = 401, description = "User name or password is wrong", body = Problem, content_type = "application/problem+json"),
+    ))]
 pub async fn log_in(
     State(api): State<Api>,
     Client(from): Client,
@@ -99,6 +109,9 @@ pub async fn log_in(
     Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), Json(view)))
 }
 
+/// Who am I, and what may I do
+#[utoipa::path(get, path = "/session", tag = "session", operation_id = "who_am_i",
+    responses((status = 200, description = "Whoever asks", body = SessionView)), extensions(("x-least-role" = json!("any"))))]
 pub async fn who(State(api): State<Api>, Known(caller, proof): Known) -> Json<SessionView> {
     let view = |user: &str, role, via| SessionView::new(&api, user, role, via);
     Json(match (&caller, proof) {
@@ -109,7 +122,13 @@ pub async fn who(State(api): State<Api>, Known(caller, proof): Known) -> Json<Se
     })
 }
 
-/// Only a session can be ended.
+/// Log out: ends the session
+#[utoipa::path(delete, path = "/session", tag = "session", operation_id = "log_out",
+    responses(
+        (status = 204, description = "The session has ended"),
+        (status = 409, description = "There is no session", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-least-role" = json!("any"))))]
 pub async fn log_out(State(api): State<Api>, Known(_, proof): Known) -> Result<impl IntoResponse, Problem> {
     let Proof::Session(id, _) = proof else {
         return Err(Problem::new(StatusCode::CONFLICT, "there is no session to end: you log in with every request"));

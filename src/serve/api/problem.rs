@@ -6,12 +6,17 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::{engine::io::Outcome, store::StoreError, tag};
 
 /// One problem. `status_code` is the OPC UA name of the same thing where there is one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -40,6 +45,16 @@ impl Problem {
     /// The same with a word for programs.
     pub fn coded(self, code: &'static str) -> Self {
         Self { code: Some(code), ..self }
+    }
+
+    /// A value is out of its range, or makes no sense.
+    pub fn unprocessable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
     }
 
     /// Nobody, or not who they say.
@@ -89,9 +104,11 @@ impl From<StoreError> for Problem {
 }
 
 /// The answer to a command: the engine's words, or a problem.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Done {
+    /// The OPC UA name.
     status: String,
+    /// For people.
     message: String,
 }
 
@@ -134,10 +151,37 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let Json(body) = Json::from_request(request, state)
+        let Json(fields) = Json::<Map<String, Value>>::from_request(request, state)
             .await
             .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
-        Ok(Self(body))
+        let refused = |error| Problem::unprocessable(format!("the body is not as it should be: {error}"));
+        serde_json::from_value(Value::Object(fields)).map(Self).map_err(refused)
+    }
+}
+
+/// Reads a structure from an object only; left to itself, serde takes a list of its values too.
+pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let fields = Map::deserialize(deserializer)?;
+    serde_json::from_value(Value::Object(fields)).map_err(D::Error::custom)
+}
+
+/// The same for a list of them.
+pub fn objects<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let items = Vec::<Map<String, Value>>::deserialize(deserializer)?;
+    items.into_iter().map(|fields| serde_json::from_value(Value::Object(fields)).map_err(D::Error::custom)).collect()
+}
+
+/// A parameter in the path.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let axum::extract::Path(value) = axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+        Ok(Self(value))
     }
 }
 

@@ -1,262 +1,178 @@
-//! What was recorded and counted: journal, audit log, users, statistics, messages, sources.
+//! What was recorded: journal and audit log.
 
-use std::sync::Arc;
-
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
     Api,
-    auth::{Reader, Viewer},
+    auth::Viewer,
+    pages,
     problem::{Params, Problem},
 };
 use crate::{
     engine::{
-        plan::{Plan, Role, SourceDef},
+        plan::{Plan, Priority},
         record::{AuditEntry, AuditKind, JournalEntry, JournalKind},
-        view::{OutboxView, UserStatistics},
     },
     store::{AuditQuery, JournalQuery, Numbered},
-    tag::{TagId, TagTable, Timestamp},
+    tag::Timestamp,
 };
 
 /// Entries of one page, unless the caller wants fewer or more.
 const PAGE: u32 = 500;
 
-#[derive(Deserialize)]
+/// Which journal entries.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct JournalParams {
     /// Alarm paths that begin so.
-    alarm: Option<String>,
+    #[serde(alias = "alarm")]
+    prefix: Option<String>,
+    /// Alarm paths that fit, with `*` for any characters and `?` for one.
+    path: Option<String>,
+    /// Only of this alarm event.
     event: Option<Uuid>,
-    kind: Option<JournalKind>,
+    /// Only of these kinds; may be repeated, or separated by commas.
+    #[serde(default, deserialize_with = "pages::words")]
+    #[param(inline)]
+    kind: Vec<JournalKind>,
+    /// This priority and above.
+    #[param(inline)]
+    priority: Option<Priority>,
+    /// Only by this user or program.
+    user: Option<String>,
+    /// Alarm, value, user or text contain this, whatever the case of ASCII letters.
+    text: Option<String>,
+    /// Not before.
+    #[param(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
+    /// Before.
+    #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
-    before: Option<i64>,
+    /// Entries of one page, 500 when left out.
+    #[param(minimum = 1, maximum = 10000)]
     limit: Option<u32>,
+    /// The `next` of the page before, asked for with the same filters.
+    cursor: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// Which audit entries.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct AuditParams {
-    kind: Option<AuditKind>,
+    /// Only of these kinds; may be repeated, or separated by commas.
+    #[serde(default, deserialize_with = "pages::words")]
+    #[param(inline)]
+    kind: Vec<AuditKind>,
+    /// Only by this user or program.
     user: Option<String>,
-    /// Subjects that begin so.
-    subject: Option<String>,
+    /// Subjects (numbers, tags, alarms) that begin so.
+    #[serde(alias = "subject")]
+    prefix: Option<String>,
+    /// Subjects that fit, with `*` for any characters and `?` for one.
+    path: Option<String>,
+    /// Only about this alarm event.
+    event: Option<Uuid>,
+    /// Subject, user, text or result contain this, whatever the case of ASCII letters.
+    text: Option<String>,
+    /// Not before.
+    #[param(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
+    /// Before.
+    #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
-    before: Option<i64>,
+    /// Entries of one page, 500 when left out.
+    #[param(minimum = 1, maximum = 10000)]
     limit: Option<u32>,
+    /// The `next` of the page before, asked for with the same filters.
+    cursor: Option<String>,
 }
 
 /// One page, newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Page<T> {
     entries: Vec<Numbered<T>>,
-    /// Give it as `before` for the next page; none at the end.
-    next: Option<i64>,
+    /// Give it as `cursor` for the next page; none at the end.
+    next: Option<String>,
 }
 
+/// The journal: every transition of every alarm, newest first
+#[utoipa::path(get, path = "/journal", tag = "records", operation_id = "list_journal", params(JournalParams),
+    responses((status = 200, description = "One page", body = Page<JournalEntry>)),
+    extensions(("x-least-role" = json!("viewer"))))]
 pub async fn journal(
     State(api): State<Api>,
     _: Viewer,
     Params(params): Params<JournalParams>,
 ) -> Result<Json<Page<JournalEntry>>, Problem> {
-    let limit = params.limit.unwrap_or(PAGE).clamp(1, crate::store::MAX_PAGE);
+    let limit = pages::limit(params.limit, PAGE)?;
     let query = JournalQuery {
-        alarm_prefix: params.alarm,
+        alarm: None,
+        alarm_prefix: params.prefix,
+        alarm_pattern: params.path,
         event: params.event,
-        kind: params.kind,
+        kinds: params.kind,
+        priorities: params
+            .priority
+            .map(|least| Priority::ALL.into_iter().filter(|it| *it >= least).collect())
+            .unwrap_or_default(),
+        user: params.user,
+        text: pages::needle(params.text.as_deref())?,
         from: params.from,
         to: params.to,
-        before: params.before,
-        limit: Some(limit),
+        before: pages::place(params.cursor.as_deref())?,
+        limit: Some(one_more(limit)),
     };
     Ok(Json(page(api.store.journal(&query).await?, limit)))
 }
 
+/// The audit log: messages, calls, acknowledgements, writes, log-ins, reloads, newest first
+#[utoipa::path(get, path = "/audit", tag = "records", operation_id = "list_audit", params(AuditParams),
+    responses((status = 200, description = "One page", body = Page<AuditEntry>)),
+    extensions(("x-least-role" = json!("viewer"))))]
 pub async fn audit(
     State(api): State<Api>,
     _: Viewer,
     Params(params): Params<AuditParams>,
 ) -> Result<Json<Page<AuditEntry>>, Problem> {
-    let limit = params.limit.unwrap_or(PAGE).clamp(1, crate::store::MAX_PAGE);
+    let limit = pages::limit(params.limit, PAGE)?;
     let query = AuditQuery {
-        kind: params.kind,
+        kinds: params.kind,
         user: params.user,
-        subject_prefix: params.subject,
+        subject_prefix: params.prefix,
+        subject_pattern: params.path,
+        event: params.event,
+        text: pages::needle(params.text.as_deref())?,
         from: params.from,
         to: params.to,
-        before: params.before,
-        limit: Some(limit),
+        before: pages::place(params.cursor.as_deref())?,
+        limit: Some(one_more(limit)),
     };
-    let plan = api.gateway.plan();
     let mut entries = api.store.audit(&query).await?;
-    for row in entries.iter_mut().filter(|row| is_number(&row.entry.subject)) {
-        row.entry.subject = plan.people.published(&row.entry.subject);
-    }
+    publish_subjects(&api.gateway.plan(), &mut entries);
     Ok(Json(page(entries, limit)))
 }
 
-fn page<T>(entries: Vec<Numbered<T>>, limit: u32) -> Page<T> {
-    let full = entries.len() >= limit as usize;
-    let next = entries.last().filter(|_| full).map(|last| last.id);
+/// Shows phone numbers as `publish_phone` lets them be seen.
+pub fn publish_subjects(plan: &Plan, entries: &mut [Numbered<AuditEntry>]) {
+    for row in entries.iter_mut().filter(|row| is_number(&row.entry.subject)) {
+        row.entry.subject = plan.people.published(&row.entry.subject);
+    }
+}
+
+/// One beyond the page tells whether there is another.
+fn one_more(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+fn page<T>(mut entries: Vec<Numbered<T>>, limit: usize) -> Page<T> {
+    let next = if entries.len() > limit { entries.get(limit - 1).map(|last| pages::cursor(&last.id)) } else { None };
+    entries.truncate(limit);
     Page { entries, next }
-}
-
-#[derive(Serialize)]
-pub struct UserList {
-    users: Vec<UserStatistics>,
-}
-
-pub async fn users(State(api): State<Api>, _: Viewer) -> Json<UserList> {
-    Json(UserList { users: published_users(&api).await })
-}
-
-/// One user; role operator sees the whole number (SPEC 5).
-pub async fn user(State(api): State<Api>, Reader(by): Reader, Path(id): Path<String>) -> Result<Json<UserStatistics>, Problem> {
-    let wanted: Option<i64> = id.parse().ok();
-    let found = api.gateway.users().await.into_iter().find(|user| Some(user.id) == wanted);
-    let mut user = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no user with id {id:?}")))?;
-    if by.role < Role::Operator {
-        user.phone_number = api.gateway.plan().people.published(&user.phone_number);
-    }
-    Ok(Json(user))
-}
-
-/// The live counters, in the form of `annunciator report --users --output json`.
-pub async fn statistics(State(api): State<Api>, _: Viewer) -> Json<serde_json::Value> {
-    let plan = api.gateway.plan();
-    let figure = |name: &str| {
-        let tag = plan.system.get(&format!("Twilio/{name}"));
-        tag.map_or(serde_json::Value::from(0), |tag| api.gateway.table().read(tag).value.to_json())
-    };
-    Json(json!({
-        "users": published_users(&api).await,
-        "totals": {
-            "messages_received": figure("MessagesReceived"),
-            "messages_sent": figure("MessagesSent"),
-            "calls_received": figure("CallsReceived"),
-            "calls_sent": figure("CallsSent"),
-            "call_minutes_received": figure("CallMinutesReceived"),
-            "call_minutes_sent": figure("CallMinutesSent"),
-        },
-        "other": {
-            "messages_received": figure("MessagesReceivedOther"),
-            "messages_sent": figure("MessagesSentOther"),
-            "calls_sent": figure("CallsSentOther"),
-        },
-    }))
-}
-
-#[derive(Serialize)]
-pub struct MessageList {
-    messages: Vec<Arc<OutboxView>>,
-}
-
-pub async fn messages(State(api): State<Api>, _: Viewer) -> Json<MessageList> {
-    Json(MessageList { messages: api.live.messages().await })
-}
-
-/// All sources.
-#[derive(Serialize)]
-pub struct SourceList {
-    sources: Vec<SourceView>,
-}
-
-/// A source with its state, as under `System/Gateway/Sources/`; a figure is null until it is known.
-#[derive(Serialize)]
-pub struct SourceView {
-    name: Arc<str>,
-    kind: &'static str,
-    connected: Option<bool>,
-    last_error: Option<String>,
-    reconnects: Option<i64>,
-    good_tags: Option<i64>,
-    bad_tags: Option<i64>,
-    reads_per_second: Option<f64>,
-    write_errors: Option<i64>,
-}
-
-impl SourceView {
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-pub async fn sources(State(api): State<Api>, _: Viewer) -> Json<SourceList> {
-    Json(SourceList { sources: source_views(&api.gateway.plan(), api.gateway.table()) })
-}
-
-/// The present state of every source.
-pub fn source_views(plan: &Plan, table: &TagTable) -> Vec<SourceView> {
-    let view = |source: &Arc<SourceDef>| {
-        let read = |tag: TagId| table.read(tag).value.to_json();
-        SourceView {
-            name: source.name.as_ref().into(),
-            kind: source.kind,
-            connected: read(source.nodes.connected).as_bool(),
-            last_error: read(source.nodes.last_error).as_str().map(str::to_owned),
-            reconnects: read(source.nodes.reconnects).as_i64(),
-            good_tags: read(source.nodes.good_tags).as_i64(),
-            bad_tags: read(source.nodes.bad_tags).as_i64(),
-            reads_per_second: read(source.nodes.reads_per_second).as_f64(),
-            write_errors: read(source.nodes.write_errors).as_i64(),
-        }
-    };
-    plan.sources.iter().map(view).collect()
-}
-
-/// What is to be seen at a glance.
-#[derive(Serialize)]
-pub struct CountsView {
-    active_unacked: i64,
-    active_acked: i64,
-    clear_unacked: i64,
-    shelved: i64,
-    suppressed: i64,
-    out_of_service: i64,
-    /// Alarm events that began in the last 10 minutes.
-    alarms_per_10_minutes: i64,
-    in_flood: bool,
-    /// Messages and writes that wait.
-    outbox_depth: i64,
-}
-
-pub async fn counts(State(api): State<Api>, _: Viewer) -> Json<CountsView> {
-    Json(counts_view(&api.gateway.plan(), api.gateway.table()))
-}
-
-/// The present counts, as under `System/Gateway/Alarming/`; zero until they are known.
-pub fn counts_view(plan: &Plan, table: &TagTable) -> CountsView {
-    let read = |name: &str| plan.system.get(name).map(|tag| table.read(tag).value.to_json());
-    let count = |name: &str| read(name).and_then(|value| value.as_i64()).unwrap_or(0);
-    CountsView {
-        active_unacked: count("Alarming/ActiveUnacked"),
-        active_acked: count("Alarming/ActiveAcked"),
-        clear_unacked: count("Alarming/ClearUnacked"),
-        shelved: count("Alarming/Shelved"),
-        suppressed: count("Alarming/Suppressed"),
-        out_of_service: count("Alarming/OutOfService"),
-        alarms_per_10_minutes: count("Alarming/AlarmsPer10Minutes"),
-        in_flood: read("Alarming/InFlood").and_then(|value| value.as_bool()).unwrap_or(false),
-        outbox_depth: count("Twilio/OutboxDepth"),
-    }
-}
-
-async fn published_users(api: &Api) -> Vec<UserStatistics> {
-    let plan = api.gateway.plan();
-    let mut users = api.gateway.users().await;
-    for user in &mut users {
-        user.phone_number = plan.people.published(&user.phone_number);
-    }
-    users
 }
 
 fn is_number(subject: &str) -> bool {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Api,
@@ -22,19 +23,23 @@ const MAX_NUMBER: usize = 64;
 /// The longest message, bytes; Twilio takes 1,600 characters.
 const MAX_MESSAGE: usize = 6400;
 
-#[derive(Deserialize)]
+/// A text, or what a call says.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendBody {
+    /// With country code, or of `[people] default_region`.
     number: String,
+    /// A text has 1 to 1,600 characters, a call 1 to 1,000.
     message: String,
-    /// Name of the Twilio profile.
+    /// Name of the Twilio profile; the first when left out.
     twilio: Option<String>,
+    /// Answer as soon as it is in the outbox; else when Twilio has accepted or refused it, 10 s at most.
     #[serde(default = "yes")]
     fire_and_forget: bool,
 }
 
 /// SPEC 8, `POST /api/v1/send` and `POST /api/v1/call`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Sent {
     /// It was not sent; always false for `fire_and_forget`.
     error_status: bool,
@@ -44,12 +49,15 @@ pub struct Sent {
     disabled: bool,
     /// For people.
     message: String,
+    /// Twilio's SID, as soon as it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<String>,
 }
 
-#[derive(Serialize)]
+/// What was applied.
+#[derive(Serialize, ToSchema)]
 pub struct Reloaded {
+    /// For people.
     message: String,
 }
 
@@ -57,11 +65,26 @@ const fn yes() -> bool {
     true
 }
 
+/// Send a text through a Twilio profile
+#[utoipa::path(post, path = "/send", tag = "messages", operation_id = "send_text", request_body = SendBody,
+    responses(
+        (status = 200, description = "What became of it", body = Sent),
+        (status = 429, description = "Too many are being sent", body = Sent),
+        (status = 500, description = "The program has a fault", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-least-role" = json!("sender"))))]
 pub async fn send(state: State<Api>, by: Sender, body: Body<SendBody>) -> Result<(StatusCode, Json<Sent>), Problem> {
     order(state, by, body, |body| Command::SendText { twilio: body.twilio, number: body.number, body: body.message }).await
 }
 
-/// The same by phone: the message is spoken twice.
+/// Place a call that says a message twice
+#[utoipa::path(post, path = "/call", tag = "messages", operation_id = "place_call", request_body = SendBody,
+    responses(
+        (status = 200, description = "What became of it", body = Sent),
+        (status = 429, description = "Too many are being sent", body = Sent),
+        (status = 500, description = "The program has a fault", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-least-role" = json!("sender"))))]
 pub async fn call(state: State<Api>, by: Sender, body: Body<SendBody>) -> Result<(StatusCode, Json<Sent>), Problem> {
     order(state, by, body, |body| Command::PlaceCall { twilio: body.twilio, number: body.number, message: body.message }).await
 }
@@ -113,6 +136,16 @@ fn sent(outcome: Outcome, fire_and_forget: bool) -> Sent {
     }
 }
 
+/// Read configuration and tags again
+///
+/// Without losing a state, an acknowledgement or a session, and without telling anybody twice. A bad configuration changes nothing.
+#[utoipa::path(post, path = "/reload", tag = "program", operation_id = "reload",
+    responses(
+        (status = 200, description = "It is applied", body = Reloaded),
+        (status = 422, description = "It was refused; `detail` has every problem as `annunciator check` prints it", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+    extensions(("x-least-role" = json!("engineer"))))]
 pub async fn reload(State(api): State<Api>, Engineer(by): Engineer) -> Result<Json<Reloaded>, Problem> {
     match api.gateway.reload(by).await {
         Ok(message) => Ok(Json(Reloaded { message })),

@@ -18,11 +18,13 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{sync::watch, time::MissedTickBehavior};
+use utoipa::IntoParams;
 
 use super::{
     Api,
     auth::{Caller, Known, Proof},
     live::{Live, Seat, Topic, frame},
+    pages,
     problem::{Params, Problem},
     tags::{self, Reading},
 };
@@ -46,16 +48,31 @@ const PER_PIECE: usize = 64;
 const RETRY: u32 = 2000;
 
 /// What the stream tells of.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct StreamParams {
-    /// `alarms`, `messages`, `sources`, `counts`, `tags`, separated by commas; all when left out.
-    topics: Option<String>,
+    /// May be repeated, or separated by commas; all when left out.
+    #[serde(default, deserialize_with = "pages::words")]
+    #[param(inline)]
+    topics: Vec<Topic>,
     /// Path of a tag whose values are told; may be repeated, up to 1,000 times.
     #[serde(default)]
+    #[param(max_items = 1000)]
     tag: Vec<String>,
 }
 
+/// Changes as they happen, as server-sent events
+///
+/// The first event is `hello`; then `alarms`, `messages`, `sources`, `counts` with what changed, `tags` with the values of the tags that
+/// are named, `beat` every 5 s, `reload` when everything is to be fetched anew, and `logout` before the end. `Last-Event-ID` resumes.
+#[utoipa::path(get, path = "/stream", tag = "stream", operation_id = "stream",
+    params(StreamParams, ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was taken")),
+    responses(
+        (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
+        (status = 404, description = "There is no such tag", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-least-role" = json!("viewer"))))]
 pub async fn stream(
     State(api): State<Api>,
     Known(caller, proof): Known,
@@ -65,7 +82,7 @@ pub async fn stream(
     let Caller::Actor(actor) = caller else {
         return Err(Problem::new(StatusCode::FORBIDDEN, "a token that may only send gets no events"));
     };
-    let topics = topics(params.topics.as_deref())?;
+    let topics = if params.topics.is_empty() { Topic::NAMED.to_vec() } else { params.topics };
     let plan = api.gateway.plan();
     let tags = if topics.contains(&Topic::Tags) { watched(&plan, &params.tag)? } else { Vec::new() };
     let full = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{MAX_STREAMS} event streams are open already"));
@@ -108,18 +125,6 @@ fn hello(live: &Live, next: u64, resumed: bool) -> String {
 
 fn reload(live: &Live, next: u64, reason: &str) -> String {
     frame(Some(&live.id(next - 1)), "reload", &json!({ "reason": reason }))
-}
-
-fn topics(wanted: Option<&str>) -> Result<Vec<Topic>, Problem> {
-    let Some(wanted) = wanted else { return Ok(Topic::NAMED.map(|(_, topic)| topic).to_vec()) };
-    let named = |word: &str| Topic::NAMED.iter().find(|(name, _)| *name == word).map(|(_, topic)| *topic);
-    let topic = |word: &str| {
-        named(word).ok_or_else(|| {
-            let names = Topic::NAMED.map(|(name, _)| name).join(", ");
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("there is no topic {word:?}: use {names}"))
-        })
-    };
-    wanted.split(',').map(str::trim).map(topic).collect()
 }
 
 /// The tags and the versions that were told, none yet.

@@ -12,6 +12,7 @@ use std::{
 
 const REQUIREMENTS: &str = include_str!("../peers/requirements.txt");
 const OPEN62541: &str = include_str!("../peers/requirements-open62541.txt");
+const API_REQUIREMENTS: &str = include_str!("../peers/requirements-api.txt");
 const PACKAGE: &str = include_str!("../peers/package.json");
 
 /// The Python interpreter that has every package of `tests/it/peers/requirements.txt`; `None` (said on stdout) without one.
@@ -24,6 +25,14 @@ pub fn python() -> Option<PathBuf> {
 pub fn open62541() -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     PYTHON.get_or_init(|| available("open62541's client", install("open62541", OPEN62541, "requirements-open62541.txt"))).clone()
+}
+
+/// Schemathesis, in an environment of its own: it brings many packages; `None` (said on stdout) without one.
+pub fn schemathesis() -> Option<PathBuf> {
+    static TOOL: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || install("schemathesis", API_REQUIREMENTS, "requirements-api.txt");
+    let python = TOOL.get_or_init(|| available("schemathesis", install())).clone()?;
+    Some(python.with_file_name("schemathesis"))
 }
 
 /// A command-line tool that a Python package brings.

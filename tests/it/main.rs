@@ -2,6 +2,7 @@
 
 mod api;
 mod calls;
+mod console;
 mod events;
 mod heartbeat;
 mod kills;

@@ -46,6 +46,13 @@ pub fn node_modules() -> Option<PathBuf> {
     NODE.get_or_init(|| available("node peers", install_node())).clone()
 }
 
+/// Debian's headless Chromium, which `.ci/run` installs.
+pub fn chromium() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).map(|folder| folder.join("chromium")).find(|path| path.is_file());
+    available("chromium", found.ok_or_else(|| io::Error::other("there is no chromium in PATH: apt-get install chromium")))
+}
+
 /// A script of ours under `tests/it/peers`.
 pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/peers").join(name)

@@ -68,6 +68,6 @@ export function spoken(alarm) {
 
 /** The shape: filled while active, hollow once clear, and ringed until acknowledged. */
 export function Mark({ alarm, priority = priorityOf(alarm), size = 22 }) {
-  const state = alarm ? `${active(alarm) ? 'active' : 'clear'} ${unacked(alarm) ? 'unacked' : ''} ${silenced(alarm) ? 'silenced' : ''}` : 'active';
+  const state = alarm ? `${active(alarm) ? 'active' : 'clear'} ${unacked(alarm) ? 'unacked' : ''} ${silenced(alarm) ? 'silenced' : ''} ${alarm.state === 'ClearAcked' && !alarm.latched ? 'normal' : ''}` : 'active';
   return h('svg', { class: `mark ${priority} ${state}`, viewBox: '-3 -3 30 30', width: size, height: size, 'aria-hidden': 'true', focusable: 'false' }, h('path', { d: SHAPES[priority] ?? SHAPES.diagnostic }));
 }

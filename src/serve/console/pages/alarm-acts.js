@@ -1,17 +1,19 @@
 // What a person may do to alarms: acknowledge, shelve, unshelve, out of service and back. One form each, for one alarm or many.
+import { useState } from 'preact/hooks';
 import { Mark, stateWords, unacked } from '../lib/alarm.js';
 import { post } from '../lib/api.js';
 import { alarmName, count, localInput, shortClock } from '../lib/format.js';
-import { session } from '../lib/session.js';
 import { Field, Form, closeDialog, html, openDialog, toast } from '../lib/ui.js';
 
 const SHOWN = 12;
 const NOTE = 2000;
+/** Alarms of one request. */
+const AT_ONCE = 1000;
 
 const Targets = ({ alarms }) => html`<ul class="targets">
   ${alarms.slice(0, SHOWN).map((alarm) => {
     const { tag, name } = alarmName(alarm.path);
-    return html`<li><${Mark} alarm=${alarm} size=${18} /><span><strong>${name}</strong> <span class="path">${tag}</span> <span class="none">${stateWords(alarm)}</span></span></li>`;
+    return html`<li><${Mark} alarm=${alarm} size=${18} /><span><strong>${alarm.message || name}</strong> <span class="path">${tag} · ${name}, ${stateWords(alarm).toLowerCase()}</span></span></li>`;
   })}
   ${alarms.length > SHOWN && html`<li class="none">and ${alarms.length - SHOWN} more</li>`}
 </ul>`;
@@ -50,6 +52,18 @@ function ask({ title, alarms, label, send, done, finished, extra, danger }) {
       }}>${extra}<${Note} /><//>`);
 }
 
+/** The event is named, so that an alarm that has come anew meanwhile is not acknowledged unseen. */
+async function acknowledgeAll(alarms, note) {
+  const sum = { good: 0, refused: [] };
+  for (let first = 0; first < alarms.length; first += AT_ONCE) {
+    const part = alarms.slice(first, first + AT_ONCE).map(({ path, event }) => ({ alarm: path, event: event ?? undefined }));
+    const { results } = await post('alarms/ack-many', { alarms: part, note });
+    sum.good += results.filter((result) => result.ok).length;
+    sum.refused.push(...results.filter((result) => !result.ok).map((result) => `${alarmName(result.alarm ?? '').name}: ${result.message}`));
+  }
+  return sum;
+}
+
 export function acknowledge(alarms, finished) {
   const waiting = alarms.filter((alarm) => unacked(alarm) || alarm.latched);
   if (!waiting.length) return toast(alarms.length ? 'Nothing of this waits for an acknowledgement.' : 'Choose an alarm first.', 'warn');
@@ -59,29 +73,34 @@ export function acknowledge(alarms, finished) {
     label: 'Acknowledge',
     done: 'acknowledged',
     finished,
-    // The event is named, so that an alarm that has come anew meanwhile is not acknowledged unseen.
-    send: ({ note }) => each(waiting, ({ path, event }) => post('alarms/ack', { alarm: path, event: event ?? undefined, note })),
+    send: ({ note }) => acknowledgeAll(waiting, note),
   });
 }
 
 const SPANS = [[15, '15 minutes'], [30, '30 minutes'], [60, '1 hour'], [120, '2 hours'], [480, '8 hours']];
 
+/** For how long: a span, a time, or until it is over. */
+function ShelveFields() {
+  const [chosen, choose] = useState('15');
+  const ends = (minutes) => shortClock(new Date(Date.now() + minutes * 60_000));
+  return html`<${Field} label="For how long" name="minutes" hint="A shelved alarm tells nobody. It comes back by itself at the end.">
+      ${({ id, name }) => html`<select id=${id} name=${name} aria-describedby=${`${id}-hint`} onChange=${(event) => choose(event.target.value)}>
+        ${SPANS.map(([minutes, words]) => html`<option value=${minutes}>${words}, until ${ends(minutes)}</option>`)}
+        <option value="until">until a time…</option>
+        <option value="once">until it is normal again</option>
+      </select>`}<//>
+    ${chosen === 'until' && html`<${Field} label="Until" name="until" type="datetime-local" min=${localInput(new Date())} required />`}`;
+}
+
 export function shelve(alarms, finished) {
   if (!alarms.length) return toast('Choose an alarm first.', 'warn');
-  const ends = (minutes) => shortClock(new Date(Date.now() + minutes * 60_000));
   return ask({
     title: alarms.length === 1 ? 'Shelve' : `Shelve ${alarms.length} alarms`,
     alarms,
     label: 'Shelve',
     done: 'shelved',
     finished,
-    extra: html`<${Field} label="For how long" name="minutes" hint="A shelved alarm tells nobody. It comes back by itself at the end.">
-      ${({ id, name }) => html`<select id=${id} name=${name} aria-describedby=${`${id}-hint`}>
-        ${SPANS.map(([minutes, words]) => html`<option value=${minutes}>${words}, until ${ends(minutes)}</option>`)}
-        <option value="until">until the time below</option>
-        <option value="once">until it is normal again</option>
-      </select>`}<//>
-      <${Field} label="Until (only for “the time below”)" name="until" type="datetime-local" min=${localInput(new Date())} />`,
+    extra: html`<${ShelveFields} />`,
     send: async ({ minutes, until, note }) => {
       const chosen = minutes === 'until' ? (new Date(until) - Date.now()) / 60_000 : Number(minutes);
       if (minutes !== 'once' && !(chosen > 0)) throw new Error('Choose a time that is still to come.');
@@ -111,7 +130,7 @@ export function outOfService(alarms, out, finished) {
     danger: out,
     done: out ? 'out of service' : 'back in service',
     finished,
-    extra: out && html`<p class="notice warn">Nobody is told of it until ${session.value?.user ? 'you or somebody else puts' : 'somebody puts'} it back: it has no end.</p>`,
+    extra: out && html`<p class="notice warn">Nobody is told of it until somebody puts it back: it has no end.</p>`,
     send: ({ note }) => each(alarms, ({ path }) => post('alarms/out-of-service', { alarm: path, out, note })),
   });
 }

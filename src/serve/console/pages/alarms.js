@@ -48,7 +48,7 @@ export function Alarms() {
   const leave = () => {
     const path = params.alarm;
     refine({ alarm: undefined, event: undefined });
-    requestAnimationFrame(() => document.querySelector(`[data-alarm="${CSS.escape(path)}"] .open`)?.focus());
+    requestAnimationFrame(() => document.querySelector(`[data-alarm="${CSS.escape(path)}"] .opens`)?.focus());
   };
   useEffect(() => setPage(0), [view, params.text, params.priority, params.sort]);
   useKeys([
@@ -91,7 +91,7 @@ const focused = () => document.activeElement?.closest('[data-alarm]')?.dataset.a
 
 /** Moves the focus from alarm to alarm. */
 function step(by) {
-  const links = [...document.querySelectorAll('[data-alarm] .open')];
+  const links = [...document.querySelectorAll('[data-alarm] .opens')];
   const at = links.findIndex((link) => link.closest('[data-alarm]').dataset.alarm === focused());
   links[at < 0 ? (by > 0 ? 0 : links.length - 1) : Math.min(links.length - 1, Math.max(0, at + by))]?.focus();
 }
@@ -161,11 +161,11 @@ function Row({ alarm, now, picked, toggle, open, current }) {
   return html`<tr role="row" data-alarm=${alarm.path} class="${priority} ${unacked(alarm) ? 'unacked' : ''} ${current ? 'current' : ''} ${picked ? 'picked' : ''}">
     <td role="cell" class="pick"><input type="checkbox" checked=${picked} aria-label=${`Choose ${name} of ${tag}`} onChange=${() => toggle(alarm.path)} /></td>
     <td role="cell" class="priority"><span class="badge ${priority}"><${Mark} alarm=${alarm} /><span>${priority}</span></span></td>
-    <td role="cell" class="state">${stateWords(alarm)}${flags(alarm).map((flag) => html`<span class="flag">${flag}</span>`)}</td>
-    <td role="cell" class="what"><button type="button" class="open" onClick=${() => open(alarm.path)} title=${spoken(alarm)}>
+    <td role="cell" class="state">${stateWords(alarm)}${!unacked(alarm) && active(alarm) && alarm.ack_user && html` <span class="none">by ${alarm.ack_user}</span>`}${flags(alarm).map((flag) => html`<span class="flag">${flag}</span>`)}</td>
+    <td role="cell" class="what"><button type="button" class="opens" onClick=${() => open(alarm.path)} title=${spoken(alarm)}>
       <span class="message">${alarm.message || name}</span><span class="path"><${Path} path=${tag} /> · ${name}</span></button></td>
     <td role="cell" class="value">${alarm.value === '' ? '' : value(alarm.value)}</td>
     <td role="cell" class="since">${since && html`<time datetime=${alarm.active_time} title=${full(since)}>${brief(since, now)}</time> <span class="age">${span(now - since)}</span>`}</td>
-    <td role="cell" class="notification">${alarm.notification}${alarm.state.endsWith('Acked') && alarm.ack_user && alarm.state === 'ActiveAcked' && html`<span class="none"> ${alarm.ack_user}</span>`}</td>
+    <td role="cell" class="notification">${alarm.notification}</td>
   </tr>`;
 }

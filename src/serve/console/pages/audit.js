@@ -33,9 +33,9 @@ export function Audit() {
   };
   return html`<h1>Audit</h1>
     <form class="filters" role="search" aria-label="Filter the audit log" onSubmit=${send}>
-      <label>What <select name="kind" value=${kind ?? ''}><option value="">everything</option>${KINDS.map((one) => html`<option value=${one} selected=${one === kind}>${words(one)}</option>`)}</select></label>
-      <label>Who <input name="user" value=${user ?? ''} placeholder="user or program" autocapitalize="none" /></label>
-      <label>On what <input name="subject" value=${subject ?? ''} placeholder="begins with…" autocapitalize="none" /></label>
+      <label>What <select name="kind"><option value="">everything</option>${KINDS.map((one) => html`<option value=${one} selected=${one === kind}>${words(one)}</option>`)}</select></label>
+      <label>Who <input name="user" defaultValue=${user ?? ''} placeholder="user or program" autocapitalize="none" /></label>
+      <label>On what <input name="subject" defaultValue=${subject ?? ''} placeholder="begins with…" autocapitalize="none" /></label>
       <button type="submit">Show</button>
       ${resource.data && html`<button type="button" onClick=${resource.reload}>Refresh</button>`}
     </form>

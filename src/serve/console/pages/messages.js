@@ -7,8 +7,11 @@ import { useStore } from '../lib/store.js';
 import { Act, Loaded, More, Table, Time, html, toast } from '../lib/ui.js';
 
 const PAGE = 100;
+const KINDS = { sent: ['text', 'answer', 'call'], writes: ['write'] };
 const GOOD = ['delivered', 'completed', 'read', 'received'];
 const BAD = ['undelivered', 'failed', 'cancelled', 'canceled', 'busy', 'no-answer'];
+/** What may be tried once more. */
+const RETRY = ['failed', 'undelivered'];
 const tone = (state) => (GOOD.includes(state) ? 'good' : BAD.includes(state) ? 'bad' : 'uncertain');
 
 async function retry(message) {
@@ -26,9 +29,9 @@ const SENT = [
   { label: 'To', cell: (message) => html`${message.user && html`<span class="name">${message.user}</span> `}<span class=${message.user ? 'none' : ''}>${message.to}</span>` },
   { label: 'State', cell: (message) => html`<span class="quality ${tone(message.state)}">${words(message.state)}</span>` },
   { label: 'Attempts', class: 'value', cell: (message) => message.attempts },
-  { label: 'Details', class: 'words', cell: (message) => html`${message.body && html`<span>${message.body}</span> `}<span class=${message.body ? 'none' : ''}>${message.detail}</span>` },
+  { label: 'Details', class: 'words', cell: (message) => message.text || message.detail ? html`${message.text} <span class=${message.text ? 'none' : ''}>${message.detail}</span>` : '' },
   { label: 'SID', class: 'sid', cell: (message) => message.sid && html`<code title=${message.sid}>${message.sid.slice(0, 6)}…${message.sid.slice(-4)}</code>` },
-  { label: 'Action', class: 'acts', cell: (message) => message.retryable !== false && BAD.includes(message.state) && message.kind !== 'write' && html`<${Act} onClick=${() => retry(message)} aria-label=${`Retry message ${message.row}`}>Retry<//>` },
+  { label: 'Action', class: 'acts', cell: (message) => RETRY.includes(message.state) && html`<${Act} onClick=${() => retry(message)} aria-label=${`Retry message ${message.row}`}>Retry<//>` },
 ];
 
 const HELD = [
@@ -40,18 +43,18 @@ const HELD = [
 
 export function Messages() {
   const { params } = useStore(route);
-  const held = params.view === 'held';
+  const view = params.view === 'held' || params.view === 'writes' ? params.view : 'sent';
+  const held = view === 'held';
   const { cursor } = params;
   const resource = useResource(
-    (signal) => (held ? get('audit', { kind: 'message_not_sent', cursor, limit: PAGE }, signal) : get('messages', { cursor, limit: PAGE }, signal)).then((data) => ({ ...data, held })),
-    [held, cursor],
+    (signal) => (held ? get('audit', { kind: 'message_not_sent', cursor, limit: PAGE }, signal) : get('messages', { kind: KINDS[view], cursor, limit: PAGE }, signal)).then((data) => ({ ...data, held })),
+    [view, cursor],
     { topics: ['messages'] },
   );
-  const show = (view) => refine({ view, cursor: undefined });
+  const tab = (key, name) => html`<button type="button" aria-pressed=${String(view === key)} onClick=${() => refine({ view: key === 'sent' ? undefined : key, cursor: undefined })}>${name}</button>`;
   return html`<h1>Messages</h1>
     <div class="views" role="group" aria-label="Which messages">
-      <button type="button" aria-pressed=${String(!held)} onClick=${() => show(undefined)}>Texts and calls</button>
-      <button type="button" aria-pressed=${String(held)} onClick=${() => show('held')}>Not sent, and why</button>
+      ${tab('sent', 'Texts and calls')}${tab('held', 'Not sent, and why')}${tab('writes', 'Writes to controllers')}
     </div>
     <${Loaded} resource=${resource}>${(data) => html`
       ${data.held

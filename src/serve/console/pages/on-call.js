@@ -105,8 +105,8 @@ function OverrideForm({ names, changed }) {
     }}>
     <${Field} label="Who is on duty" name="user">${select}<//>
     <${Field} label="Instead of" name="covers">${select}<//>
-    <${Field} label="From" name="from" type="datetime-local" value=${localInput(now)} required hint=${`Times are those of this browser, ${zoneAt(now)}.`} />
-    <${Field} label="To" name="to" type="datetime-local" value=${localInput(new Date(now.getTime() + 8 * 3_600_000))} required />
+    <${Field} label="From" name="from" type="datetime-local" defaultValue=${localInput(now)} required hint=${`Times are those of this browser, ${zoneAt(now)}.`} />
+    <${Field} label="To" name="to" type="datetime-local" defaultValue=${localInput(new Date(now.getTime() + 8 * 3_600_000))} required />
     <${Field} label="Note" name="note" maxlength="200" placeholder="Such as: sick" />
   <//>`;
 }

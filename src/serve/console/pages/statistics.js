@@ -1,9 +1,10 @@
 // How the alarm system does (ISA-18.2, EEMUA 191), and who was told how often.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { Mark } from '../lib/alarm.js';
 import { get, query } from '../lib/api.js';
 import { alarmName, full, span } from '../lib/format.js';
 import { useResource } from '../lib/resource.js';
+import { prefs } from '../lib/prefs.js';
 import { href, refine, route } from '../lib/route.js';
 import { useStore } from '../lib/store.js';
 import { Loaded, Table, html } from '../lib/ui.js';
@@ -31,18 +32,24 @@ export function Statistics() {
     return () => clearInterval(timer);
   }, []);
   const time = { from: new Date(to - days * DAY).toISOString(), to: new Date(to).toISOString() };
-  const kpis = useResource((signal) => get('kpis', time, signal), [days, to]);
+  const kpis = useResource((signal) => get('kpis', time, signal).catch(unlessAbsent), [days, to]);
   const counted = useResource((signal) => get('statistics', {}, signal), [], { topics: ['messages'], every: EVERY });
   return html`<h1>Statistics</h1>
     <div class="views" role="group" aria-label="Which time">
       ${PERIODS.map(([key, name]) => html`<button type="button" aria-pressed=${String(days === key)} onClick=${() => refine({ days: key === '1' ? undefined : key })}>${name}</button>`)}
     </div>
     <p class="hint">From ${full(new Date(time.from))} to ${full(new Date(time.to))}</p>
-    <${Loaded} resource=${kpis}>${(figures) => html`<${Kpis} kpis=${figures} />`}<//>
-    ${kpis.data && html`<section aria-label="Charts" class="charts">${CHARTS.map(([key, title]) => html`<${Chart} key=${key} name=${key} title=${title} time=${time} />`)}</section>`}
+    <${Loaded} resource=${kpis}>${(figures) => figures.figures && html`<${Kpis} kpis=${figures} />`}<//>
+    ${kpis.data?.figures && html`<section aria-label="Charts" class="charts">${CHARTS.map(([key, title]) => html`<${Chart} key=${key} name=${key} title=${title} time=${time} />`)}</section>`}
     <section aria-labelledby="people-title"><h2 id="people-title">Messages and calls since the beginning</h2>
       <${Loaded} resource=${counted}>${(statistics) => html`<${Table} label="Messages and calls per user" columns=${USERS} rows=${rows(statistics)} keyOf=${(user) => user.key} rowClass=${(user) => (user.total ? 'total' : '')} />`}<//>
     </section>`;
+}
+
+/** A program that was built without reports has no figures; the rest is shown all the same. */
+function unlessAbsent(error) {
+  if (error.status === 404) return {};
+  throw error;
 }
 
 const minute = () => Math.floor(Date.now() / EVERY) * EVERY;
@@ -98,30 +105,12 @@ function rows({ users, totals, other }) {
   ];
 }
 
-/**
- * A chart that the server has drawn. It is read as an XML document and taken over node by node, so that it follows the page's colours;
- * nothing in it can run.
- */
+/** A chart that the server has drawn. As an image it brings its own colours, and nothing in it can run. */
 function Chart({ name, title, time }) {
-  const place = useRef(null);
-  const [failed, setFailed] = useState('');
-  useEffect(() => {
-    const request = new XMLHttpRequest();
-    request.open('GET', `/api/v1/kpis/charts/${name}.svg${query(time)}`);
-    request.responseType = 'document';
-    request.overrideMimeType('image/svg+xml');
-    request.onload = () => {
-      const root = request.status === 200 && request.response?.documentElement;
-      if (root?.localName !== 'svg') return setFailed('This chart cannot be drawn at present.');
-      const svg = document.importNode(root, true);
-      svg.setAttribute('role', 'img');
-      svg.setAttribute('aria-label', title);
-      setFailed('');
-      return place.current?.replaceChildren(svg);
-    };
-    request.onerror = () => setFailed('There is no connection.');
-    request.send();
-    return () => request.abort();
-  }, [name, time.from, time.to]);
-  return html`<figure class="chart"><figcaption class="name">${title}</figcaption><div ref=${place}></div>${failed && html`<p class="empty">${failed}</p>`}</figure>`;
+  const { theme } = useStore(prefs);
+  const [failed, setFailed] = useState(false);
+  const source = `/api/v1/kpis/charts/${name}.svg${query({ ...time, theme: theme === 'auto' ? undefined : theme })}`;
+  useEffect(() => setFailed(false), [source]);
+  return html`<figure class="chart"><figcaption class="name">${title}</figcaption>
+    ${failed ? html`<p class="empty">This chart cannot be drawn at present.</p>` : html`<img src=${source} alt=${`${title}; the figures stand above`} onError=${() => setFailed(true)} />`}</figure>`;
 }

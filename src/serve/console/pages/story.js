@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { Mark, flags, priorityOf, stateWords, unacked } from '../lib/alarm.js';
 import { get } from '../lib/api.js';
-import { alarmName, full, value, when, words } from '../lib/format.js';
+import { alarmName, full, span, value, when, words } from '../lib/format.js';
 import { alarms } from '../lib/live.js';
 import { useResource } from '../lib/resource.js';
 import { refine } from '../lib/route.js';
@@ -21,7 +21,7 @@ export function Story({ path, event, leave }) {
     <button type="button" class="plain back" onClick=${leave}>Close</button>
     <h2 id="story-title" ref=${heading} tabindex="-1">${name} <span class="path">${tag}</span></h2>
     ${alarm ? html`<${Head} alarm=${alarm} />` : html`<p class="notice">This alarm is no longer in the configuration.</p>`}
-    <${Loaded} resource=${resource}>${(story) => html`<${Events} story=${story} event=${event} /><${Timeline} story=${story} />`}<//>
+    <${Loaded} resource=${resource}>${(story) => html`<${Definition} story=${story} /><${Events} story=${story} event=${event} /><${UnderWay} rows=${story.outbox ?? []} /><${Timeline} story=${story} />`}<//>
   </section>`;
 }
 
@@ -48,6 +48,26 @@ function Head({ alarm }) {
 
 const fact = (label, content) => content && html`<div><dt>${label}</dt><dd>${content}</dd></div>`;
 
+/** What the configuration says of it: associated data (such as what to do), and who is told. */
+function Definition({ story }) {
+  const { pipeline, ack_tag: ackTag, data = {}, shelving, max_shelve_seconds: most } = story.definition ?? {};
+  return html`<dl class="facts">
+    ${Object.entries(data).map(([name, text]) => fact(words(name), text))}
+    ${fact('Pipeline', pipeline || 'none: nobody is told')}
+    ${fact('Written to', ackTag)}
+    ${fact('Shelving', shelving === false ? 'not allowed' : most && `at most ${span(most * 1000)}`)}
+  </dl>`;
+}
+
+const ENDED = ['delivered', 'completed', 'failed', 'undelivered', 'cancelled', 'accepted'];
+
+/** Messages and writes that have not ended. */
+function UnderWay({ rows }) {
+  const open = rows.filter((row) => !ENDED.includes(row.state));
+  if (!open.length) return null;
+  return html`<h3>Under way</h3><ul class="targets">${open.map((row) => html`<li key=${row.row}><span><strong>${words(row.kind)}</strong> to ${row.user ?? row.to}: ${row.state} <span class="none">${row.detail}</span></span></li>`)}</ul>`;
+}
+
 function Events({ story, event }) {
   if ((story.events?.length ?? 0) < 2) return null;
   const shown = event ?? story.event ?? '';
@@ -67,6 +87,15 @@ function Timeline({ story }) {
   </ol>`;
 }
 
+/** Acts that the journal tells of too. */
+const SAME = {
+  acknowledge: ['acknowledged', 'reset'],
+  comment: ['commented'],
+  out_of_service: ['out_of_service', 'in_service'],
+  shelve: ['shelved', 'unshelved'],
+  write_back: ['write_back'],
+};
+
 function told({ transitions = [], messages = [], acts = [] }) {
   const journal = transitions.map(({ id, entry }) => ({
     key: `j${id}`,
@@ -76,7 +105,8 @@ function told({ transitions = [], messages = [], acts = [] }) {
     who: [entry.user, entry.via && `by ${words(entry.via).toLowerCase()}`].filter(Boolean).join(' '),
     text: [entry.kind === 'raised' && entry.value && `Value ${entry.value}.`, entry.text].filter(Boolean).join(' '),
   }));
-  const audit = [...messages, ...acts].map(({ id, entry }) => ({
+  const acted = acts.filter(({ entry }) => !transitions.some((row) => row.entry.time === entry.time && (SAME[entry.kind] ?? []).includes(row.entry.kind)));
+  const audit = [...messages, ...acted].map(({ id, entry }) => ({
     key: `a${id}`,
     time: entry.time,
     kind: `act ${entry.kind}`,

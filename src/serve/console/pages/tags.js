@@ -38,13 +38,16 @@ export function Tags() {
 
 function Search({ text, input }) {
   const timer = useRef(null);
+  const [typed, setTyped] = useState(text);
+  useEffect(() => setTyped(text), [text]);
   const change = (event) => {
     const { value: words } = event.target;
+    setTyped(words);
     clearTimeout(timer.current);
     timer.current = setTimeout(() => refine({ text: words || undefined, cursor: undefined }), TYPING);
   };
   return html`<div class="filters" role="search" aria-label="Search the tags"><label class="grow"><span class="sr">Part of a path</span>
-    <input ref=${input} type="search" placeholder="Search all tags" value=${text} onInput=${change} onKeyDown=${(event) => event.key === 'Escape' && event.target.blur()} /></label></div>`;
+    <input ref=${input} type="search" placeholder="Search all tags" value=${typed} onInput=${change} onKeyDown=${(event) => event.key === 'Escape' && event.target.blur()} /></label></div>`;
 }
 
 /** The folders above the present one. */
@@ -132,7 +135,7 @@ function WriteForm({ tag }) {
         ${isBoolean(tag) && (({ id, name }) => html`<select id=${id} name=${name}><option value="true" selected=${tag.value === false}>true</option><option value="false" selected=${tag.value === true}>false</option></select>`)}
       <//><//>`;
   }
-  return html`${facts}<p class="notice warn">The device gets <strong>${value(wanted)}${tag.unit ? ` ${tag.unit}` : ''}</strong> instead of ${value(tag.value)}. A machine may move.</p>
+  return html`${facts}<p class="notice warn">The device gets <strong>${value(wanted)}${tag.unit ? ` ${tag.unit}` : ''}</strong> instead of ${value(tag.value)}${tag.unit ? ` ${tag.unit}` : ''}. A machine may move.</p>
     <${Form} key="sure" label=${`Write ${value(wanted)}`} danger=${true} undo="Back" onUndo=${() => setWanted(null)} send=${() => put(`tags/${tagPath(tag.path)}`, { value: wanted })}
       done=${() => {
         closeDialog();

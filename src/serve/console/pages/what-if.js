@@ -1,7 +1,7 @@
 // Who would be told what, when and how, if this alarm came at that time and nobody answered.
 import { useState } from 'preact/hooks';
 import { get } from '../lib/api.js';
-import { full, localInput, span, words } from '../lib/format.js';
+import { brief, full, localInput, span, weekday, words } from '../lib/format.js';
 import { alarms } from '../lib/live.js';
 import { refine, route } from '../lib/route.js';
 import { useStore } from '../lib/store.js';
@@ -11,7 +11,7 @@ import { Field, Form, Table, html } from '../lib/ui.js';
 const SUGGESTED = 500;
 
 const COLUMNS = [
-  { label: 'When', cell: (row) => full(new Date(row.time)) },
+  { label: 'When', cell: (row) => html`<time datetime=${row.time} title=${full(new Date(row.time))}>${weekday(new Date(row.time))} ${brief(new Date(row.time))}</time>` },
   { label: 'After', class: 'value', cell: (row) => span(row.after_seconds * 1000) },
   { label: 'Who', cell: (row) => html`<span class="name">${row.who}</span>` },
   { label: 'How', cell: (row) => `${words(row.kind)}${row.profile ? ` (${row.profile})` : ''}` },
@@ -35,8 +35,8 @@ export function WhatIf() {
       knows (shelved alarms, overrides made here, used budgets) is not considered.</p>
     <${Form} label="Show" send=${ask} done=${setForecast}>
       <div class="row">
-        <${Field} label="Alarm" name="alarm" list="alarm-paths" value=${params.alarm ?? ''} required autocomplete="off" autocapitalize="none" />
-        <${Field} label="Raised at" name="at" type="datetime-local" value=${localInput(now)} required />
+        <${Field} label="Alarm" name="alarm" list="alarm-paths" defaultValue=${params.alarm ?? ''} required autocomplete="off" autocapitalize="none" />
+        <${Field} label="Raised at" name="at" type="datetime-local" defaultValue=${localInput(now)} required />
         <${Field} label="Value (optional)" name="value" autocomplete="off" />
         <${Field} label="Look on for" name="until">${({ id, name }) => html`<select id=${id} name=${name}><option value="1h">1 hour</option><option value="8h">8 hours</option><option value="24h" selected>a day</option><option value="7d">a week</option></select>`}<//>
       </div>

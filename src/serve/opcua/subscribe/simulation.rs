@@ -465,7 +465,8 @@ impl World {
         let Client { session, is_connected, views, .. } = &mut self.clients[client];
         let is_fed = *is_connected && session.requests.len() >= views.len();
         for view in views {
-            view.check_quiet(seed, now, is_fed);
+            // What was left behind and not taken over yet has nobody to speak to.
+            view.check_quiet(seed, now, is_fed && session.contains(view.id));
             view.must_end(seed, now, session.contains(view.id));
         }
     }

@@ -7,7 +7,7 @@ use annunciator::{
         alarm::{AckScope, Alarm, Captured},
         detect::{Detector, Flank},
         io::Via,
-        plan::{AckMode, AlarmDef, AlarmNodes, Limit, Mode, OnCommLoss, Origin, Plan, Priority, Role, Setpoint, TagDef},
+        plan::{AckMode, AlarmDef, AlarmNodes, Limit, Mode, Origin, Plan, Priority, Setpoint, TagDef, TagTraits},
         random::Random,
     },
     script::Expression,
@@ -48,22 +48,12 @@ fn alarm_def(mode: Mode) -> AlarmDef {
 }
 
 fn tag_def() -> TagDef {
-    TagDef {
-        id: TAG,
-        path: TagPath::new("Plant/Line1/Level").expect("a path"),
-        value_type: ValueType::scalar(DataType::Double),
-        origin: Origin::System,
-        scale: None,
-        unit: None,
-        range: None,
-        writable: false,
-        write_role: Role::Engineer,
-        deadband: None,
-        history: false,
-        stale_after: None,
-        on_comm_loss: OnCommLoss::Hold,
-        description: Box::default(),
-    }
+    TagDef::new(
+        TAG,
+        TagPath::new("Plant/Line1/Level").expect("a path"),
+        Origin::System,
+        TagTraits::of(ValueType::scalar(DataType::Double)),
+    )
 }
 
 fn expression(source: &str) -> Arc<Expression> {

@@ -4,12 +4,15 @@ use std::{fmt::Write as _, sync::Arc};
 
 use annunciator::{
     config::{File, Loader, load},
-    engine::plan::{Origin, TagDef},
-    source::modbus::{
-        DRIVER,
-        address::Point,
-        decode::{Payload, samples},
-        plan::{Limits, plan},
+    engine::plan::Origin,
+    source::{
+        SourceTag,
+        modbus::{
+            DRIVER,
+            address::Point,
+            decode::{Payload, samples},
+            plan::{Limits, plan},
+        },
     },
     tag::{Names, Timestamp},
 };
@@ -20,7 +23,7 @@ fn main() {
 }
 
 /// Tags whose addresses are `table:` and every `step`th number, as the configuration gives them.
-fn tags(count: usize, kind: &str, table: &str, step: usize, format: &str) -> Vec<(Arc<TagDef>, Point)> {
+fn tags(count: usize, kind: &str, table: &str, step: usize, format: &str) -> Vec<(SourceTag, Point)> {
     let mut text = String::new();
     for number in 0..count {
         let address = number * step;
@@ -35,20 +38,22 @@ fn tags(count: usize, kind: &str, table: &str, step: usize, format: &str) -> Vec
     let loader = Loader { env: &|_| None, read_file: &|_| Err("no file".to_owned()) };
     let loaded = load(&file("config", config), &file("tags", text), &[DRIVER], loader, &mut Names::default());
     let loaded = loaded.unwrap_or_else(|problems| panic!("{problems:?}"));
-    let tags = loaded.plan.tags.into_iter().filter_map(|def| match &def.origin {
-        Origin::Source { address, .. } => address.parsed.downcast_ref::<Point>().copied().map(|point| (def, point)),
+    let tags = loaded.plan.tags.iter().filter_map(|def| match &def.origin {
+        Origin::Source { address, .. } => {
+            address.downcast_ref::<Point>().copied().map(|point| (SourceTag::new(def, Arc::clone(address)), point))
+        }
         _ => None,
     });
     tags.collect()
 }
 
-fn decode(bencher: Bencher, tags: &[(Arc<TagDef>, Point)], payload: Payload<'_>) {
+fn decode(bencher: Bencher, tags: &[(SourceTag, Point)], payload: Payload<'_>) {
     let points: Vec<Point> = tags.iter().map(|(_, point)| *point).collect();
     let blocks = plan(&points, Limits { max_gap: 16, max_registers: 125, max_bits: 2000 });
     assert_eq!((blocks.len(), blocks[0].tags.len()), (1, tags.len()));
     let tag = |index: u32| {
-        let (def, point) = &tags[index as usize];
-        (&**def, point)
+        let (tag, point) = &tags[index as usize];
+        (tag, point)
     };
     bencher
         .counter(ItemsCount::new(tags.len()))

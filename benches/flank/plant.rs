@@ -106,6 +106,45 @@ pub fn item(text: &mut String, path: &str, number: u32, pipeline: &str) {
     alarm(text, "-1", pipeline);
 }
 
+/// Tags with all attributes, four fifths memory tags and a fifth simulated ones; 1,000 a file.
+pub fn plain(tags: u32) -> Vec<String> {
+    const KINDS: [(&str, &str); 10] = [
+        ("Flow", "m³/h"),
+        ("Pressure", "bar"),
+        ("Temperature", "°C"),
+        ("Power", "kW"),
+        ("Current", "A"),
+        ("Voltage", "V"),
+        ("Speed", "rpm"),
+        ("Vibration", "mm"),
+        ("Load", "%"),
+        ("Counter", "kg"),
+    ];
+    let mut files = Vec::new();
+    let mut text = String::new();
+    for number in 0..tags {
+        let (area, pump, kind) = (number / 1000, number / 10, number % 10);
+        let (name, unit) = KINDS[kind as usize];
+        let origin = if number % 5 == 3 {
+            let period = 10 + number % 50;
+            format!("source = \"signals\"\naddress = \"sine?period={period}s&low=0&high=100\"\nstale_after = \"30s\"\n")
+        } else {
+            format!("initial = {kind}.5\nwritable = true\nwrite_role = \"operator\"\n")
+        };
+        let rest = format!(
+            "description = \"{name} of pump {pump:05} in area {area}\"\nunit = \"{unit}\"\nrange = [0.0, {}.0]\n\
+             deadband = 0.{}\n{origin}",
+            100 + 50 * kind,
+            1 + kind
+        );
+        write_tag(&mut text, &format!("Plant/Area{area:03}/Pump{pump:05}/{name}"), "Double", &rest);
+        if number % 1000 == 999 || number + 1 == tags {
+            files.push(std::mem::take(&mut text));
+        }
+    }
+    files
+}
+
 /// 100,000 tags are a mix: memory, derived, simulated and, 20,000 at most, read from a PLC. Every `alarms`th of the latter has one.
 pub fn mixed(tags: u32, alarms: u32) -> Vec<String> {
     let mut files = Vec::new();

@@ -39,8 +39,13 @@ pub struct Program {
 impl Program {
     /// Starts the program on the configuration in `folder`; returns once it is ready.
     pub async fn start(folder: &Path, console: u16) -> io::Result<Self> {
+        Self::start_other(env!("CARGO_BIN_EXE_annunciator"), folder, console).await
+    }
+
+    /// As [`Self::start`], another build of it.
+    pub async fn start_other(binary: &str, folder: &Path, console: u16) -> io::Result<Self> {
         let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_annunciator"))
+        let mut child = Command::new(binary)
             .args(["run", "--config", "config", "--tags", "tags", "--data", "data"])
             .current_dir(folder)
             .stdout(Stdio::null())

@@ -13,7 +13,7 @@ use annunciator::{
     config::{File, Loader, load},
     engine::{
         io::{Actor, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
-        plan::{Cover, OnCommLoss, Origin, Plan, Role, TagDef},
+        plan::{Cover, Origin, Plan, Role, TagDef, TagTraits},
         view::{AlarmView, OutboxView, UserStatistics},
     },
     serve::{
@@ -84,26 +84,16 @@ fn plan(variables: usize) -> Result<(Plan, Vec<TagId>), Box<dyn std::error::Erro
     let mut ids = Vec::with_capacity(variables);
     for number in 0..variables {
         let path = TagPath::new(&format!("Bench/V{number}")).map_err(|error| error.to_string())?;
-        let id = names.intern(&path);
+        let id = names.intern(path.clone());
         ids.push(id);
-        let def = TagDef {
+        let def = TagDef::new(
             id,
             path,
-            value_type: ValueType::scalar(DataType::Int32),
-            origin: Origin::Memory { initial: Value::Int32(0), retain: false },
-            scale: None,
-            unit: None,
-            range: None,
-            writable: true,
-            write_role: Role::Operator,
-            deadband: None,
-            history: false,
-            stale_after: None,
-            on_comm_loss: OnCommLoss::default(),
-            description: Box::default(),
-        };
-        plan.tag_index.insert(&def, plan.tags.len());
-        plan.tags.push(Arc::new(def));
+            Origin::Memory { initial: Value::Int32(0) },
+            TagTraits { writable: true, write_role: Role::Operator, ..TagTraits::of(ValueType::scalar(DataType::Int32)) },
+        );
+        plan.tag_index.insert(def.id, &def.path, plan.tags.len());
+        plan.tags.push(def);
     }
     Ok((plan, ids))
 }

@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// Notes everything that works but will disappoint.
-pub(super) fn give(plan: &Plan, book: &Book, tag_place: &dyn Fn(TagId) -> Option<Place>, problems: &mut Problems) {
+pub(super) fn give(plan: &Plan, book: &Book, problems: &mut Problems) {
     let mut advice = Advice { book, problems };
     advice.system_pipeline(plan);
-    advice.alarms_that_vanish(plan, tag_place);
-    advice.alarms_without_pipeline(plan, tag_place);
+    advice.alarms_that_vanish(plan);
+    advice.alarms_without_pipeline(plan);
     advice.people(plan);
     advice.calls(plan);
 }
@@ -38,6 +38,10 @@ impl Advice<'_> {
         self.book.place(kind, name).cloned()
     }
 
+    fn tag_place(&self, tag: TagId) -> Option<Place> {
+        self.book.tag_by_id(tag).map(|tag| tag.place.clone())
+    }
+
     fn system_pipeline(&mut self, plan: &Plan) {
         if plan.alarm_rules.system_pipeline.is_none() {
             let message = "there is no [alarms] system_pipeline".to_owned();
@@ -46,7 +50,7 @@ impl Advice<'_> {
         }
     }
 
-    fn alarms_that_vanish(&mut self, plan: &Plan, tag_place: &dyn Fn(TagId) -> Option<Place>) {
+    fn alarms_that_vanish(&mut self, plan: &Plan) {
         let mut first: BTreeMap<&str, &AlarmDef> = BTreeMap::new();
         for alarm in plan.alarms.iter().filter(|alarm| alarm.priority == Priority::Critical && vanishes(alarm)) {
             if let Some(pipeline) =
@@ -58,12 +62,12 @@ impl Advice<'_> {
         for (pipeline, alarm) in first {
             let message = format!("pipeline `{pipeline}` ends when the critical alarm `{}` clears, read or not", alarm.path);
             let help = "set `end_on_clear = false` so that somebody must acknowledge it";
-            let second = tag_place(alarm.tag).map(|place| (place, "the alarm is on this tag".to_owned()));
+            let second = self.tag_place(alarm.tag).map(|place| (place, "the alarm is on this tag".to_owned()));
             self.warn(self.place(Kind::Pipeline, pipeline), message, help, second);
         }
     }
 
-    fn alarms_without_pipeline(&mut self, plan: &Plan, tag_place: &dyn Fn(TagId) -> Option<Place>) {
+    fn alarms_without_pipeline(&mut self, plan: &Plan) {
         let mut silent = plan.alarms.iter().filter(|alarm| {
             !matches!(alarm.mode, Mode::System) && alarm.pipeline.is_none() && alarm.priority >= Priority::Medium
         });
@@ -75,7 +79,7 @@ impl Advice<'_> {
                 first.path
             ),
         };
-        self.warn(tag_place(first.tag), message, "add `pipeline = \"…\"`, or give them priority low", None);
+        self.warn(self.tag_place(first.tag), message, "add `pipeline = \"…\"`, or give them priority low", None);
     }
 
     fn people(&mut self, plan: &Plan) {

@@ -1,10 +1,12 @@
 //! What a configuration defines by name: filled first, so that everything that is read later can refer to it in any order.
 
 use std::{
-    cell::Cell,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     ops::Range,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use super::{
@@ -12,8 +14,9 @@ use super::{
     reader::{Section, Spanned},
 };
 use crate::{
+    engine::plan::TagIndex,
     script::{Condition, Expression, ExpressionError},
-    tag::{TagId, ValueType},
+    tag::{TagId, TagPath, ValueType},
 };
 
 /// The kinds of named tables, in the order in which they are reported.
@@ -97,10 +100,11 @@ impl<'a> Roots<'a> {
     }
 }
 
-/// What is known of a tag before its body is read.
+/// What is known of a tag before anything that refers to it is read.
 #[derive(Clone, Debug)]
 pub(super) struct TagEntry {
     pub id: TagId,
+    pub path: TagPath,
     /// `None` when it was wrong, which was noted.
     pub value_type: Option<ValueType>,
     pub writable: bool,
@@ -111,8 +115,11 @@ pub(super) struct TagEntry {
 #[derive(Default)]
 pub(super) struct Book {
     named: BTreeMap<Kind, BTreeMap<String, Place>>,
-    tags: HashMap<Arc<str>, TagEntry>,
-    guesses: Cell<u32>,
+    /// All tags of the configuration, as they come in its files.
+    pub tags: Vec<TagEntry>,
+    /// Their positions.
+    pub index: TagIndex,
+    guesses: AtomicU32,
 }
 
 impl Book {
@@ -181,23 +188,26 @@ impl Book {
         self.refers(kind, section, &text).then_some(text.value)
     }
 
-    /// Adds a tag; the entry that already has the path when there is one.
-    pub fn define_tag(&mut self, path: Arc<str>, entry: TagEntry) -> Option<&TagEntry> {
-        if self.tags.contains_key(&path) {
-            return self.tags.get(&path);
-        }
-        self.tags.insert(path, entry);
-        None
+    /// Adds a tag at a path that is still free.
+    pub fn define_tag(&mut self, entry: TagEntry) {
+        self.index.insert(entry.id, &entry.path, self.tags.len());
+        self.tags.push(entry);
     }
 
     /// The tag at `path`.
     pub fn tag(&self, path: &str) -> Option<&TagEntry> {
-        self.tags.get(path)
+        let position = self.index.find(path, |position| &self.tags[position].path);
+        position.map(|position| &self.tags[position])
+    }
+
+    /// The tag with this id, unless it is one of the program's own.
+    pub fn tag_by_id(&self, tag: TagId) -> Option<&TagEntry> {
+        self.index.get(tag).map(|position| &self.tags[position])
     }
 
     /// The tag that `text` names; noted when there is none.
     pub fn tag_of(&self, section: &Section<'_>, text: &Spanned<String>) -> Option<&TagEntry> {
-        let found = self.tags.get(&*text.value);
+        let found = self.tag(&text.value);
         if found.is_none() {
             section.error(text.span.clone(), format!("unknown tag `{}`", text.value), self.similar_tag(&text.value));
         }
@@ -216,11 +226,10 @@ impl Book {
         if path.starts_with("System/") {
             return "the program's own tags cannot be used here".into();
         }
-        if self.guesses.get() >= MAX_GUESSES {
+        if self.guesses.fetch_add(1, Ordering::Relaxed) >= MAX_GUESSES {
             return String::new();
         }
-        self.guesses.set(self.guesses.get() + 1);
-        let near = super::problems::nearest(path, self.tags.keys().map(|path| &**path));
+        let near = super::problems::nearest(path, self.tags.iter().map(|tag| &*tag.path));
         near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default()
     }
 
@@ -229,13 +238,13 @@ impl Book {
         let bare = text.strip_prefix("tag(").and_then(|rest| rest.strip_suffix(')'));
         let bare = bare.filter(|path| !path.contains(['"', '\'', '`', '(', ')']));
         let source = bare.map_or_else(|| text.value.clone(), |path| format!("tag(\"{}\")", path.trim()));
-        let compiled = Expression::compile(&source, &|path| self.tags.get(path).map(|entry| entry.id));
+        let compiled = Expression::compile(&source, &|path| self.tag(path).map(|entry| entry.id));
         compiled.map(Arc::new).map_err(|error| self.note(section, text, error, bare.is_none())).ok()
     }
 
     /// Compiles the condition of a pipeline that `text` is; noted when it is none.
     pub fn condition(&self, section: &Section<'_>, text: &Spanned<String>) -> Option<Condition> {
-        let compiled = Condition::compile(text, &|path| self.tags.get(path).map(|entry| entry.id));
+        let compiled = Condition::compile(text, &|path| self.tag(path).map(|entry| entry.id));
         compiled.map_err(|error| self.note(section, text, error, true)).ok()
     }
 

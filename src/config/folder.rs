@@ -7,10 +7,11 @@ use std::{
 
 use super::{
     driver::Driver,
-    load::{File, Loaded, load, load_http},
+    load::{File, Loaded, load_http, load_texts},
     problems::{Problem, Problems, Severity},
     reader::Loader,
     settings::HttpSettings,
+    tag_files::Texts,
 };
 use crate::tag::Names;
 
@@ -26,10 +27,10 @@ pub fn read_folders(
     config: &Path,
     tags: &Path,
     drivers: &[Driver],
-    env: &dyn Fn(&str) -> Option<String>,
+    env: &(dyn Fn(&str) -> Option<String> + Sync),
     names: &mut Names,
 ) -> Result<Loaded, Problems> {
-    let (config_files, tag_files) = match (read_folder(config), read_folder(tags)) {
+    let (config_files, tag_paths) = match (read_folder(config), list_folder(tags)) {
         (Ok(config), Ok(tags)) => (config, tags),
         (config, tags) => {
             let mut problems = Problems::default();
@@ -42,7 +43,9 @@ pub fn read_folders(
     };
     let read_file = |path: &Path| fs::read_to_string(config.join(path)).map_err(|error| error.to_string());
     let loader = Loader { env: &|name| env(name).or_else(|| std::env::var(name).ok()), read_file: &read_file };
-    load(&config_files, &tag_files, drivers, loader, names)
+    let read = |file: usize| read(&tag_paths[file]).map(|file| file.text);
+    let tag_files = Texts { names: tag_paths.iter().map(|path| path.display().to_string()).collect(), read: &read };
+    load_texts(&config_files, &tag_files, drivers, loader, names)
 }
 
 /// `[http]` of the folder `config`, also when something else in it is wrong; `None` when it cannot be read at all.
@@ -58,13 +61,17 @@ pub fn read_http(config: &Path) -> Option<HttpSettings> {
 /// # Errors
 /// When the folder or a file in it cannot be read, or there is no `*.toml`.
 pub fn read_folder(folder: &Path) -> Result<Vec<File>, String> {
+    list_folder(folder)?.iter().map(|path| read(path)).collect()
+}
+
+fn list_folder(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut paths = Vec::new();
     collect(folder, &mut paths).map_err(|error| format!("failed to read the folder `{}`: {error}", folder.display()))?;
     paths.sort();
     if paths.is_empty() {
         return Err(format!("no *.toml in the folder `{}`", folder.display()));
     }
-    paths.into_iter().map(|path| read(&path)).collect()
+    Ok(paths)
 }
 
 fn read(path: &Path) -> Result<File, String> {

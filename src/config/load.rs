@@ -1,23 +1,26 @@
 //! Putting a configuration together: names first, then bodies, then what only the whole can show.
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
+
+use toml::de::DeTable;
 
 use super::{
     advice, alarms,
     book::{Book, Kind, Roots},
+    cycles,
+    devices::{devices, sources},
     driver::Driver,
     events, people, pipeline,
-    problems::{Place, Problem, Problems, Severity, SourceText},
+    problems::{Problem, Problems, Severity, SourceText},
     reader::{Context, Loader, Section, parse},
     retention, rota,
     settings::{self, HttpSettings, ServerSettings, StoreSettings},
     system::{self, Own},
-    tags, throttle, twilio, watching,
+    tag_files::{self, Room, Texts},
+    tags::Around,
+    throttle, twilio, watching,
 };
-use crate::{
-    engine::plan::{Plan, TagIndex},
-    tag::{Names, TagId},
-};
+use crate::{engine::plan::Plan, tag::Names};
 
 /// A file of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,21 +58,50 @@ pub fn load(
     loader: Loader<'_>,
     names: &mut Names,
 ) -> Result<Loaded, Problems> {
+    let read = |file: usize| Ok(tag_files[file].text.clone());
+    let texts = Texts { names: tag_files.iter().map(|file| file.name.clone()).collect(), read: &read };
+    load_texts(config, &texts, drivers, loader, names)
+}
+
+/// As [`load`]; the texts of tags are read one after the other, and again where a problem in one is to be shown.
+///
+/// # Errors
+/// As [`load`]; when texts of tags cannot be read, nothing but that.
+pub fn load_texts(
+    config: &[File],
+    tag_files: &Texts<'_>,
+    drivers: &[Driver],
+    loader: Loader<'_>,
+    names: &mut Names,
+) -> Result<Loaded, Problems> {
     let problems = RefCell::default();
-    let files: Vec<&File> = config.iter().chain(tag_files).collect();
-    let tables: Vec<_> = files.iter().enumerate().map(|(file, content)| parse(&content.text, file, &problems)).collect();
-    let mut result = {
-        let mut sections = tables.iter().enumerate().map(|(file, table)| {
-            let context = Context { loader, problems: &problems, file };
-            Section::new(context, table, 0..0)
-        });
-        let config = Roots(sections.by_ref().take(config.len()).collect());
-        let tags = Roots(sections.collect());
-        read(config, tags, drivers, names, &problems)
+    let room = Room { loader, problems: &problems, first: config.len() };
+    let result = {
+        let tables = parse_all(config, loader, &problems);
+        read(roots(&tables), tag_files, drivers, names, room)
     };
     let mut problems = problems.into_inner();
+    let mut result = match result {
+        Ok(result) => result,
+        Err(failures) => {
+            problems = Problems::default();
+            let help = "name the folders with --config and --tags";
+            for message in failures {
+                problems.push(Problem { severity: Severity::Error, place: None, message, help: help.into(), second: None });
+            }
+            return Err(problems);
+        }
+    };
     problems.sort();
-    problems.attach(|file| SourceText { name: files[file].name.as_str().into(), text: files[file].text.as_str().into() });
+    problems.attach(|file| match config.get(file) {
+        Some(File { name, text }) => SourceText { name: name.as_str().into(), text: text.as_str().into() },
+        None => {
+            let file = file - config.len();
+            // Whether it can still be read does not matter much: the problem is told without its line then.
+            let text = (tag_files.read)(file).unwrap_or_default();
+            SourceText { name: tag_files.names[file].as_str().into(), text: text.into() }
+        }
+    });
     if problems.errors() > 0 {
         return Err(problems);
     }
@@ -77,35 +109,48 @@ pub fn load(
     Ok(result)
 }
 
+/// A parsed file and what its sections share.
+type Parsed<'a> = (Context<'a>, DeTable<'a>);
+
+fn parse_all<'a>(files: &'a [File], loader: Loader<'a>, problems: &'a RefCell<Problems>) -> Vec<Parsed<'a>> {
+    let parsed = files.iter().enumerate().map(|(file, content)| {
+        let context = Context { loader, problems, file, begin: 0 };
+        (context, parse(&content.text, context))
+    });
+    parsed.collect()
+}
+
+fn roots<'a>(parsed: &'a [Parsed<'a>]) -> Roots<'a> {
+    Roots(parsed.iter().map(|(context, table)| Section::new(*context, table, 0..0)).collect())
+}
+
 /// Reads `[http]` alone, whatever else may be wrong: somebody who asks a running daemon to reload a folder with mistakes must
 /// find it all the same. What cannot be read has its default.
 #[must_use]
 pub fn load_http(config: &[File], loader: Loader<'_>) -> HttpSettings {
     let problems = RefCell::default();
-    let tables: Vec<_> = config.iter().enumerate().map(|(file, content)| parse(&content.text, file, &problems)).collect();
-    let sections = tables.iter().enumerate().map(|(file, table)| {
-        let context = Context { loader, problems: &problems, file };
-        Section::new(context, table, 0..0)
-    });
-    settings::http(&mut Roots(sections.collect()))
+    settings::http(&mut roots(&parse_all(config, loader, &problems)))
 }
 
+/// # Errors
+/// Tag files that cannot be read.
 fn read(
     mut config: Roots<'_>,
-    mut tag_files: Roots<'_>,
+    tag_texts: &Texts<'_>,
     drivers: &[Driver],
     names: &mut Names,
-    problems: &RefCell<Problems>,
-) -> Loaded {
-    let mut book = Book::default();
+    room: Room<'_>,
+) -> Result<Loaded, Vec<String>> {
+    let mut known = Book::default();
     let mut own = Own::new(names);
-    let [sources, twilios, profiles, users, tokens, pipelines] =
+    let [sources_named, twilios, profiles, users, tokens, pipelines] =
         [Kind::Source, Kind::Twilio, Kind::Profile, Kind::User, Kind::Token, Kind::Pipeline]
-            .map(|kind| book.define(kind, &mut config));
+            .map(|kind| known.define(kind, &mut config));
     let [events, rosters, schedules, rotations, holidays] =
-        [Kind::Event, Kind::Roster, Kind::Schedule, Kind::Rotation, Kind::Holiday].map(|kind| book.define(kind, &mut config));
-    let known = tags::define(&mut tag_files, &mut book, &mut own);
-    let book = &book;
+        [Kind::Event, Kind::Roster, Kind::Schedule, Kind::Rotation, Kind::Holiday].map(|kind| known.define(kind, &mut config));
+    let devices = devices(sources_named, drivers);
+    let defined = tag_files::define(tag_texts, &mut known, &devices, &mut own, room)?;
+    let book = &known;
 
     let mut plan = Plan { site: settings::site(&mut config), people: people::rules(&mut config), ..Plan::default() };
     plan.alarm_rules = alarms::rules(&mut config, book);
@@ -122,60 +167,37 @@ fn read(
     plan.overrides = rota::overrides(config.sections("override"), book, &plan.users);
     plan.pipelines = pipeline::pipelines(pipelines, book);
 
-    let mut devices = tags::devices(sources, drivers);
-    let bodies = tags::bodies(known, book, &mut devices, &mut own);
-    note_cycles(&bodies, book, problems);
-    let places: HashMap<TagId, Place> =
-        bodies.tags.iter().filter_map(|tag| Some((tag.id, book.tag(&tag.path)?.place.clone()))).collect();
-    plan.tags = bodies.tags;
-    plan.alarms = bodies.alarms;
-    plan.sources = tags::sources(devices, &mut own);
+    let tags = tag_files::finish(defined, Around { book, devices: &devices }, &mut own, room);
+    cycles::note(&tags.derived, book, &mut room.problems.borrow_mut());
+    plan.alarms = tags.alarms;
+    plan.sources = sources(devices, &mut own);
     plan.drill = watching::drill(&mut config, book, &plan.pipelines);
     plan.heartbeat = watching::heartbeat(&mut config, book);
     plan.retention = retention::retention(&mut config);
     system::declare(&mut own, &plan);
     plan.alarms.extend(system::alarms(&mut own, &plan));
-    plan.tags.append(&mut own.tags);
-    plan.system = own.system;
-    plan.tags.shrink_to_fit();
-    plan.tag_index = TagIndex::new(&plan.tags);
     plan.alarm_index = plan.alarms.iter().enumerate().map(|(index, alarm)| (Arc::clone(&alarm.path), index)).collect();
 
     let server = settings::server(&mut config);
     let http = settings::http(&mut config);
     let store = settings::store(&mut config);
-    tell_what_is_elsewhere(&mut config, &mut tag_files);
-    pipeline::check_use(&plan, book, &mut problems.borrow_mut());
-    advice::give(&plan, book, &|tag| places.get(&tag).cloned(), &mut problems.borrow_mut());
-    Loaded { plan, server, http, store, warnings: Problems::default() }
-}
-
-fn note_cycles(bodies: &tags::Bodies, book: &Book, problems: &RefCell<Problems>) {
-    /// Longer cycles are cut when they are shown.
-    const SHOWN: usize = 8;
-    let paths: HashMap<TagId, &str> = bodies.tags.iter().map(|tag| (tag.id, &*tag.path)).collect();
-    for (place, cycle) in tags::cycles(bodies) {
-        let mut names: Vec<_> = cycle.iter().take(SHOWN).map(|tag| paths.get(tag).copied().unwrap_or_default()).collect();
-        if cycle.len() > SHOWN {
-            names.push("…");
-        }
-        names.extend(names.first().copied());
-        let second = cycle
-            .get(1)
-            .and_then(|tag| book.tag(paths.get(tag)?))
-            .map(|entry| (entry.place.clone(), "also in the circle".to_owned()));
-        problems.borrow_mut().push(Problem {
-            severity: Severity::Error,
-            place: Some(place),
-            message: format!("derived tags depend on each other: {}", names.join(" → ")),
-            help: "take one of them out of the circle".into(),
-            second,
-        });
+    tell_what_is_elsewhere(&mut config);
+    pipeline::check_use(&plan, book, &mut room.problems.borrow_mut());
+    advice::give(&plan, book, &mut room.problems.borrow_mut());
+    let (own, system) = own.finish();
+    plan.system = system;
+    (plan.tags, plan.tag_index) = (tags.tags, known.index);
+    for def in own {
+        plan.tag_index.insert(def.id, &def.path, plan.tags.len());
+        plan.tags.push(def);
     }
+    plan.tags.shrink_to_fit();
+    plan.tag_index.shrink_to_fit();
+    Ok(Loaded { plan, server, http, store, warnings: Problems::default() })
 }
 
-/// The likeliest reasons for an unknown table: the wrong folder, or a feature that is still to come.
-fn tell_what_is_elsewhere(config: &mut Roots<'_>, tag_files: &mut Roots<'_>) {
+/// The likeliest reason for an unknown table: the wrong folder.
+fn tell_what_is_elsewhere(config: &mut Roots<'_>) {
     for root in &mut config.0 {
         if root.has("tag") {
             root.error(
@@ -184,13 +206,6 @@ fn tell_what_is_elsewhere(config: &mut Roots<'_>, tag_files: &mut Roots<'_>) {
                 "move [[tag]] to a file in the tags folder",
             );
             root.skip("tag");
-        }
-    }
-    for root in &mut tag_files.0 {
-        for key in root.remaining() {
-            let help = "a file of the tags folder holds [[tag]] and nothing else";
-            root.error(key.span, format!("`{}` does not stand in the tags folder", key.value), help);
-            root.skip(key.value);
         }
     }
 }

@@ -4,6 +4,8 @@
 mod advice;
 mod alarms;
 mod book;
+mod cycles;
+mod devices;
 pub mod driver;
 pub mod duty;
 mod events;
@@ -22,13 +24,15 @@ mod rota;
 mod script;
 mod settings;
 mod system;
+mod tag_files;
 mod tags;
 mod text;
 mod throttle;
 mod twilio;
 mod watching;
 
-pub use load::{File, Loaded, load, load_http};
+pub use load::{File, Loaded, load, load_http, load_texts};
 pub use problems::Problems;
 pub use reader::Loader;
 pub use settings::{HttpSettings, SecurityMode, SecurityPolicy, ServerLimits, ServerSettings, StoreSettings};
+pub use tag_files::Texts;

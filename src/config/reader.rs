@@ -28,9 +28,9 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Loader<'l> {
     /// Looks up an environment variable.
-    pub env: &'l dyn Fn(&str) -> Option<String>,
+    pub env: &'l (dyn Fn(&str) -> Option<String> + Sync),
     /// Reads a `*_file`; the error says why it cannot be read.
-    pub read_file: &'l dyn Fn(&Path) -> Result<String, String>,
+    pub read_file: &'l (dyn Fn(&Path) -> Result<String, String> + Sync),
 }
 
 /// A value and its byte range in the file.
@@ -50,29 +50,37 @@ impl<T> Deref for Spanned<T> {
     }
 }
 
-/// What all sections of one file share.
+/// What all sections of one text share.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     pub loader: Loader<'a>,
     pub problems: &'a RefCell<Problems>,
     pub file: usize,
+    /// Where in the file the text begins: places within the text are counted from there.
+    pub begin: usize,
 }
 
 impl Context<'_> {
+    fn place(&self, span: Range<usize>) -> Place {
+        Place { file: self.file, span: self.begin + span.start..self.begin + span.end }
+    }
+
     fn note(&self, severity: Severity, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.problems.borrow_mut().push(Problem {
             severity,
-            place: Some(Place { file: self.file, span }),
+            place: Some(self.place(span)),
             message: message.into(),
             help: help.into(),
             second: None,
         });
     }
 
-    fn is_noted_within(&self, span: &Range<usize>) -> bool {
+    fn is_noted_within(&self, span: Range<usize>) -> bool {
+        let within = self.place(span);
         let problems = self.problems.borrow();
         let mut places = problems.list.iter().filter_map(|problem| problem.place.as_ref());
-        places.any(|place| place.file == self.file && span.start <= place.span.start && place.span.end <= span.end)
+        places
+            .any(|place| place.file == within.file && within.span.start <= place.span.start && place.span.end <= within.span.end)
     }
 
     fn substitute(&self, raw: &str, span: &Range<usize>) -> Option<String> {
@@ -112,9 +120,13 @@ pub struct Section<'a> {
     report_unknown: bool,
 }
 
+/// Room for the keys that a table is asked for.
+const KEYS: usize = 256;
+
 impl<'a> Section<'a> {
     pub(super) fn new(context: Context<'a>, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
-        Self { context, table, span, taken: Vec::new(), known: String::new(), report_unknown: true }
+        let (taken, known) = (Vec::with_capacity(table.len()), String::with_capacity(KEYS));
+        Self { context, table, span, taken, known, report_unknown: true }
     }
 
     /// The value of `key`, taken.
@@ -131,7 +143,7 @@ impl<'a> Section<'a> {
 
     fn mismatch(&self, key: &str, found: &toml::Spanned<DeValue<'_>>, expected: &str) {
         // What the parser made of a mistake in syntax is not worth a second problem.
-        if found.span().is_empty() || self.context.is_noted_within(&found.span()) {
+        if found.span().is_empty() || self.context.is_noted_within(found.span()) {
             return;
         }
         self.error(found.span(), format!("`{key}` must be {expected}, found {}", describe(found.get_ref())), "");
@@ -339,7 +351,7 @@ impl<'a> Section<'a> {
     /// Another file that this table names, so that problems can be told at their place in it.
     pub(super) fn other_file(&self, name: &str, text: &str) -> OtherFile<'a> {
         let file = self.context.problems.borrow_mut().other_file(name, text);
-        OtherFile(Context { file, ..self.context })
+        OtherFile(Context { file, begin: 0, ..self.context })
     }
 
     /// True when `key` or `key_file` is there.
@@ -534,7 +546,7 @@ impl<'a> Section<'a> {
     /// A place of this section's file.
     #[must_use]
     pub fn place(&self, span: Range<usize>) -> Place {
-        Place { file: self.context.file, span }
+        self.context.place(span)
     }
 
     /// Does not report what remains: something else is so wrong that it could not be known.
@@ -600,28 +612,28 @@ impl fmt::Debug for Section<'_> {
     }
 }
 
-/// Parses `text`; syntax errors are noted, what could be understood is returned.
-pub(super) fn parse<'a>(text: &'a str, file: usize, problems: &RefCell<Problems>) -> DeTable<'a> {
+/// Parses the `text` of a context; syntax errors are noted, what could be understood is returned.
+pub(super) fn parse<'t>(text: &'t str, context: Context<'_>) -> DeTable<'t> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        let span = error.span().unwrap_or(0..0);
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        problems.borrow_mut().push(Problem {
-            severity: Severity::Error,
-            place: Some(Place { file, span }),
-            message,
-            help: String::new(),
-            second: None,
-        });
+        context.note(Severity::Error, error.span().unwrap_or(0..0), message, "");
     }
     table.into_inner()
+}
+
+/// Parses a part of a file; `None` when only the whole file shows what is wrong.
+pub(super) fn parse_part(text: &str) -> Option<DeTable<'_>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    errors.is_empty().then(|| table.into_inner())
 }
 
 /// Reads one text with `read`, outside a configuration: for files of their own and for the tests of drivers.
 pub fn read_text<T>(name: &str, content: &str, loader: Loader<'_>, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Problems) {
     let problems = RefCell::default();
-    let table = parse(content, 0, &problems);
-    let result = read(&mut Section::new(Context { loader, problems: &problems, file: 0 }, &table, 0..0));
+    let context = Context { loader, problems: &problems, file: 0, begin: 0 };
+    let table = parse(content, context);
+    let result = read(&mut Section::new(context, &table, 0..0));
     let mut problems = problems.into_inner();
     problems.sort();
     problems.attach(|_| SourceText { name: name.into(), text: content.into() });

@@ -75,8 +75,9 @@ fn snippet(file: &SourceText) -> Snippet<'_, annotate_snippets::Annotation<'_>> 
 
 /// The place within the text, cut to its first line: a table that is wrong as a whole is shown by its head.
 fn span(place: &Place, text: &str) -> Range<usize> {
-    let start = place.span.start.min(text.len());
-    let end = place.span.end.min(text.len()).max(start);
+    // The file may be another one now than when it was read.
+    let start = text.floor_char_boundary(place.span.start);
+    let end = text.floor_char_boundary(place.span.end).max(start);
     let end = text[start..end].find('\n').map_or(end, |line| start + line);
     start..end
 }

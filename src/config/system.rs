@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     engine::plan::{
-        AckMode, AlarmDef, AlarmNode, AlarmNodes, Mode, OnCommLoss, Origin, Plan, Priority, Role, SourceNodes, SystemTags, TagDef,
+        AckMode, AlarmDef, AlarmNode, AlarmNodes, Mode, Origin, Plan, Priority, Role, SourceNodes, SystemTags, TagDef, TagTraits,
     },
     tag::{DataType, Names, TagId, TagPath, ValueType},
 };
@@ -70,25 +70,35 @@ const ALARMS: [(&str, &str, &str); 9] = [
 /// Collects the program's own tags while a configuration is read.
 pub(super) struct Own<'n> {
     names: &'n mut Names,
-    pub tags: Vec<Arc<TagDef>>,
+    pub tags: Vec<TagDef>,
+    /// Of the variables of alarms, which all alarms have alike.
+    alarm_traits: [Option<Arc<TagTraits>>; AlarmNode::ALL.len()],
     pub system: SystemTags,
 }
 
 impl<'n> Own<'n> {
     pub fn new(names: &'n mut Names) -> Self {
-        Self { names, tags: Vec::new(), system: SystemTags::default() }
+        Self { names, tags: Vec::new(), alarm_traits: Default::default(), system: SystemTags::default() }
     }
 
-    /// The id of a path of the configuration or of our own.
-    pub fn intern(&mut self, path: &TagPath) -> TagId {
-        self.names.intern(path)
+    /// The id of a path of the configuration, and the path as earlier configurations have it.
+    pub fn intern(&mut self, path: TagPath) -> (TagId, TagPath) {
+        let id = self.names.intern(path);
+        (id, self.names.path(id).clone())
+    }
+
+    /// All tags are known.
+    pub fn finish(&mut self) -> (Vec<TagDef>, SystemTags) {
+        self.names.rest();
+        (std::mem::take(&mut self.tags), std::mem::take(&mut self.system))
     }
 
     /// Declares `System/Gateway/<name>`.
     fn tag(&mut self, name: &str, value_type: ValueType, description: &str) -> TagId {
         let path = TagPath::new(&format!("{PREFIX}{name}")).expect("names of the configuration are segments of a path");
-        let id = self.names.intern(&path);
-        self.tags.push(Arc::new(tag(id, path, value_type, description)));
+        let (id, path) = self.intern(path);
+        let def = TagDef::new(id, path, Origin::System, TagTraits::of(value_type));
+        self.tags.push(TagDef { description: description.into(), ..def });
         self.system.0.insert(name.to_owned(), id);
         id
     }
@@ -104,35 +114,14 @@ impl<'n> Own<'n> {
         let mut consecutive = true;
         for (offset, node) in (0u32..).zip(AlarmNode::ALL) {
             let (name, data_type, writable) = node.describe();
-            let path = TagPath::new(&format!("{path}/{name}")).ok()?;
-            let id = self.names.intern(&path);
+            let (id, path) = self.intern(TagPath::new(&format!("{path}/{name}")).ok()?);
             let first = *first.get_or_insert(id);
             consecutive &= id.0 == first.0 + offset;
-            let mut def = tag(id, path, ValueType::scalar(data_type), "");
-            def.writable = writable;
-            def.write_role = Role::Operator;
-            self.tags.push(Arc::new(def));
+            let traits = TagTraits { writable, write_role: Role::Operator, ..TagTraits::of(ValueType::scalar(data_type)) };
+            let traits = Arc::clone(self.alarm_traits[offset as usize].get_or_insert_with(|| Arc::new(traits)));
+            self.tags.push(TagDef { id, path, origin: Origin::System, traits, description: Box::default() });
         }
         first.filter(|_| consecutive).map(|first| AlarmNodes { first })
-    }
-}
-
-fn tag(id: TagId, path: TagPath, value_type: ValueType, description: &str) -> TagDef {
-    TagDef {
-        id,
-        path,
-        value_type,
-        origin: Origin::System,
-        scale: None,
-        unit: None,
-        range: None,
-        writable: false,
-        write_role: Role::Engineer,
-        deadband: None,
-        history: false,
-        stale_after: None,
-        on_comm_loss: OnCommLoss::Hold,
-        description: description.into(),
     }
 }
 

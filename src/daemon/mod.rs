@@ -55,6 +55,10 @@ use crate::{
 /// How long the engine may take to commit what it has when the program ends. With the servers', the store's and the sources' own
 /// patience the program ends within 10 s (SPEC 2).
 const ENGINE_PATIENCE: Duration = Duration::from_secs(3);
+/// So many first values are written at once.
+const BATCH: usize = 4096;
+/// The allocator keeps for a second what was freed; sources and servers have taken up the configuration by then.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(3);
 /// How long servers may take to end.
 const SERVERS_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long the store may take to close.
@@ -166,6 +170,8 @@ pub async fn run(
     mut reload: tokio::sync::mpsc::Receiver<()>,
     started: impl FnOnce(&Endpoints, &Watch),
 ) -> Result<(), StartError> {
+    // On another processor meanwhile; whoever needs it waits for it.
+    std::thread::spawn(opcua::prepare);
     let mut names = Names::default();
     let loaded = read_config(&folders, &mut names).map_err(StartError::Config)?;
     let fixed = Fixed { server: loaded.server.clone(), http: loaded.http.clone(), store: loaded.store.clone() };
@@ -213,6 +219,7 @@ pub async fn run(
     let poller = tokio::spawn(messages::poll(Arc::clone(&shared), servers_stop.child_token()));
     let heart = tokio::spawn(heartbeat::beat(Arc::clone(&shared), servers_stop.child_token()));
     shared.ready.store(true, Ordering::Release);
+    tokio::spawn(give_back());
     started(&endpoints, &Watch(Arc::clone(&shared)));
     loop {
         tokio::select! {
@@ -270,10 +277,19 @@ fn start_engine(
         tracing::error!("{problem}");
     }
     shared.publish_program(plan);
-    let memory = plan.tags.iter().filter_map(|def| write::initial_sample(def, retained.get(&*def.path).cloned(), now));
-    shared.take_samples(memory.collect());
+    for tags in plan.tags.chunks(BATCH) {
+        let memory = tags.iter().filter_map(|def| write::initial_sample(def, retained.get(&*def.path).cloned(), now));
+        shared.take_samples(memory.collect());
+    }
     let core = Core::new(Arc::clone(shared), engine, clock, effects);
     tokio::spawn(core.run(stop))
+}
+
+/// Reading a configuration frees much. The allocator gives that back to the system when it next frees something large, but not
+/// before a second has passed: here is something large.
+async fn give_back() {
+    tokio::time::sleep(GIVE_BACK_AFTER).await;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
 }
 
 fn retained(rows: &[StateRow]) -> HashMap<String, Value> {
@@ -367,10 +383,12 @@ impl Shared {
         // A tag that nothing depended on so far may not change for a long time: the engine learns what it holds.
         shared.inbox.samples(shared.present_values(newly.into_iter().filter(|tag| shared.table.version(*tag) > 0)));
         shared.mark_changed_tags(&old, &plan);
+        drop(old);
         shared.publish_program(&plan);
         shared.sources.apply(shared, &plan).await;
         // The servers look at the new plan only now: every node that it names has a value.
         shared.plan_changes.send_replace(Arc::clone(&plan));
+        tokio::spawn(give_back());
         shared.audit(AuditKind::Reload, by, "applied").await;
         let kept = *fixed != Fixed { server: loaded.server, http: loaded.http, store: loaded.store };
         let restart = if kept { "; changes in [server], [http], [store] need a restart, the old ones are kept" } else { "" };
@@ -473,7 +491,6 @@ impl Watch {
     /// The present value of a tag.
     #[must_use]
     pub fn read(&self, path: &str) -> Option<crate::tag::Reading> {
-        let id = self.0.names.lock().unwrap_or_else(PoisonError::into_inner).get(path)?;
-        Some(self.0.table.read(id))
+        self.0.plan.load().tag_at(path).map(|tag| self.0.table.read(tag.id))
     }
 }

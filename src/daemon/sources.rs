@@ -119,9 +119,7 @@ impl Sources {
 
 fn tags_of(plan: &Plan, source: &SourceDef) -> Arc<[SourceTag]> {
     let tags = plan.tags.iter().filter_map(|def| match &def.origin {
-        Origin::Source { source: name, address } if *name == source.name => {
-            Some(SourceTag { def: Arc::clone(def), address: Arc::clone(&address.parsed) })
-        }
+        Origin::Source { source: name, address } if *name == source.name => Some(SourceTag::new(def, Arc::clone(address))),
         _ => None,
     });
     tags.collect()
@@ -280,7 +278,7 @@ struct State {
 impl State {
     fn publish(&mut self, shared: &Shared, connected: bool, error: &str) {
         let nodes = self.def.nodes;
-        let good = self.tags.iter().filter(|tag| shared.table.read(tag.def.id).status.is_good()).count();
+        let good = self.tags.iter().filter(|tag| shared.table.read(tag.id).status.is_good()).count();
         let reads = self.stats.reads.load(Ordering::Relaxed);
         let (before, since) = self.reads;
         let seconds = since.elapsed().as_secs_f64();
@@ -310,12 +308,12 @@ impl State {
         }
         let quiet = sink.quiet_for();
         let now = clock::now();
-        let stale = self.tags.iter().filter(|tag| tag.def.stale_after.is_some_and(|after| quiet >= after));
+        let stale = self.tags.iter().filter(|tag| tag.stale_after.is_some_and(|after| quiet >= after));
         let samples: Vec<Sample> = stale
             .filter_map(|tag| {
-                let reading = shared.table.read(tag.def.id);
+                let reading = shared.table.read(tag.id);
                 (reading.status.is_usable() && !reading.value.is_null()).then_some(Sample {
-                    tag: tag.def.id,
+                    tag: tag.id,
                     value: reading.value,
                     status: StatusCode::UNCERTAIN_LAST_USABLE_VALUE,
                     source_time: now,
@@ -333,13 +331,13 @@ impl State {
 fn lost(shared: &Shared, tags: &[SourceTag]) -> Vec<Sample> {
     let now = clock::now();
     let sample = |tag: &SourceTag| {
-        let reading = shared.table.read(tag.def.id);
+        let reading = shared.table.read(tag.id);
         if reading.status == StatusCode::BAD_WAITING_FOR_INITIAL_DATA || is_lost(reading.status) {
             return None;
         }
-        let hold = tag.def.on_comm_loss == OnCommLoss::Hold && !reading.value.is_null();
+        let hold = tag.on_comm_loss == OnCommLoss::Hold && !reading.value.is_null();
         Some(Sample {
-            tag: tag.def.id,
+            tag: tag.id,
             value: if hold { reading.value } else { Value::Null },
             status: if hold {
                 StatusCode::UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE

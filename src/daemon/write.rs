@@ -20,18 +20,18 @@ impl Shared {
     /// A write of a person or program, with all checks (SPEC 4, "Writes"). The answer is the device's own.
     pub(super) async fn write(&self, by: Actor, tag: TagId, value: Value) -> StatusCode {
         let plan = self.plan.load_full();
-        let Some(def) = plan.tag(tag).cloned() else { return StatusCode::BAD_NODE_ID_UNKNOWN };
-        if let Err(refused) = check(&by, &def, &value) {
+        let Some(def) = plan.tag(tag) else { return StatusCode::BAD_NODE_ID_UNKNOWN };
+        if let Err(refused) = check(&by, def, &value) {
             return refused;
         }
         if let Some((alarm, node)) = self.alarm_nodes.load().get(&tag) {
             return self.write_alarm_node(by, alarm, *node, &value).await;
         }
         // The record comes first; a store that cannot be written lets no write through to a machine (SPEC 12).
-        if !self.record(vec![write_record(&by, &def, &value)]).await {
+        if !self.record(vec![write_record(&by, def, &value)]).await {
             return StatusCode::BAD_RESOURCE_UNAVAILABLE;
         }
-        let status = self.carry_out(&def, value).await;
+        let status = self.carry_out(def, value).await;
         if !status.is_good() {
             tracing::warn!(tag = %def.path, user = %by.name, %status, "write refused");
         }
@@ -39,11 +39,11 @@ impl Shared {
     }
 
     /// The write itself, after checks and record.
-    async fn carry_out(&self, def: &Arc<TagDef>, value: Value) -> StatusCode {
+    async fn carry_out(&self, def: &TagDef, value: Value) -> StatusCode {
         match &def.origin {
             Origin::Source { source, .. } => self.sources.write(source, def.id, value).await,
-            Origin::Memory { retain, .. } => {
-                if *retain {
+            Origin::Memory { .. } => {
+                if def.retain {
                     let stored = Some(Stored::of(&value));
                     let record = Record::State { kind: StateKind::Retained, key: def.path.to_string(), value: stored };
                     if !self.record(vec![record]).await {
@@ -116,12 +116,12 @@ impl Shared {
 
     async fn write_for_engine(&self, tag: TagId, value: Value) -> StatusCode {
         let plan = self.plan.load_full();
-        let Some(def) = plan.tag(tag).cloned() else { return StatusCode::BAD_NODE_ID_UNKNOWN };
+        let Some(def) = plan.tag(tag) else { return StatusCode::BAD_NODE_ID_UNKNOWN };
         let program = Actor { name: "annunciator".to_owned(), role: Role::Engineer, via: Via::System };
-        if let Err(refused) = check(&program, &def, &value) {
+        if let Err(refused) = check(&program, def, &value) {
             return refused;
         }
-        self.carry_out(&def, value).await
+        self.carry_out(def, value).await
     }
 
     async fn read_device(&self, tag: TagId) -> Result<Value, StatusCode> {

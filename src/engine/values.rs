@@ -190,7 +190,8 @@ impl Engine {
 
     /// Recomputes a derived tag; the plan has no cycles. Its time is that of the newest input.
     fn derive(&mut self, tag: TagId) {
-        let Some(def) = self.plan.tag(tag).cloned() else { return };
+        let plan = Arc::clone(&self.plan);
+        let Some(def) = plan.tag(tag) else { return };
         let Origin::Derived(expression) = &def.origin else { return };
         let (value, status) = expression.evaluate_as(&|tag| self.reading(tag), def.value_type.data_type);
         let source_time = expression.inputs().iter().map(|input| self.reading(*input).source_time).max().unwrap_or(self.now);
@@ -204,8 +205,9 @@ impl Engine {
     }
 
     fn detect(&mut self, index: usize, own: bool) {
-        let def = Arc::clone(&self.plan.alarms[index]);
-        let Some(tag) = self.plan.tag(def.tag).cloned() else { return };
+        let plan = Arc::clone(&self.plan);
+        let def = &plan.alarms[index];
+        let Some(tag) = plan.tag(def.tag) else { return };
         let reading = self.reading(def.tag);
         let connected = self.is_connected(def.tag);
         let now = self.now;
@@ -213,9 +215,9 @@ impl Engine {
         let read = |tag: TagId| values.read(tag);
         let detector = &mut self.alarms[index].detector;
         let flank = if own {
-            detector.sample(&def, &tag, &reading, &read, connected, now)
+            detector.sample(def, tag, &reading, &read, connected, now)
         } else {
-            detector.limits_changed(&def, &tag, &reading, &read, connected, now)
+            detector.limits_changed(def, tag, &reading, &read, connected, now)
         };
         match flank {
             Some(flank) => self.flank(index, flank),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     engine::{
-        plan::{AlarmDef, Limit, Mode, Origin, Plan, Setpoint, TagDef},
+        plan::{AlarmDef, Limit, Mode, Origin, Plan, Setpoint, TagDef, TagTraits},
         record::{AuditEntry, AuditKind, JournalKind, StateKind},
     },
     tag::{DataType, Names, Reading, StatusCode, TagId, TagPath, Timestamp, Value, ValueType},
@@ -232,8 +232,7 @@ fn prepare(plan: &mut Plan, index: usize, question: &Question, known: &[(TagId, 
     let place = plan.tag_index.get(tag).ok_or("its tag is not there")?;
     let wanted = plan.tags[place].value_type;
     if matches!(plan.tags[place].origin, Origin::Derived(_)) {
-        let def = Arc::make_mut(&mut plan.tags[place]);
-        def.origin = Origin::Memory { initial: Value::Null, retain: false };
+        plan.tags[place].origin = Origin::Memory { initial: Value::Null };
     }
     if matches!(plan.alarms[index].mode, Mode::BadQuality) {
         return Ok(Raise::Bad(tag));
@@ -255,24 +254,14 @@ fn prepare(plan: &mut Plan, index: usize, question: &Question, known: &[(TagId, 
 fn add_tag(plan: &mut Plan) -> TagId {
     let id = TagId(plan.tags.iter().map(|def| def.id.0).max().map_or(0, |max| max + 1));
     let path = TagPath::new("What/If").expect("a path");
-    let def = TagDef {
+    let def = TagDef::new(
         id,
         path,
-        value_type: ValueType::scalar(DataType::Boolean),
-        origin: Origin::Memory { initial: Value::Boolean(false), retain: false },
-        scale: None,
-        unit: None,
-        range: None,
-        writable: false,
-        write_role: crate::engine::plan::Role::Engineer,
-        deadband: None,
-        history: false,
-        stale_after: None,
-        on_comm_loss: crate::engine::plan::OnCommLoss::default(),
-        description: Box::default(),
-    };
-    plan.tag_index.insert(&def, plan.tags.len());
-    plan.tags.push(Arc::new(def));
+        Origin::Memory { initial: Value::Boolean(false) },
+        TagTraits::of(ValueType::scalar(DataType::Boolean)),
+    );
+    plan.tag_index.insert(def.id, &def.path, plan.tags.len());
+    plan.tags.push(def);
     id
 }
 

@@ -19,7 +19,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     config::{File, Loader, driver::Driver, load, reader::Section, render::render},
-    engine::plan::{Plan, Settings, TagDef},
+    engine::plan::{Plan, Settings, TagTraits},
     tag::Names,
 };
 
@@ -31,10 +31,8 @@ pub use self::{
 /// A driver without a device: what a scenario sets is what the device holds.
 const PLC: Driver = Driver { kind: "plc", example: "", settings: |_| Some(Arc::new(())), address: plc_address };
 
-/// Always some: the shape of the driver's table asks for an option.
-#[allow(clippy::unnecessary_wraps)]
-fn plc_address(section: &mut Section<'_>, _: &TagDef, _: &Settings) -> Option<Settings> {
-    section.string("address");
+fn plc_address(section: &mut Section<'_>, _: &TagTraits, _: &Settings) -> Option<Settings> {
+    section.required_string("address")?;
     Some(Arc::new(()))
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,8 +14,8 @@ use std::{
 
 use crate::{
     BoxFuture,
-    engine::plan::{Settings, TagDef},
-    tag::{Sample, StatusCode, TagId, Value},
+    engine::plan::{Settings, TagDef, TagTraits},
+    tag::{Sample, StatusCode, TagId, TagPath, Value},
 };
 
 #[cfg(feature = "modbus")]
@@ -39,13 +40,33 @@ pub enum SessionEnd {
     Lost(String),
 }
 
-/// One tag of a source: what it is and where it lies.
+/// One tag of a source: what it is and where it lies. It does not keep the plan alive that it came from.
 #[derive(Clone)]
 pub struct SourceTag {
-    /// Its definition.
-    pub def: Arc<TagDef>,
+    /// Its cell in the table.
+    pub id: TagId,
+    /// For messages.
+    pub path: TagPath,
+    /// What it has in common with others; read as if it were the tag's own.
+    pub traits: Arc<TagTraits>,
     /// The driver's own address.
     pub address: Settings,
+}
+
+impl SourceTag {
+    /// A tag as it is defined, at `address`.
+    #[must_use]
+    pub fn new(def: &TagDef, address: Settings) -> Self {
+        Self { id: def.id, path: def.path.clone(), traits: Arc::clone(&def.traits), address }
+    }
+}
+
+impl Deref for SourceTag {
+    type Target = TagTraits;
+
+    fn deref(&self) -> &TagTraits {
+        &self.traits
+    }
 }
 
 /// A session's connection to the rest of the program.
@@ -150,28 +171,10 @@ impl fmt::Debug for Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        engine::plan::{OnCommLoss, Origin, Role},
-        tag::TagPath,
-    };
 
     /// A read-only tag `A/B` of this type, for the drivers' tests.
-    pub fn def(value_type: &str) -> TagDef {
-        TagDef {
-            id: TagId(3),
-            path: TagPath::new("A/B").unwrap(),
-            value_type: value_type.parse().unwrap(),
-            origin: Origin::System,
-            scale: None,
-            unit: None,
-            range: None,
-            writable: false,
-            write_role: Role::Engineer,
-            deadband: None,
-            history: false,
-            stale_after: None,
-            on_comm_loss: OnCommLoss::Hold,
-            description: Box::default(),
-        }
+    pub fn tag(value_type: &str) -> SourceTag {
+        let traits = Arc::new(TagTraits::of(value_type.parse().unwrap()));
+        SourceTag { id: TagId(3), path: TagPath::new("A/B").unwrap(), traits, address: Arc::new(()) }
     }
 }

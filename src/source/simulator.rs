@@ -11,7 +11,7 @@ use super::{Link, SessionEnd, Source, SourceRequest, SourceTag};
 use crate::{
     BoxFuture, clock,
     config::{driver::Driver, reader::Section},
-    engine::plan::{Settings, TagDef},
+    engine::plan::{Settings, TagTraits},
     tag::{DataType, Rank, Sample, StatusCode, TagId, Value},
 };
 
@@ -80,7 +80,7 @@ fn settings(section: &mut Section<'_>) -> Option<Settings> {
     Some(Arc::new(poll))
 }
 
-fn address(section: &mut Section<'_>, tag: &TagDef, source: &Settings) -> Option<Settings> {
+fn address(section: &mut Section<'_>, tag: &TagTraits, source: &Settings) -> Option<Settings> {
     let default = source.downcast_ref::<Duration>()?;
     let text = section.required_string("address");
     let poll = section.duration("poll", Duration::from_millis(1)..=MAX_PERIOD).unwrap_or(*default);
@@ -93,7 +93,7 @@ fn address(section: &mut Section<'_>, tag: &TagDef, source: &Settings) -> Option
 }
 
 impl Signal {
-    fn parse(text: &str, tag: &TagDef, poll: Duration) -> Result<Self, Unusable> {
+    fn parse(text: &str, tag: &TagTraits, poll: Duration) -> Result<Self, Unusable> {
         let data_type = tag.value_type.data_type;
         let (name, query) = text.split_once('?').unwrap_or((text, ""));
         let mut given = HashMap::new();
@@ -161,7 +161,7 @@ impl Signal {
     }
 
     /// The value `elapsed` after the start; a random walk goes on from `walk`.
-    fn at(&self, elapsed: Duration, walk: &mut Walk, tag: &TagDef) -> Value {
+    fn at<'w>(&self, elapsed: Duration, walk: impl FnOnce() -> &'w mut Walk, tag: &TagTraits) -> Value {
         let span = self.high - self.low;
         let rounds = elapsed.as_secs_f64() / self.period.as_secs_f64();
         let steps = (elapsed.as_nanos() / self.period.as_nanos().max(1)).try_into().unwrap_or(u64::MAX);
@@ -177,7 +177,7 @@ impl Signal {
                 }
             }
             Shape::Counter(step) => self.low + (steps as f64 * step).rem_euclid(span + step.abs()),
-            Shape::Random { step, seed } => walk.to(steps, *step, *seed, (self.low, self.high)),
+            Shape::Random { step, seed } => walk().to(steps, *step, *seed, (self.low, self.high)),
             Shape::Sequence(values) => {
                 let index = usize::try_from(steps % values.len() as u64).unwrap_or_default();
                 return values[index].clone();
@@ -187,7 +187,7 @@ impl Signal {
         if tag.value_type.data_type == DataType::Boolean {
             return Value::Boolean(number >= self.low + span / 2.0);
         }
-        let number = tag.scale.as_deref().map_or(number, |scale| scale.to_eu(number));
+        let number = tag.scale.as_ref().map_or(number, |scale| scale.to_eu(number));
         tag.value_type.data_type.from_f64(number).unwrap_or_default()
     }
 }
@@ -313,10 +313,10 @@ impl Simulator {
     fn request(&mut self, request: SourceRequest, link: &Link) {
         match request {
             SourceRequest::Write { tag, value, reply } => {
-                let found = link.tags.iter().find(|known| known.def.id == tag);
+                let found = link.tags.iter().find(|known| known.id == tag);
                 let status = match found {
                     None => StatusCode::BAD_NOT_FOUND,
-                    Some(found) if !found.def.value_type.admits(&value) => StatusCode::BAD_TYPE_MISMATCH,
+                    Some(found) if !found.value_type.admits(&value) => StatusCode::BAD_TYPE_MISMATCH,
                     Some(found) => {
                         self.written.insert(tag, value);
                         link.samples(vec![self.sample(found)]);
@@ -329,7 +329,7 @@ impl Simulator {
                 let _ = reply.send(status);
             }
             SourceRequest::Read { tag, reply } => {
-                let found = link.tags.iter().find(|known| known.def.id == tag).map(|found| self.sample(found));
+                let found = link.tags.iter().find(|known| known.id == tag).map(|found| self.sample(found));
                 let _ = reply.send(found.map_or(Err(StatusCode::BAD_NOT_FOUND), |sample| {
                     if sample.status.is_good() { Ok(sample.value) } else { Err(sample.status) }
                 }));
@@ -338,10 +338,10 @@ impl Simulator {
     }
 
     fn sample(&mut self, tag: &SourceTag) -> Sample {
-        let id = tag.def.id;
+        let id = tag.id;
         let value = match (self.written.get(&id), tag.address.downcast_ref::<Signal>()) {
             (Some(written), _) => written.clone(),
-            (None, Some(signal)) => signal.at(self.started.elapsed(), self.walks.entry(id).or_default(), &tag.def),
+            (None, Some(signal)) => signal.at(self.started.elapsed(), || self.walks.entry(id).or_default(), tag),
             (None, None) => Value::Null,
         };
         let status = if value.is_null() { StatusCode::BAD_OUT_OF_RANGE } else { StatusCode::GOOD };
@@ -351,10 +351,10 @@ impl Simulator {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::def, *};
+    use super::{super::tests::tag, *};
 
     fn signal(text: &str, value_type: &str) -> Result<Signal, String> {
-        Signal::parse(text, &def(value_type), Duration::from_secs(1)).map_err(|Unusable(message, _)| message)
+        Signal::parse(text, &tag(value_type), Duration::from_secs(1)).map_err(|Unusable(message, _)| message)
     }
 
     #[track_caller]
@@ -362,7 +362,7 @@ mod tests {
         let signal = signal(text, value_type).unwrap();
         let mut walk = Walk::default();
         for (millis, expected) in at {
-            let value = signal.at(Duration::from_millis(*millis), &mut walk, &def(value_type));
+            let value = signal.at(Duration::from_millis(*millis), || &mut walk, &tag(value_type));
             assert_eq!(value, *expected, "{text} after {millis} ms");
         }
     }
@@ -386,7 +386,7 @@ mod tests {
         let signal = signal("random?every=10ms&low=-5&high=5&step=0.5&seed=3", "Double").unwrap();
         let run = || {
             let mut walk = Walk::default();
-            let at = |step: u64| signal.at(Duration::from_millis(10 * step), &mut walk, &def("Double")).as_f64().unwrap();
+            let at = |step: u64| signal.at(Duration::from_millis(10 * step), || &mut walk, &tag("Double")).as_f64().unwrap();
             (0..1000).map(at).collect::<Vec<_>>()
         };
         let first = run();

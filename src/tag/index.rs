@@ -34,6 +34,18 @@ impl PathIndex {
         Self { groups: vec![Group([EMPTY; GROUP]); count / FILLED + 1].into(), used: 0 }
     }
 
+    /// How many places were entered.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.used
+    }
+
+    /// True before the first place is entered.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     /// The place of `path`; `at` gives the path at a place.
     #[inline]
     pub fn find<'p>(&self, path: &str, at: impl Fn(u32) -> &'p str) -> Option<u32> {
@@ -62,14 +74,25 @@ impl PathIndex {
     /// Enters a path that is not there yet.
     pub fn insert(&mut self, path: &str, place: u32) {
         if self.used >= self.groups.len() * FILLED {
-            let old = std::mem::replace(self, Self::with_capacity((self.used + 1) * 2));
-            for slot in old.groups.iter().flat_map(|group| group.0).filter(|slot| *slot != EMPTY) {
-                self.put(slot);
-            }
-            self.used = old.used;
+            self.resize((self.used + 1) * 2);
         }
         self.put((u64::from(hash(path)) << 32) | u64::from(place));
         self.used += 1;
+    }
+
+    /// Gives back what was allocated for growth.
+    pub fn shrink_to_fit(&mut self) {
+        if self.used / FILLED + 1 < self.groups.len() {
+            self.resize(self.used);
+        }
+    }
+
+    fn resize(&mut self, count: usize) {
+        let old = std::mem::replace(self, Self::with_capacity(count));
+        for slot in old.groups.iter().flat_map(|group| group.0).filter(|slot| *slot != EMPTY) {
+            self.put(slot);
+        }
+        self.used = old.used;
     }
 
     fn put(&mut self, entry: u64) {

@@ -127,25 +127,35 @@ impl std::borrow::Borrow<str> for TagPath {
 /// that returns finds its old place.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    ids: PathIndex,
     paths: Vec<TagPath>,
+    /// Empty after [`Names::rest`], until the next id is given.
+    ids: PathIndex,
 }
 
 impl Names {
     /// The id of `path`, given now if it has none.
-    pub fn intern(&mut self, path: &TagPath) -> TagId {
-        if let Some(id) = self.get(path) {
+    pub fn intern(&mut self, path: TagPath) -> TagId {
+        if self.ids.len() < self.paths.len() {
+            self.ids = PathIndex::with_capacity(self.paths.len());
+            for (id, path) in (0..).zip(&self.paths) {
+                self.ids.insert(path, id);
+            }
+        }
+        if let Some(id) = self.get(&path) {
             return id;
         }
         let id = TagId(u32::try_from(self.paths.len()).expect("fewer than 2^32 tags"));
-        self.ids.insert(path, id.0);
-        self.paths.push(path.clone());
+        self.ids.insert(&path, id.0);
+        self.paths.push(path);
         id
     }
 
-    /// The id of `path`, if it has one.
+    /// The id of `path`, if it has one. Looks through all of them while the book is at rest: whoever has a plan asks that.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<TagId> {
+        if self.ids.len() < self.paths.len() {
+            return (0..).zip(&self.paths).find(|(_, known)| ***known == *path).map(|(id, _)| TagId(id));
+        }
         self.ids.find(path, |id| &self.paths[id as usize]).map(TagId)
     }
 
@@ -156,6 +166,12 @@ impl Names {
     #[must_use]
     pub fn path(&self, id: TagId) -> &TagPath {
         &self.paths[id.index()]
+    }
+
+    /// No ids are given for a while: only what cannot be made again is kept.
+    pub fn rest(&mut self) {
+        self.ids = PathIndex::default();
+        self.paths.shrink_to_fit();
     }
 
     /// How many ids were given.
@@ -187,10 +203,14 @@ mod tests {
     #[test]
     fn an_id_is_given_once() {
         let mut names = Names::default();
-        let a = names.intern(&TagPath::new("A").unwrap());
-        let b = names.intern(&TagPath::new("B").unwrap());
+        let a = names.intern(TagPath::new("A").unwrap());
+        let b = names.intern(TagPath::new("B").unwrap());
         assert_ne!(a, b);
-        assert_eq!(names.intern(&TagPath::new("A").unwrap()), a);
+        assert_eq!(names.intern(TagPath::new("A").unwrap()), a);
         assert_eq!(&**names.path(b), "B");
+        names.rest();
+        assert_eq!((names.get("B"), names.get("C")), (Some(b), None));
+        let c = names.intern(TagPath::new("C").unwrap());
+        assert_eq!((names.get("A"), names.get("C"), c), (Some(a), Some(TagId(2)), TagId(2)));
     }
 }

@@ -3,6 +3,7 @@
 //! `UPDATE_EXPECT=1` writes what is printed now; read the difference before it is committed.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 
 use annunciator::{
     config::{File, Loader, driver::Driver, duty, load, reader::Section, render::render},
-    engine::plan::{AlarmNode, Origin, Settings, TagDef},
+    engine::plan::{AlarmNode, Origin, Settings, TagTraits},
     tag::{Names, TagPath},
 };
 
@@ -23,7 +24,7 @@ fn fake_settings(section: &mut Section<'_>) -> Option<Settings> {
     Some(Arc::new(()))
 }
 
-fn fake_address(section: &mut Section<'_>, _: &TagDef, _: &Settings) -> Option<Settings> {
+fn fake_address(section: &mut Section<'_>, _: &TagTraits, _: &Settings) -> Option<Settings> {
     let address = section.required_string("address")?;
     let Ok(number) = address.parse::<u32>() else {
         section.error(address.span, format!("`{}` is not an address", address.value), "write a number");
@@ -104,7 +105,7 @@ fn ids_survive_a_reload() {
 #[test]
 fn a_path_that_was_another_tag_is_told() {
     let mut names = Names::default();
-    names.intern(&TagPath::new("A/One/Alarms/On/State").unwrap());
+    names.intern(TagPath::new("A/One/Alarms/On/State").unwrap());
     let tag = "[[tag]]\npath = 'A/One'\ntype = 'Boolean'\n[[tag.alarm]]\nname = 'On'\n";
     let problems = load(&file(""), &file(tag), &[FAKE], LOADER, &mut names).unwrap_err();
     assert!(problems.list.iter().any(|problem| problem.help.contains("restart")), "{problems:?}");
@@ -228,6 +229,70 @@ fn overrides_are_local_times() {
     assert_eq!(read("2026-11-01T01:30", "2026-11-01T01:30", ""), pair("2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z"));
     assert_eq!(read("2026-03-08T02:30", "2026-03-09", ""), pair("2026-03-08T07:00:00Z", "2026-03-09T04:00:00Z"));
     assert_eq!(read("2026-03-08", "2026-03-09", "time_zone = 'UTC'"), pair("2026-03-08T00:00:00Z", "2026-03-09T00:00:00Z"));
+}
+
+#[test]
+fn a_text_read_in_parts_says_what_it_says_as_a_whole() {
+    let tags = r#"
+unti = 1
+[[tag]]
+path = "A/Level"
+type = "Flaot"
+[[tag]]
+path = "A/Flow"
+type = "Double"
+range = [5.0, 1.0]
+colour = "red"
+[[tag.alarm]]
+name = "High"
+mode = "above"
+setpoint = "tag(A/Leve)"
+pipeline = "none"
+  [[tag]] # indented
+path = "A/Flow/Deep"
+type = "Int16"
+source = "plc"
+[[tag]]
+path = "A/Flow"
+type = "Int16"
+[[tag]]
+path = "A/Sum"
+type = "Double"
+expression = "tag(\"A/Sum\") + 1.0"
+[other]
+x = 1
+"#;
+    let told = |text: &str| load(&[], &file(text), &[FAKE], LOADER, &mut Names::default()).unwrap_err().list;
+    let parts = told(tags);
+    assert!(parts.len() >= 11, "{parts:#?}");
+    // What could be a text of several lines is not divided.
+    assert_eq!(parts, told(&format!("{tags}# '''\n")));
+    let inside =
+        "[[tag]]\npath = \"B\"\ntype = \"String\"\ninitial = \"\"\"\n[[tag]]\n\"\"\"\n[[tag]]\npath = \"C\"\ntype = \"Int16\"\n";
+    let plan = load(&[], &file(inside), &[FAKE], LOADER, &mut Names::default()).unwrap().plan;
+    assert_eq!(plan.tags[..2].iter().map(|tag| &*tag.path).collect::<Vec<_>>(), ["B", "C"]);
+    let Origin::Memory { initial } = &plan.tags[0].origin else { panic!("no memory tag") };
+    assert_eq!(initial.to_string(), "[[tag]]\n");
+}
+
+#[test]
+fn many_files_keep_their_order_and_a_reload_its_paths() {
+    let tag = |file: usize, tag: usize| format!("[[tag]]\npath = 'F{file}/T{tag}'\ntype = 'Int16'\n");
+    let text = |file: usize| (0..6_000).map(|number| tag(file, number)).collect::<Vec<_>>().concat();
+    let files: Vec<File> = (0..3).map(|file| File { name: format!("{file}.toml"), text: text(file) }).collect();
+    let mut names = Names::default();
+    let first = load(&[], &files, &[FAKE], LOADER, &mut names).unwrap().plan;
+    let second = load(&[], &files, &[FAKE], LOADER, &mut names).unwrap().plan;
+    for (position, (one, two)) in first.tags.iter().zip(&second.tags).enumerate() {
+        assert!(Arc::ptr_eq(&one.path.shared(), &two.path.shared()), "{}", one.path);
+        assert_eq!((one.id, one.id.index()), (two.id, position));
+        if position < 18_000 {
+            assert_eq!(*one.path, *format!("F{}/T{}", position / 6_000, position % 6_000));
+            assert_eq!(first.position(&one.path), Some(position));
+        }
+    }
+    let traits: HashSet<_> = first.tags[..18_000].iter().map(|tag| Arc::as_ptr(&tag.traits)).collect();
+    assert!(traits.len() <= 8, "each thread makes its own, once: {}", traits.len());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use annunciator::{
-    engine::plan::{OnCommLoss, Origin, Role, Settings, TagDef},
+    engine::plan::{Origin, Settings, TagDef, TagTraits},
     pki::Pki,
     source::{
         Link, SessionEnd, SourceRequest, SourceSink, SourceStats, SourceTag,
@@ -147,23 +147,13 @@ impl Client {
 
 pub fn tag(id: usize, path: &str, data_type: &str, address: &str) -> SourceTag {
     let address: Settings = Arc::new(TagAddress { node: address.parse().unwrap(), sampling: None });
-    let def = TagDef {
-        id: TagId(u32::try_from(id).unwrap()),
-        path: TagPath::new(path).unwrap(),
-        value_type: data_type.parse().unwrap(),
-        origin: Origin::System,
-        scale: None,
-        unit: None,
-        range: None,
-        writable: true,
-        write_role: Role::Engineer,
-        deadband: None,
-        history: false,
-        stale_after: None,
-        on_comm_loss: OnCommLoss::Hold,
-        description: Box::default(),
-    };
-    SourceTag { def: Arc::new(def), address }
+    let def = TagDef::new(
+        TagId(u32::try_from(id).unwrap()),
+        TagPath::new(path).unwrap(),
+        Origin::System,
+        TagTraits { writable: true, ..TagTraits::of(data_type.parse().unwrap()) },
+    );
+    SourceTag::new(&def, address)
 }
 
 pub fn settings(url: &str, security: &str) -> OpcuaSettings {

@@ -1,7 +1,7 @@
 //! The program as its own scripts see it. Every call comes from the script's thread and waits there for the daemon's tasks.
 
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
 
@@ -55,9 +55,8 @@ impl ScriptHost {
         })
     }
 
-    fn def(&self, path: &str) -> Option<Arc<TagDef>> {
-        let id = self.shared.names.lock().unwrap_or_else(PoisonError::into_inner).get(path)?;
-        self.shared.plan.load().tag(id).cloned()
+    fn def(&self, path: &str) -> Option<TagDef> {
+        self.shared.plan.load().tag_at(path).cloned()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     engine::{
         Engine,
         io::{Actor, Command, Effect, Effects, Input, RequestId, Via},
-        plan::{Address, Origin, Plan},
+        plan::{Origin, Plan, Settings},
         record::{JournalKind, Record, StateKind, StateRow},
     },
     tag::{Names, Sample, TagId, Value},
@@ -89,8 +89,8 @@ fn plan(names: &mut Names, tags: &str, severity: u16) -> Plan {
     let mut plan = load(&config, &files, &[], loader, names).unwrap_or_else(|problems| panic!("{problems:?}")).plan;
     for tag in &mut plan.tags {
         if &*tag.path == "Plant/Level" {
-            let address = Address { text: "1".into(), parsed: Arc::new(()) };
-            Arc::get_mut(tag).unwrap().origin = Origin::Source { source: "plc".into(), address };
+            let address: Settings = Arc::new(());
+            tag.origin = Origin::Source { source: "plc".into(), address };
         }
     }
     plan

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    engine::plan::{AckMode, AlarmNodes, OnCommLoss, Origin, Priority, Role},
+    engine::plan::{AckMode, AlarmNodes, Origin, Priority, TagTraits},
     script::Expression,
     tag::{DataType, StatusCode, TagPath, ValueType},
 };
@@ -46,22 +46,12 @@ pub(in crate::engine) fn alarm_def(mode: Mode) -> AlarmDef {
 }
 
 fn tag_def() -> TagDef {
-    TagDef {
-        id: TAG,
-        path: TagPath::new("Plant/Level").unwrap(),
-        value_type: ValueType::scalar(DataType::Double),
-        origin: Origin::System,
-        scale: None,
-        unit: None,
-        range: Some((0.0, 100.0)),
-        writable: false,
-        write_role: Role::Engineer,
-        deadband: None,
-        history: false,
-        stale_after: None,
-        on_comm_loss: OnCommLoss::Hold,
-        description: Box::default(),
-    }
+    TagDef::new(
+        TAG,
+        TagPath::new("Plant/Level").unwrap(),
+        Origin::System,
+        TagTraits { range: Some((0.0, 100.0)), ..TagTraits::of(ValueType::scalar(DataType::Double)) },
+    )
 }
 
 fn at(seconds: f64) -> Timestamp {

@@ -33,7 +33,7 @@ pub struct Plan {
     /// `[site] name`, for messages.
     pub site: String,
     /// All tags: configured ones, then the program's own (`System/…`, the variables of alarms). Ids come from [`crate::tag::Names`].
-    pub tags: Vec<Arc<TagDef>>,
+    pub tags: Vec<TagDef>,
     /// Position in `tags`.
     pub tag_index: TagIndex,
     /// All alarms, the system alarms of SPEC 6.4 among them.
@@ -83,14 +83,21 @@ pub struct Plan {
 impl Plan {
     /// The definition of `tag`, unless it was removed.
     #[must_use]
-    pub fn tag(&self, tag: TagId) -> Option<&Arc<TagDef>> {
+    pub fn tag(&self, tag: TagId) -> Option<&TagDef> {
         self.tag_index.get(tag).map(|index| &self.tags[index])
     }
 
     /// The tag at `path`.
     #[must_use]
-    pub fn tag_at(&self, path: &str) -> Option<&Arc<TagDef>> {
-        self.tag_index.find(path, &self.tags).map(|index| &self.tags[index as usize])
+    pub fn tag_at(&self, path: &str) -> Option<&TagDef> {
+        self.position(path).map(|position| &self.tags[position])
+    }
+
+    /// The position in `tags` of the tag at `path`.
+    #[must_use]
+    #[inline]
+    pub fn position(&self, path: &str) -> Option<usize> {
+        self.tag_index.find(path, |position| &self.tags[position].path)
     }
 
     /// The alarm at `path` (`<tag path>/Alarms/<name>`).

@@ -1,6 +1,12 @@
 //! Tags and the connections that they come from (SPEC 3, 4).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Deref,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Role, Settings};
 use crate::{
@@ -8,20 +14,45 @@ use crate::{
     tag::{PathIndex, TagId, TagPath, Value, ValueType},
 };
 
-/// A tag (SPEC 3). There can be a million: what few tags have is boxed, what many have alike is shared.
+/// A tag (SPEC 3). There can be a million: here is what each has for itself, in its traits what many have alike.
 #[derive(Clone, Debug)]
 pub struct TagDef {
     /// Its cell in the table.
     pub id: TagId,
     /// Its name everywhere.
     pub path: TagPath,
-    /// Type and rank of its value.
-    pub value_type: ValueType,
     /// Where its value comes from.
     pub origin: Origin,
+    /// What it has in common with others of its kind; read as if it were the tag's own.
+    pub traits: Arc<TagTraits>,
+    /// For people.
+    pub description: Box<str>,
+}
+
+impl TagDef {
+    /// A tag without a description.
+    #[must_use]
+    pub fn new(id: TagId, path: TagPath, origin: Origin, traits: TagTraits) -> Self {
+        Self { id, path, origin, traits: Arc::new(traits), description: Box::default() }
+    }
+}
+
+impl Deref for TagDef {
+    type Target = TagTraits;
+
+    fn deref(&self) -> &TagTraits {
+        &self.traits
+    }
+}
+
+/// What many tags have alike. A plant has a few of these for all its tags.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TagTraits {
+    /// Type and rank of its value.
+    pub value_type: ValueType,
     /// Raw to engineering units; applied by the source room, both ways.
-    pub scale: Option<Box<Scale>>,
-    /// Symbol or UNECE code as configured; tags share the text.
+    pub scale: Option<Scale>,
+    /// Symbol or UNECE code as configured.
     pub unit: Option<Arc<str>>,
     /// Low and high end in engineering units.
     pub range: Option<(f64, f64)>,
@@ -37,8 +68,43 @@ pub struct TagDef {
     pub stale_after: Option<Duration>,
     /// What is kept on a lost source.
     pub on_comm_loss: OnCommLoss,
-    /// For people.
-    pub description: Box<str>,
+    /// The value of a memory tag survives restarts.
+    pub retain: bool,
+}
+
+impl TagTraits {
+    /// Those of a tag that only says its type.
+    #[must_use]
+    pub const fn of(value_type: ValueType) -> Self {
+        Self {
+            value_type,
+            scale: None,
+            unit: None,
+            range: None,
+            writable: false,
+            write_role: Role::Engineer,
+            deadband: None,
+            history: false,
+            stale_after: None,
+            on_comm_loss: OnCommLoss::Hold,
+            retain: false,
+        }
+    }
+}
+
+/// The configuration has no number that differs from itself.
+impl Eq for TagTraits {}
+
+impl Hash for TagTraits {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let bits = |pair: (f64, f64)| [pair.0.to_bits(), pair.1.to_bits()];
+        self.value_type.hash(state);
+        self.unit.hash(state);
+        self.range.map(bits).hash(state);
+        self.scale.map(|scale| bits(scale.eu)).hash(state);
+        self.deadband.map(f64::to_bits).hash(state);
+        (self.writable, self.write_role, self.stale_after).hash(state);
+    }
 }
 
 /// Positions in the list of all tags, by id and by path.
@@ -54,11 +120,11 @@ const NOWHERE: u32 = u32::MAX;
 impl TagIndex {
     /// The index of `tags`.
     #[must_use]
-    pub fn new(tags: &[Arc<TagDef>]) -> Self {
+    pub fn new(tags: &[TagDef]) -> Self {
         let ids = tags.iter().map(|def| def.id.index() + 1).max().unwrap_or(0);
         let mut index = Self { by_id: vec![NOWHERE; ids], by_path: PathIndex::with_capacity(tags.len()) };
         for (position, def) in tags.iter().enumerate() {
-            index.insert(def, position);
+            index.insert(def.id, &def.path, position);
         }
         index
     }
@@ -67,13 +133,19 @@ impl TagIndex {
     ///
     /// # Panics
     /// At a position beyond 2³².
-    pub fn insert(&mut self, def: &TagDef, position: usize) {
+    pub fn insert(&mut self, tag: TagId, path: &str, position: usize) {
         let position = u32::try_from(position).expect("fewer than 2^32 tags");
-        if self.by_id.len() <= def.id.index() {
-            self.by_id.resize(def.id.index() + 1, NOWHERE);
+        if self.by_id.len() <= tag.index() {
+            self.by_id.resize(tag.index() + 1, NOWHERE);
         }
-        self.by_id[def.id.index()] = position;
-        self.by_path.insert(&def.path, position);
+        self.by_id[tag.index()] = position;
+        self.by_path.insert(path, position);
+    }
+
+    /// Gives back what was allocated for growth.
+    pub fn shrink_to_fit(&mut self) {
+        self.by_id.shrink_to_fit();
+        self.by_path.shrink_to_fit();
     }
 
     /// The position of a tag, unless it was removed.
@@ -82,11 +154,11 @@ impl TagIndex {
         self.by_id.get(tag.index()).filter(|position| **position != NOWHERE).map(|position| *position as usize)
     }
 
-    /// The position of the tag at `path`; `tags` are those that the index was made of.
+    /// The position of the tag at `path`; `at` gives the path at a position.
     #[must_use]
     #[inline]
-    pub fn find(&self, path: &str, tags: &[Arc<TagDef>]) -> Option<u32> {
-        self.by_path.find(path, |position| &tags[position as usize].path)
+    pub fn find<'p>(&self, path: &str, at: impl Fn(usize) -> &'p str) -> Option<usize> {
+        self.by_path.find(path, |position| at(position as usize)).map(|position| position as usize)
     }
 }
 
@@ -97,35 +169,18 @@ pub enum Origin {
     Source {
         /// Name of the source.
         source: Arc<str>,
-        /// Made by the driver.
-        address: Address,
+        /// As the driver understood it.
+        address: Settings,
     },
     /// Kept here.
     Memory {
         /// The first value.
         initial: Value,
-        /// Survives restarts.
-        retain: bool,
     },
     /// Computed from other tags.
     Derived(Arc<Expression>),
     /// The program's own: written by the engine or the daemon only, except for alarm command variables.
     System,
-}
-
-/// A driver's address of one tag.
-#[derive(Clone)]
-pub struct Address {
-    /// As configured, for messages.
-    pub text: Arc<str>,
-    /// As the driver understood it.
-    pub parsed: Settings,
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 /// Linear scaling of a raw range onto an engineering range.

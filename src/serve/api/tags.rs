@@ -164,7 +164,7 @@ pub async fn list(State(api): State<Api>, _: Viewer, Params(query): Params<ListQ
     let text = pages::needle(query.text.as_deref())?;
     let after: Option<String> = pages::place(query.cursor.as_deref())?;
     let plan = api.gateway.plan();
-    let wanted = |tag: &&Arc<TagDef>| {
+    let wanted = |tag: &&TagDef| {
         tag.path.starts_with(&query.prefix)
             && after.as_deref().is_none_or(|after| &*tag.path > after)
             && query.path.as_ref().is_none_or(|pattern| pages::fits(pattern, &tag.path))
@@ -247,12 +247,12 @@ pub async fn write(
 }
 
 /// The tag at `path`.
-pub fn find<'a>(plan: &'a Plan, path: &str) -> Result<&'a Arc<TagDef>, Problem> {
+pub fn find<'a>(plan: &'a Plan, path: &str) -> Result<&'a TagDef, Problem> {
     plan.tag_at(path).ok_or_else(|| Problem::not_found(format!("there is no tag {path:?}")))
 }
 
 /// The first `limit` by path, and the cursor behind them. There may be a million: only those of the page are put in order.
-fn first(mut tags: Vec<&Arc<TagDef>>, limit: usize) -> (Vec<&Arc<TagDef>>, Option<String>) {
+fn first(mut tags: Vec<&TagDef>, limit: usize) -> (Vec<&TagDef>, Option<String>) {
     let more = tags.len() > limit;
     if more {
         tags.select_nth_unstable_by(limit, |one, two| one.path.cmp(&two.path));

@@ -22,7 +22,7 @@ use crate::{
     BoxFuture,
     engine::{
         io::{Actor, CallDocument, CallEvent, Command, DeliveryState, InboundText, OutboxId, Outcome, Via},
-        plan::{Cover, Origin, Plan, Priority, PublishPhone, Role, Secret, TagDef, UserDef},
+        plan::{Cover, Origin, Plan, Priority, PublishPhone, Role, Secret, TagDef, TagTraits, UserDef},
         record::{AuditEntry, AuditKind, JournalEntry, JournalKind, Record},
         view::{AlarmView, OutboxView, UserStatistics},
     },
@@ -211,23 +211,13 @@ fn cover(covers: &str, from: u64) -> Cover {
     Cover { user: "alice".into(), covers: covers.into(), from: at(from), until: at(from + 50), note: "swap".into() }
 }
 
-fn tag_def(id: u32, path: &str, data_type: DataType, writable: bool) -> Arc<TagDef> {
-    Arc::new(TagDef {
-        id: TagId(id),
-        path: TagPath::new(path).unwrap(),
-        value_type: ValueType::scalar(data_type),
-        origin: Origin::Memory { initial: Value::Null, retain: false },
-        scale: None,
-        unit: None,
-        range: None,
-        writable,
-        write_role: Role::Engineer,
-        deadband: None,
-        history: false,
-        stale_after: None,
-        on_comm_loss: crate::engine::plan::OnCommLoss::Hold,
-        description: Box::default(),
-    })
+fn tag_def(id: u32, path: &str, data_type: DataType, writable: bool) -> TagDef {
+    TagDef::new(
+        TagId(id),
+        TagPath::new(path).unwrap(),
+        Origin::Memory { initial: Value::Null },
+        TagTraits { writable, ..TagTraits::of(ValueType::scalar(data_type)) },
+    )
 }
 
 fn user_def(name: &str, role: Role, hash: &str) -> UserDef {

@@ -284,6 +284,11 @@ struct Server {
     jobs: Handle,
 }
 
+/// Makes ready what every server needs and what takes a while: for a thread of its own, before the configuration is known.
+pub fn prepare() {
+    ns0::Core::get();
+}
+
 /// Starts the server.
 ///
 /// # Errors

@@ -2,7 +2,8 @@
 
 use super::{address::Point, plan::Block};
 use crate::{
-    engine::plan::TagDef,
+    engine::plan::TagTraits,
+    source::SourceTag,
     tag::{Sample, StatusCode, Timestamp, Value},
 };
 
@@ -19,7 +20,7 @@ pub enum Payload<'a> {
 #[must_use]
 pub fn samples<'t>(
     block: &Block,
-    tag: impl Fn(u32) -> (&'t TagDef, &'t Point),
+    tag: impl Fn(u32) -> (&'t SourceTag, &'t Point),
     payload: Payload<'_>,
     time: Timestamp,
 ) -> Vec<Sample> {
@@ -40,7 +41,7 @@ pub fn samples<'t>(
 /// # Errors
 /// `BadTypeMismatch` or `BadOutOfRange` as [`super::format::Format::decode`]; `BadCommunicationError` when the payload is too
 /// short.
-pub fn value(def: &TagDef, point: &Point, payload: Payload<'_>, offset: usize) -> Result<Value, StatusCode> {
+pub fn value(def: &TagTraits, point: &Point, payload: Payload<'_>, offset: usize) -> Result<Value, StatusCode> {
     let end = offset + usize::from(point.span());
     let short = StatusCode::BAD_COMMUNICATION_ERROR;
     match payload {
@@ -57,7 +58,7 @@ pub fn value(def: &TagDef, point: &Point, payload: Payload<'_>, offset: usize) -
                 return Ok(Value::Boolean(words[0] >> bit & 1 == 1));
             }
             let data_type = def.value_type.data_type;
-            let scale = def.scale.as_deref();
+            let scale = def.scale.as_ref();
             if point.elements.is_none() {
                 return point.format.decode(words, data_type, scale);
             }
@@ -73,7 +74,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{
-        super::{super::tests::def, address::Table, format::Format},
+        super::{super::tests::tag, address::Table, format::Format},
         *,
     };
     use crate::tag::DataType;
@@ -88,31 +89,31 @@ mod tests {
         let words = [0x0004, 0x42A3, 0x0000, 0xFFFF];
         let registers = Payload::Registers(&words);
         let bit = Point { bit: Some(2), ..point(Table::Holding, 0, "bool", None) };
-        assert_eq!(value(&def("Boolean"), &bit, registers, 0), Ok(Value::Boolean(true)));
+        assert_eq!(value(&tag("Boolean"), &bit, registers, 0), Ok(Value::Boolean(true)));
         let float = point(Table::Input, 1, "f32", None);
-        assert_eq!(value(&def("Float"), &float, registers, 1), Ok(Value::Float(81.5)));
+        assert_eq!(value(&tag("Float"), &float, registers, 1), Ok(Value::Float(81.5)));
         let array = point(Table::Holding, 2, "i16", Some(2));
         let elements = [Value::Int16(0), Value::Int16(-1)];
-        assert_eq!(value(&def("Int16[2]"), &array, registers, 2), Ok(Value::Array(DataType::Int16, elements.into())));
+        assert_eq!(value(&tag("Int16[2]"), &array, registers, 2), Ok(Value::Array(DataType::Int16, elements.into())));
         let bits = [true, false, true, false, false, false, false, false];
         let coils = point(Table::Coil, 0, "bool", Some(3));
         let elements = [true, false, true].map(Value::Boolean);
         let expected = Value::Array(DataType::Boolean, elements.into());
-        assert_eq!(value(&def("Boolean[3]"), &coils, Payload::Bits(&bits), 0), Ok(expected));
+        assert_eq!(value(&tag("Boolean[3]"), &coils, Payload::Bits(&bits), 0), Ok(expected));
     }
 
     #[test]
     fn a_bad_tag_spoils_nobody_else() {
         let words = [0xFFFF, 7];
-        let tags = [(def("Byte"), point(Table::Holding, 10, "u16", None)), (def("Byte"), point(Table::Holding, 11, "u16", None))];
+        let tags = [(tag("Byte"), point(Table::Holding, 10, "u16", None)), (tag("Byte"), point(Table::Holding, 11, "u16", None))];
         let block =
             Block { unit: 1, table: Table::Holding, poll: Duration::from_secs(1), address: 10, count: 2, tags: vec![0, 1] };
-        let tag = |index: u32| (&tags[index as usize].0, &tags[index as usize].1);
+        let at = |index: u32| (&tags[index as usize].0, &tags[index as usize].1);
         let time = Timestamp::from_ticks(9);
-        let found = samples(&block, tag, Payload::Registers(&words), time);
+        let found = samples(&block, at, Payload::Registers(&words), time);
         assert_eq!((found[0].status, &found[0].value), (StatusCode::BAD_OUT_OF_RANGE, &Value::Null));
         assert_eq!((found[1].status, &found[1].value), (StatusCode::GOOD, &Value::Byte(7)));
-        let short = samples(&block, tag, Payload::Registers(&words[..1]), time);
+        let short = samples(&block, at, Payload::Registers(&words[..1]), time);
         assert_eq!(short[1].status, StatusCode::BAD_COMMUNICATION_ERROR);
     }
 }

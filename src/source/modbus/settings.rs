@@ -12,7 +12,7 @@ use crate::{
         driver::Driver,
         reader::{Section, Spanned},
     },
-    engine::plan::{Settings, TagDef},
+    engine::plan::{Settings, TagTraits},
     tag::{DataType, Rank},
 };
 
@@ -239,7 +239,7 @@ fn narrow(number: i64) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }
 
-fn address(section: &mut Section<'_>, tag: &TagDef, source: &Settings) -> Option<Settings> {
+fn address(section: &mut Section<'_>, tag: &TagTraits, source: &Settings) -> Option<Settings> {
     let source = source.downcast_ref::<ModbusSettings>()?;
     let place = section.required_string("address");
     let format = section.string("format");
@@ -277,7 +277,7 @@ fn usable_unit(address: Address, source: &ModbusSettings) -> Result<Address, Unu
 fn point(
     address: Address,
     format: Option<Format>,
-    tag: &TagDef,
+    tag: &TagTraits,
     source: &ModbusSettings,
     poll: Duration,
 ) -> Result<Point, Unusable> {
@@ -304,7 +304,7 @@ fn point(
 }
 
 /// A coil, a discrete input, or a bit of a register.
-fn bits(address: Address, format: Option<Format>, tag: &TagDef) -> Result<Format, Unusable> {
+fn bits(address: Address, format: Option<Format>, tag: &TagTraits) -> Result<Format, Unusable> {
     let bool = Format::default_for(DataType::Boolean).unwrap_or_else(|| unreachable!("a Boolean has a format"));
     if format.is_some_and(|format| format != bool) {
         return Err(Unusable::new("a bit has no format", "leave `format` out"));
@@ -322,7 +322,7 @@ fn bits(address: Address, format: Option<Format>, tag: &TagDef) -> Result<Format
     Ok(bool)
 }
 
-fn registers(format: Option<Format>, tag: &TagDef) -> Result<Format, Unusable> {
+fn registers(format: Option<Format>, tag: &TagTraits) -> Result<Format, Unusable> {
     let data_type = tag.value_type.data_type;
     let format = match format {
         Some(format) => format,
@@ -366,7 +366,7 @@ fn in_reach(point: Point, writable: bool, source: &ModbusSettings) -> Result<Poi
 mod tests {
     use std::path::Path;
 
-    use super::{super::super::tests::def, *};
+    use super::*;
     use crate::{
         config::reader::{Loader, read_text},
         engine::plan::Scale,
@@ -383,7 +383,11 @@ mod tests {
         (made.map(|made| made.downcast_ref::<ModbusSettings>().unwrap().clone()), problems)
     }
 
-    fn tag(text: &str, tag: &TagDef) -> (Option<Point>, Vec<String>) {
+    fn def(value_type: &str) -> TagTraits {
+        TagTraits::of(value_type.parse().unwrap())
+    }
+
+    fn tag(text: &str, tag: &TagTraits) -> (Option<Point>, Vec<String>) {
         let source = source("url = \"tcp://plc\"\nmax_registers = 100").0.unwrap();
         let source: Settings = Arc::new(source);
         let (made, problems) = read(text, |section| address(section, tag, &source));
@@ -467,7 +471,7 @@ mod tests {
         let scale = Some(Scale { raw: (0.0, 1.0), eu: (0.0, 2.0), clamp: false });
         let with = |value_type: &str, writable: bool, scaled: bool| {
             let scale = if scaled { scale } else { None };
-            TagDef { scale: scale.map(Box::new), writable, ..def(value_type) }
+            TagTraits { scale, writable, ..def(value_type) }
         };
         for (text, tag_def, expected) in [
             ("", def("Float"), "`address` is missing"),

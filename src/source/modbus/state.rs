@@ -17,7 +17,7 @@ use super::{
     plan::{self, Block, Limits},
 };
 use crate::{
-    engine::plan::{OnCommLoss, TagDef},
+    engine::plan::OnCommLoss,
     source::SourceTag,
     tag::{Sample, StatusCode, TagId, Timestamp, Value},
 };
@@ -68,7 +68,7 @@ impl State {
                 owner.push(position);
             }
         }
-        let index = (0..).zip(&owner).map(|(at, position): (u32, &u32)| (tags[*position as usize].def.id, at)).collect();
+        let index = (0..).zip(&owner).map(|(at, position): (u32, &u32)| (tags[*position as usize].id, at)).collect();
         let now = Instant::now();
         let blocks = plan::plan(&points, limits).into_iter().map(|block| Scheduled { block, due: now, busy: 0 }).collect();
         let units = points.iter().map(|point| (point.unit, Unit::default())).collect();
@@ -90,7 +90,7 @@ impl State {
     }
 
     /// The definition and place of `tag`.
-    pub fn find(&self, tag: TagId) -> Option<(&TagDef, &Point)> {
+    pub fn find(&self, tag: TagId) -> Option<(&SourceTag, &Point)> {
         self.index.get(&tag).map(|at| self.tag(*at))
     }
 
@@ -202,9 +202,9 @@ impl State {
         }
     }
 
-    fn tag(&self, at: u32) -> (&TagDef, &Point) {
+    fn tag(&self, at: u32) -> (&SourceTag, &Point) {
         let owner = self.owner[at as usize];
-        (&self.tags[owner as usize].def, &self.points[at as usize])
+        (&self.tags[owner as usize], &self.points[at as usize])
     }
 
     /// When the block is read next: on its own raster, without catching up on what was missed.

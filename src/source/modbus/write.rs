@@ -6,7 +6,7 @@ use tokio_modbus::Request;
 
 use super::address::{Point, Table};
 use crate::{
-    engine::plan::TagDef,
+    engine::plan::TagTraits,
     tag::{StatusCode, Value},
 };
 
@@ -31,7 +31,7 @@ pub enum Write {
 ///
 /// # Errors
 /// `BadNotWritable` in a read-only table, `BadTypeMismatch` and `BadOutOfRange` when the format cannot hold the value.
-pub fn write(def: &TagDef, point: &Point, value: &Value) -> Result<Write, StatusCode> {
+pub fn write(def: &TagTraits, point: &Point, value: &Value) -> Result<Write, StatusCode> {
     if !point.table.is_writable() {
         return Err(StatusCode::BAD_NOT_WRITABLE);
     }
@@ -56,7 +56,7 @@ pub fn write(def: &TagDef, point: &Point, value: &Value) -> Result<Write, Status
     } else {
         let mut words = Vec::with_capacity(usize::from(point.span()));
         for element in elements {
-            point.format.encode(element, def.scale.as_deref(), &mut words)?;
+            point.format.encode(element, def.scale.as_ref(), &mut words)?;
         }
         match words.as_slice() {
             [word] => Request::WriteSingleRegister(address, *word),

@@ -9,7 +9,8 @@ use opcua::types::VariantScalarTypeId as Wire;
 use uuid::Uuid;
 
 use crate::{
-    engine::plan::{Scale, TagDef},
+    engine::plan::Scale,
+    source::SourceTag,
     tag::{DataType, Rank, Sample, StatusCode, Timestamp, Value, ValueType},
     ua::client::data::{Data, DataValue, Outgoing, own_type},
 };
@@ -21,12 +22,12 @@ const EXACT_DOUBLE: i128 = 1 << 53;
 
 /// A notification or read result as a sample: status and source timestamp unchanged, Bad as null.
 #[must_use]
-pub fn sample(def: &TagDef, data: &DataValue) -> Sample {
+pub fn sample(def: &SourceTag, data: &DataValue) -> Sample {
     let DataValue { status, source_time, .. } = *data;
     let (value, status) = if status.is_bad() {
         (Value::Null, status)
     } else {
-        match value(&data.value, def.value_type, def.scale.as_deref()) {
+        match value(&data.value, def.value_type, def.scale.as_ref()) {
             Ok(value) => (value, status),
             Err(bad) => (Value::Null, bad),
         }

@@ -238,7 +238,7 @@ impl Feed<'_> {
                 state.overflows += 1;
             }
             self.items.learn(handle, &value.value);
-            samples.push(convert::sample(&tag.def, &value));
+            samples.push(convert::sample(tag, &value));
         }
         if !samples.is_empty() {
             self.sink.samples(self.name, samples);

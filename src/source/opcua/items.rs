@@ -94,7 +94,7 @@ impl Items {
     ) -> Result<Self, Error> {
         let namespaces = Namespaces(session.namespaces().await?);
         let limits = Limits::read(&session).await?;
-        let places = tags.iter().enumerate().map(|(place, tag)| (tag.def.id, place)).collect();
+        let places = tags.iter().enumerate().map(|(place, tag)| (tag.id, place)).collect();
         let nodes = Mutex::new(vec![Node::default(); tags.len()]);
         Ok(Self { session, subscription, tags, settings, limits, namespaces, places, nodes, creating: AtomicBool::new(false) })
     }
@@ -111,7 +111,7 @@ impl Items {
         let place = *self.places.get(&tag)?;
         let tag = &self.tags[place];
         let node = self.lock()[place].clone();
-        let wire = node.wire.unwrap_or_else(|| own_type(tag.def.value_type.data_type));
+        let wire = node.wire.unwrap_or_else(|| own_type(tag.value_type.data_type));
         Some((tag, node.id?, wire))
     }
 
@@ -154,13 +154,13 @@ impl Items {
         self.monitor(&checked, &mut problems).await?;
         self.creating.store(false, Ordering::Relaxed);
         for problem in problems.iter().take(MAX_LOGGED) {
-            tracing::warn!(tag = %self.tags[problem.place].def.path, "{}", problem.reason);
+            tracing::warn!(tag = %self.tags[problem.place].path, "{}", problem.reason);
         }
         if problems.len() > MAX_LOGGED {
             tracing::warn!("{} further tags cannot be had", problems.len() - MAX_LOGGED);
         }
         let sample = |problem: Problem| Sample {
-            tag: self.tags[problem.place].def.id,
+            tag: self.tags[problem.place].id,
             value: Value::Null,
             status: problem.status,
             source_time: Timestamp::NULL,
@@ -187,7 +187,7 @@ impl Items {
         };
         let ids: Vec<Attribute> = nodes.iter().map(|(_, node)| attribute(node, VALUE)).collect();
         let values = read(&self.session, &ids, self.limits.read, Timestamps::Source).await?;
-        Ok(nodes.iter().zip(values).map(|((place, _), value)| convert::sample(&self.tags[*place].def, &value)).collect())
+        Ok(nodes.iter().zip(values).map(|((place, _), value)| convert::sample(&self.tags[*place], &value)).collect())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Node>> {
@@ -242,7 +242,7 @@ impl Items {
             };
             let readable = !matches!(answers[1].value, Data::Scalar(_, Value::Byte(level)) if level & 1 == 0);
             let writable = !matches!(answers[1].value, Data::Scalar(_, Value::Byte(level)) if level & 2 == 0);
-            let tag = &self.tags[place].def;
+            let tag = &self.tags[place];
             if tag.writable && !writable {
                 tracing::warn!(tag = %tag.path, "the tag is writable here, but the server does not let us write it");
             }
@@ -252,7 +252,7 @@ impl Items {
                     Some((StatusCode::BAD_CONFIGURATION_ERROR, format!("the server has no such variable ({})", name(code))))
                 }
                 _ if !readable => Some((StatusCode::BAD_NOT_READABLE, "the server does not let us read it".to_owned())),
-                (_, Some(wire)) if !convert::agrees(wire, tag.value_type, tag.scale.as_deref()) => {
+                (_, Some(wire)) if !convert::agrees(wire, tag.value_type, tag.scale.as_ref()) => {
                     Some((StatusCode::BAD_TYPE_MISMATCH, format!("the server's type is {wire}, the tag's {}", tag.value_type)))
                 }
                 _ => None,

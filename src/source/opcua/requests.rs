@@ -32,7 +32,7 @@ pub async fn run(items: &Items, requests: &mut mpsc::Receiver<SourceRequest>, st
 
 async fn write(items: &Items, tag: TagId, value: &Value) -> StatusCode {
     let Some((tag, node, wire)) = items.node(tag) else { return StatusCode::BAD_CONFIGURATION_ERROR };
-    let outgoing = match convert::outgoing(value, wire, tag.def.scale.as_deref()) {
+    let outgoing = match convert::outgoing(value, wire, tag.scale.as_ref()) {
         Ok(outgoing) => outgoing,
         Err(status) => return status,
     };
@@ -43,6 +43,6 @@ async fn read(items: &Items, tag: TagId) -> Result<Value, StatusCode> {
     let Some((tag, node, _)) = items.node(tag) else { return Err(StatusCode::BAD_CONFIGURATION_ERROR) };
     let mut values =
         items.session.read(&[attribute(&node, VALUE)], Timestamps::Neither).await.map_err(|error: Error| error.status())?;
-    let sample = convert::sample(&tag.def, &values.pop().ok_or(StatusCode::BAD_UNEXPECTED_ERROR)?);
+    let sample = convert::sample(tag, &values.pop().ok_or(StatusCode::BAD_UNEXPECTED_ERROR)?);
     if sample.status.is_bad() { Err(sample.status) } else { Ok(sample.value) }
 }

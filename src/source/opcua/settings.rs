@@ -7,7 +7,7 @@ use opcua::{crypto::SecurityPolicy, types::MessageSecurityMode};
 use super::address::NodeAddress;
 use crate::{
     config::{driver::Driver, reader::Section},
-    engine::plan::{Secret, Settings, TagDef},
+    engine::plan::{Secret, Settings, TagTraits},
 };
 
 /// The OPC UA client as a source driver.
@@ -141,7 +141,7 @@ fn settings(section: &mut Section<'_>) -> Option<Settings> {
     Some(Arc::new(OpcuaSettings { server, publishing, sampling, queue: u32::try_from(queue).unwrap_or(10), retry }))
 }
 
-fn address(section: &mut Section<'_>, _: &TagDef, _: &Settings) -> Option<Settings> {
+fn address(section: &mut Section<'_>, _: &TagTraits, _: &Settings) -> Option<Settings> {
     let text = section.required_string("address");
     let sampling = section.duration("sampling", SHORTEST..=MINUTE);
     let text = text?;

@@ -12,7 +12,7 @@ use annunciator::{
         driver::Driver,
         reader::{Loader, Section, read_text},
     },
-    engine::plan::{OnCommLoss, Origin, Role, Scale, Settings, TagDef},
+    engine::plan::{Origin, Scale, Settings, TagDef, TagTraits},
     source::{Link, SessionEnd, Source, SourceRequest, SourceSink, SourceStats, SourceTag},
     tag::{Sample, StatusCode, TagId, TagPath, Value},
 };
@@ -100,7 +100,7 @@ impl Running {
         let settings = read(source, driver.settings);
         let made = new(&settings);
         let tags: Vec<_> = (0..).zip(tags).map(|(id, tag)| (tag.path, source_tag(driver, TagId(id), tag, &settings))).collect();
-        let paths = tags.iter().map(|(path, tag)| (*path, tag.def.id)).collect();
+        let paths = tags.iter().map(|(path, tag)| (*path, tag.id)).collect();
         let (requests, receiver) = mpsc::channel(64);
         let stop = CancellationToken::new();
         let sink = Arc::new(Sink::default());
@@ -203,24 +203,18 @@ fn spawn(mut source: Box<dyn Source>, mut link: Link) -> JoinHandle<(Box<dyn Sou
 }
 
 fn source_tag(driver: Driver, id: TagId, tag: &Tag, settings: &Settings) -> SourceTag {
-    let def = TagDef {
+    let def = TagDef::new(
         id,
-        path: TagPath::new(tag.path).unwrap(),
-        value_type: tag.value_type.parse().unwrap(),
-        origin: Origin::System,
-        scale: tag.scale.map(|(raw, eu)| Box::new(Scale { raw, eu, clamp: true })),
-        unit: None,
-        range: None,
-        writable: tag.writable,
-        write_role: Role::Engineer,
-        deadband: None,
-        history: false,
-        stale_after: None,
-        on_comm_loss: OnCommLoss::Hold,
-        description: Box::default(),
-    };
+        TagPath::new(tag.path).unwrap(),
+        Origin::System,
+        TagTraits {
+            scale: tag.scale.map(|(raw, eu)| Scale { raw, eu, clamp: true }),
+            writable: tag.writable,
+            ..TagTraits::of(tag.value_type.parse().unwrap())
+        },
+    );
     let address = read(tag.keys, |section| (driver.address)(section, &def, settings));
-    SourceTag { def: Arc::new(def), address }
+    SourceTag::new(&def, address)
 }
 
 fn read(text: &str, read: impl FnOnce(&mut Section<'_>) -> Option<Settings>) -> Settings {

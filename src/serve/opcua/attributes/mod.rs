@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock,
-    engine::plan::{Role, TagDef},
+    engine::plan::{Role, TagTraits},
     tag::{Reading, StatusCode, TagId, Tap, Timestamp, Value},
 };
 
@@ -168,9 +168,9 @@ impl Sampler for View {
         self.space.find(id)
     }
 
-    fn tag(&self, node: NodeRef) -> Option<Arc<TagDef>> {
+    fn tag(&self, node: NodeRef) -> Option<(TagId, Arc<TagTraits>)> {
         match node {
-            NodeRef::Own(index) => self.space.tag(index).cloned(),
+            NodeRef::Own(index) => self.space.tag(index).map(|def| (def.id, Arc::clone(&def.traits))),
             NodeRef::Core(_) | NodeRef::Property(..) | NodeRef::Member(..) => None,
         }
     }

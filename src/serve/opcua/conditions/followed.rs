@@ -36,7 +36,7 @@ pub struct Followed {
 struct Known {
     condition: Arc<Condition>,
     def: Arc<AlarmDef>,
-    tag: Option<Arc<TagDef>>,
+    tag: Option<TagDef>,
     max_shelved: f64,
 }
 
@@ -104,7 +104,7 @@ impl Known {
     fn subject<'a>(&'a self, world: World<'a>, branch: &'a Branch, at: Timestamp) -> Subject<'a> {
         Subject {
             def: &self.def,
-            tag: self.tag.as_deref(),
+            tag: self.tag.as_ref(),
             max_shelved: self.max_shelved,
             table: world.table,
             certificate: world.certificate,

@@ -203,7 +203,7 @@ fn each_mode_has_its_type() {
         ("System/Gateway/Alarms/CertificateExpiring", 13_225),
     ] {
         let def = site.def(alarm);
-        assert_eq!(event_type(def, site.plan.tag(def.tag).map(AsRef::as_ref)), wanted, "{alarm}");
+        assert_eq!(event_type(def, site.plan.tag(def.tag)), wanted, "{alarm}");
         site.check(alarm, &[("EventType", Field::Standard(wanted))]);
     }
 }

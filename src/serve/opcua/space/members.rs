@@ -68,7 +68,7 @@ pub struct Shape {
 impl Shape {
     /// The shape of an alarm (SPEC 5).
     pub fn of(alarm: &AlarmDef, plan: &Plan) -> Self {
-        let tag = plan.tag(alarm.tag).map(AsRef::as_ref);
+        let tag = plan.tag(alarm.tag);
         Self {
             condition_type: conditions::event_type(alarm, tag),
             fields: conditions::paths(alarm, tag).collect(),

@@ -96,7 +96,7 @@ pub enum Kind<'a> {
     /// An alarm: a condition; its plain variables and its members are its components.
     Alarm(&'a Arc<AlarmDef>),
     /// A tag.
-    Tag(&'a Arc<TagDef>),
+    Tag(&'a TagDef),
     /// One of those that are always there.
     Fixed(Fixed),
 }
@@ -151,7 +151,7 @@ impl Space {
     }
 
     /// The tag at `index`, if it is one.
-    pub fn tag(&self, index: u32) -> Option<&Arc<TagDef>> {
+    pub fn tag(&self, index: u32) -> Option<&TagDef> {
         self.plan.tags.get(index as usize)
     }
 
@@ -180,8 +180,8 @@ impl Space {
     }
 
     fn find_path(&self, path: &str) -> Option<u32> {
-        if let Some(tag) = self.plan.tag_index.find(path, &self.plan.tags) {
-            return Some(tag);
+        if let Some(tag) = self.plan.position(path) {
+            return Some(place(tag));
         }
         if let Some(alarm) = self.plan.alarm_index.get(path) {
             return Some(self.first_alarm() + place(*alarm));
@@ -190,8 +190,8 @@ impl Space {
     }
 
     /// The tag at `path`.
-    pub fn find_tag(&self, path: &str) -> Option<&Arc<TagDef>> {
-        self.plan.tag_index.find(path, &self.plan.tags).and_then(|index| self.tag(index))
+    pub fn find_tag(&self, path: &str) -> Option<&TagDef> {
+        self.plan.tag_at(path)
     }
 
     /// The node that `id` names.

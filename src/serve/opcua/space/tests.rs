@@ -183,27 +183,25 @@ fn resident() -> usize {
 
 fn large(tags: u32) -> Arc<Plan> {
     use crate::{
-        engine::plan::{OnCommLoss, Origin, Role, TagIndex},
+        engine::plan::{Origin, TagIndex, TagTraits},
         tag::{DataType, TagId, TagPath, Value, ValueType},
     };
     let unit: Arc<str> = "bar".into();
     let def = |id: u32| TagDef {
-        id: TagId(id),
-        path: TagPath::new(&format!("Plant/Area{:03}/Tag{id:07}", id / 10_000)).unwrap(),
-        value_type: ValueType::scalar(DataType::Float),
-        origin: Origin::Memory { initial: Value::Float(0.0), retain: false },
-        scale: None,
-        unit: Some(Arc::clone(&unit)),
-        range: Some((0.0, 10.0)),
-        writable: true,
-        write_role: Role::Engineer,
-        deadband: None,
-        history: false,
-        stale_after: None,
-        on_comm_loss: OnCommLoss::Hold,
         description: format!("Pressure {id}").into(),
+        ..TagDef::new(
+            TagId(id),
+            TagPath::new(&format!("Plant/Area{:03}/Tag{id:07}", id / 10_000)).unwrap(),
+            Origin::Memory { initial: Value::Float(0.0) },
+            TagTraits {
+                unit: Some(Arc::clone(&unit)),
+                range: Some((0.0, 10.0)),
+                writable: true,
+                ..TagTraits::of(ValueType::scalar(DataType::Float))
+            },
+        )
     };
-    let tags: Vec<_> = (0..tags).map(|id| Arc::new(def(id))).collect();
+    let tags: Vec<_> = (0..tags).map(def).collect();
     let tag_index = TagIndex::new(&tags);
     Arc::new(Plan { tags, tag_index, ..Plan::default() })
 }

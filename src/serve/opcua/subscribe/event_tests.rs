@@ -22,7 +22,7 @@ use super::{
     *,
 };
 use crate::{
-    engine::plan::TagDef,
+    engine::plan::TagTraits,
     tag::{Reading, TagId, Tap, Value},
 };
 
@@ -55,7 +55,7 @@ impl Sampler for World {
     fn find(&self, _: Id<'_>) -> Option<NodeRef> {
         None
     }
-    fn tag(&self, _: NodeRef) -> Option<Arc<TagDef>> {
+    fn tag(&self, _: NodeRef) -> Option<(TagId, Arc<TagTraits>)> {
         None
     }
     fn generation(&self) -> usize {

@@ -5,7 +5,7 @@ use super::{
     status,
 };
 use crate::{
-    engine::plan::TagDef,
+    engine::plan::TagTraits,
     tag::{StatusCode, Timestamp, Value},
 };
 
@@ -50,7 +50,7 @@ impl Filter {
     ///
     /// # Errors
     /// The operation's StatusCode.
-    pub fn read(extension: &Extension<'_>, tag: Option<&TagDef>) -> Result<Self, StatusCode> {
+    pub fn read(extension: &Extension<'_>, tag: Option<&TagTraits>) -> Result<Self, StatusCode> {
         let own = Self { trigger: Trigger::default(), deadband: tag.and_then(|tag| tag.deadband).unwrap_or(0.0) };
         if extension.type_id.is_null() {
             return Ok(own);
@@ -103,10 +103,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::{super::super::wire::Id, *};
-    use crate::{
-        engine::plan::{OnCommLoss, Origin, Role},
-        tag::{DataType, TagId, TagPath, ValueType},
-    };
+    use crate::tag::{DataType, ValueType};
 
     fn told(value: f64, status: u32, time: i64) -> Told {
         Told { value: Value::Double(value), status: StatusCode(status), source_time: Timestamp::from_ticks(time) }
@@ -157,28 +154,13 @@ mod tests {
     fn filters_are_read_or_refused_with_their_code() {
         use Trigger::{Status, StatusValue, StatusValueTimestamp};
 
-        let tag = |data_type, range, deadband| TagDef {
-            id: TagId(0),
-            path: TagPath::new("T").unwrap(),
-            value_type: ValueType::scalar(data_type),
-            origin: Origin::System,
-            scale: None,
-            unit: None,
-            range,
-            writable: false,
-            write_role: Role::Engineer,
-            deadband,
-            history: false,
-            stale_after: None,
-            on_comm_loss: OnCommLoss::Hold,
-            description: "".into(),
-        };
+        let tag = |data_type, range, deadband| TagTraits { range, deadband, ..TagTraits::of(ValueType::scalar(data_type)) };
         let analog = tag(DataType::Float, Some((-50.0, 150.0)), Some(0.1));
         let (plain, text) = (tag(DataType::Int32, None, None), tag(DataType::String, None, None));
         let body = |trigger: u32, kind: u32, amount: f64| {
             [&trigger.to_le_bytes()[..], &kind.to_le_bytes(), &amount.to_le_bytes()].concat()
         };
-        let read = |tag: Option<&TagDef>, body: &[u8], type_id: u32| {
+        let read = |tag: Option<&TagTraits>, body: &[u8], type_id: u32| {
             Filter::read(&Extension { type_id: Id::numeric(0, type_id), body: Some(body) }, tag)
         };
         let news = |trigger, deadband| Ok(Filter { trigger, deadband });

@@ -85,7 +85,7 @@ impl Watched {
     /// What stands behind an attribute now.
     pub fn of(node: NodeRef, attribute: u32, sampler: &dyn Sampler) -> Self {
         match sampler.tag(node).filter(|_| attribute == attribute::VALUE) {
-            Some(def) => Self::Tag(def.id),
+            Some((tag, _)) => Self::Tag(tag),
             None => Self::Other(node, None),
         }
     }

@@ -22,7 +22,7 @@ use super::{
     triggers::Triggers,
 };
 use crate::{
-    engine::plan::TagDef,
+    engine::plan::TagTraits,
     tag::{Drained, Reading, StatusCode, TagId, Tap, Timestamp},
 };
 
@@ -41,7 +41,7 @@ pub trait Sampler {
     /// The node with this id in the address space of now.
     fn find(&self, id: Id<'_>) -> Option<NodeRef>;
     /// The tag at a node.
-    fn tag(&self, node: NodeRef) -> Option<Arc<TagDef>>;
+    fn tag(&self, node: NodeRef) -> Option<(TagId, Arc<TagTraits>)>;
     /// Differs when the address space is another one.
     fn generation(&self) -> usize;
     /// Now.
@@ -153,14 +153,14 @@ impl Items {
         id
     }
 
-    /// The tag whose Value an item watches; `None` when it watches something else.
+    /// Traits of the tag whose Value an item watches; `None` when it watches something else.
     ///
     /// # Errors
     /// `Bad_MonitoredItemIdInvalid`.
-    pub fn tag_of(&self, id: u32, sampler: &dyn Sampler) -> Result<Option<Arc<TagDef>>, StatusCode> {
+    pub fn tag_of(&self, id: u32, sampler: &dyn Sampler) -> Result<Option<Arc<TagTraits>>, StatusCode> {
         let item = self.all.get(&id).ok_or(status::BAD_MONITORED_ITEM_ID_INVALID)?;
         let node = Reader::new(&item.node).id().ok().and_then(|id| sampler.find(id));
-        Ok(node.filter(|_| item.attribute == attribute::VALUE).and_then(|node| sampler.tag(node)))
+        Ok(node.filter(|_| item.attribute == attribute::VALUE).and_then(|node| Some(sampler.tag(node)?.1)))
     }
 
     /// Changes an item; false when there is none. [`Self::settle`] has to follow for all that were changed.

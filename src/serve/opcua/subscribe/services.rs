@@ -25,7 +25,7 @@ use super::{
     status,
     subscription::Wanted,
 };
-use crate::{engine::plan::TagDef, tag::StatusCode};
+use crate::{engine::plan::TagTraits, tag::StatusCode};
 
 /// The longest sampling interval.
 const MAX_SAMPLING: Duration = Duration::from_secs(3_600);
@@ -179,7 +179,7 @@ impl<'a> Asked<'a> {
     fn revise(
         &self,
         timestamps: Timestamps,
-        tag: Option<&TagDef>,
+        tag: Option<&TagTraits>,
         (publishing, has_room): (Duration, bool),
         view: &View,
     ) -> Result<Parameters, StatusCode> {
@@ -267,7 +267,7 @@ fn create_item(
 ) -> Result<(u32, Parameters), StatusCode> {
     let (node, range) = target.resolve(view)?;
     let mode = Mode::from_number(mode).ok_or(status::BAD_MONITORING_MODE_INVALID)?;
-    let tag = view.tag(node).filter(|_| target.attribute == attribute::VALUE);
+    let tag = view.tag(node).filter(|_| target.attribute == attribute::VALUE).map(|(_, traits)| traits);
     if tag.is_none() {
         // What cannot be read cannot be watched.
         view.attribute(node, target.attribute)?;

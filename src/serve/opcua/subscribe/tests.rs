@@ -17,8 +17,8 @@ use super::{
     *,
 };
 use crate::{
-    engine::plan::{OnCommLoss, Origin, Role, TagDef},
-    tag::{DataType, Reading, Sample, TagId, TagPath, TagTable, Tap, Value, ValueType},
+    engine::plan::TagTraits,
+    tag::{DataType, Reading, Sample, TagId, TagTable, Tap, Value, ValueType},
 };
 
 /// Tags 0 … 99, all Int32; node `Own(n)` is tag n.
@@ -52,24 +52,9 @@ impl Sampler for Table<'_> {
     fn find(&self, _: Id<'_>) -> Option<NodeRef> {
         None
     }
-    fn tag(&self, node: NodeRef) -> Option<Arc<TagDef>> {
+    fn tag(&self, node: NodeRef) -> Option<(TagId, Arc<TagTraits>)> {
         let NodeRef::Own(index) = node else { return None };
-        Some(Arc::new(TagDef {
-            id: TagId(index),
-            path: TagPath::new("T").unwrap(),
-            value_type: ValueType::scalar(DataType::Int32),
-            origin: Origin::System,
-            scale: None,
-            unit: None,
-            range: None,
-            writable: false,
-            write_role: Role::Engineer,
-            deadband: None,
-            history: false,
-            stale_after: None,
-            on_comm_loss: OnCommLoss::Hold,
-            description: Box::default(),
-        }))
+        Some((TagId(index), Arc::new(TagTraits::of(ValueType::scalar(DataType::Int32)))))
     }
     fn generation(&self) -> usize {
         1

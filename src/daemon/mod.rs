@@ -57,8 +57,6 @@ use crate::{
 const ENGINE_PATIENCE: Duration = Duration::from_secs(3);
 /// So many first values are written at once.
 const BATCH: usize = 4096;
-/// The allocator keeps for a second what was freed; sources and servers have taken up the configuration by then.
-const GIVE_BACK_AFTER: Duration = Duration::from_secs(3);
 /// How long servers may take to end.
 const SERVERS_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long the store may take to close.
@@ -219,7 +217,6 @@ pub async fn run(
     let poller = tokio::spawn(messages::poll(Arc::clone(&shared), servers_stop.child_token()));
     let heart = tokio::spawn(heartbeat::beat(Arc::clone(&shared), servers_stop.child_token()));
     shared.ready.store(true, Ordering::Release);
-    tokio::spawn(give_back());
     started(&endpoints, &Watch(Arc::clone(&shared)));
     loop {
         tokio::select! {
@@ -283,13 +280,6 @@ fn start_engine(
     }
     let core = Core::new(Arc::clone(shared), engine, clock, effects);
     tokio::spawn(core.run(stop))
-}
-
-/// Reading a configuration frees much. The allocator gives that back to the system when it next frees something large, but not
-/// before a second has passed: here is something large.
-async fn give_back() {
-    tokio::time::sleep(GIVE_BACK_AFTER).await;
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
 }
 
 fn retained(rows: &[StateRow]) -> HashMap<String, Value> {
@@ -388,7 +378,6 @@ impl Shared {
         shared.sources.apply(shared, &plan).await;
         // The servers look at the new plan only now: every node that it names has a value.
         shared.plan_changes.send_replace(Arc::clone(&plan));
-        tokio::spawn(give_back());
         shared.audit(AuditKind::Reload, by, "applied").await;
         let kept = *fixed != Fixed { server: loaded.server, http: loaded.http, store: loaded.store };
         let restart = if kept { "; changes in [server], [http], [store] need a restart, the old ones are kept" } else { "" };

@@ -98,7 +98,7 @@ async fn one_at_a_time(plc: &annunciator::simulate::modbus_plc::Running, flanks:
             delays.push(arrived.duration_since(began));
         }
     }
-    show("from the coil to a stream (poll 20 ms, gathered for 100 ms)", &mut delays);
+    show("from the coil to a stream (poll 100 ms, gathered for 100 ms)", &mut delays);
 }
 
 async fn lists(client: &Client) -> io::Result<()> {
@@ -240,7 +240,7 @@ fn write(folder: &std::path::Path, console: u16, plc: u16) -> io::Result<()> {
     let hash = hash_password(PASSWORD).map_err(io::Error::other)?;
     let config = format!(
         "[server]\nendpoint = 'opc.tcp://127.0.0.1:{}/annunciator'\n[http]\nwebhooks = 'off'\nconsole = '127.0.0.1:{console}'\n\
-         [[source]]\nname = 'plc1'\nkind = 'modbus'\nurl = 'tcp://127.0.0.1:{plc}'\npoll = '20ms'\n\
+         [[source]]\nname = 'plc1'\nkind = 'modbus'\nurl = 'tcp://127.0.0.1:{plc}'\npoll = '100ms'\n\
          [[user]]\nname = 'bob'\nphone = '+12223334444'\nroles = ['viewer']\npassword_hash = '{hash}'\n",
         free_port()?
     );

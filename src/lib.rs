@@ -20,6 +20,8 @@ pub mod ua;
 pub mod clock;
 #[cfg(all(feature = "daemon", feature = "opcua", feature = "modbus", feature = "twilio", feature = "report"))]
 pub mod daemon;
+#[cfg(feature = "opcua")]
+pub mod import;
 #[cfg(feature = "daemon")]
 pub mod metrics;
 #[cfg(feature = "twilio")]

@@ -7,7 +7,10 @@ use std::{
 
 use indicatif::ProgressBar;
 
-use super::{Failure, output::OutputArgs};
+use super::{
+    Failure,
+    output::{OutputArgs, harmless},
+};
 use crate::{
     engine::plan::Secret,
     pki::Pki,
@@ -21,7 +24,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Lists an OPC UA server's nodes as a tree
 #[derive(clap::Args)]
 #[command(
-    after_help = "Our certificate and the trust list lie under --data; a server that is not trusted yet is refused with the command that trusts it.\n\nExamples:\n  annunciator browse opc.tcp://192.0.2.20:4840\n  annunciator browse opc.tcp://192.0.2.20:4840 \"nsu=urn:plant;s=Line2\" --user bridge --password-file line2.password\n  annunciator browse opc.tcp://localhost:4840 --security None --as-tags --source line2 > tags/line2.toml"
+    after_help = "Our certificate and the trust list lie under --data; a server that is not trusted yet is refused with the command that trusts it.\nWith --as-tags, variables that no tag can have (structures, matrices, what this user may not read) are listed on standard error.\n\nExamples:\n  annunciator browse opc.tcp://192.0.2.20:4840\n  annunciator browse opc.tcp://192.0.2.20:4840 \"nsu=urn:plant;s=Line2\" --user bridge --password-file line2.password\n  annunciator browse opc.tcp://localhost:4840 --security None --as-tags --source line2 > tags/line2.toml"
 )]
 pub(super) struct BrowseArgs {
     /// `opc.tcp://host:port/path`
@@ -40,6 +43,9 @@ pub(super) struct BrowseArgs {
     /// Prints a tag file for the variables
     #[arg(long)]
     as_tags: bool,
+    /// Makes tags writable in that tag file, by role engineer, that this user may write
+    #[arg(long, requires = "as_tags")]
+    writable: bool,
     /// Name of the [[source]] in that tag file
     #[arg(long, value_name = "NAME", default_value = "line2")]
     source: String,
@@ -68,11 +74,24 @@ pub(super) async fn browse(data: &Path, application_uri: &str, args: &BrowseArgs
     let found = browse::browse(&server, &pki, application_uri, start.as_ref(), &progress).await;
     spinner.finish_and_clear();
     let tree = found?;
-    if args.as_tags {
-        return Ok(tree.tag_file(&args.source));
+    for what in &tree.incomplete {
+        eprintln!("not listed: {what}");
     }
-    let json = serde_json::to_value(&tree).map_err(|error| format!("failed to print the tree: {error}"))?;
-    Ok(args.output.print(&json, |_| tree.to_string()))
+    let failed = |error| format!("failed to print the tree: {error}");
+    if args.as_tags {
+        let file = tree.root.tag_file(&args.source, args.writable);
+        let mut json = serde_json::to_value(&file).map_err(failed)?;
+        json["incomplete"] = tree.incomplete.clone().into();
+        return Ok(args.output.print(&json, |_| {
+            for left in &file.left_out {
+                eprintln!("left out: {} ({}): {}", harmless(&left.path), harmless(&left.address), left.why);
+            }
+            eprintln!("{} tags; {} variables were left out", file.tags, file.left_out.len());
+            file.text.clone()
+        }));
+    }
+    let json = serde_json::to_value(&tree).map_err(failed)?;
+    Ok(args.output.print(&json, |_| harmless(&tree.root.to_string())))
 }
 
 fn unknown_security(text: &str) -> String {

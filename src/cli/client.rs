@@ -7,6 +7,12 @@ use serde_json::Value;
 
 /// From the request to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A stream of events that brings nothing for so long is dead; it says the time every 5 s.
+const SILENCE: Duration = Duration::from_secs(15);
+/// For a request whose answer has no end.
+const A_YEAR: Duration = Duration::from_secs(366 * 86_400);
+/// The longest event, in bytes.
+const MAX_EVENT: usize = 64 * 1024 * 1024;
 
 /// How to reach the daemon.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -58,6 +64,58 @@ impl fmt::Debug for Credentials {
             Self::User { .. } => "User(…)",
             Self::Token(_) => "Token(…)",
         })
+    }
+}
+
+/// Server-sent events of a daemon.
+#[derive(Debug)]
+pub struct Events {
+    response: reqwest::Response,
+    /// Bytes of an event that has not ended yet.
+    received: Vec<u8>,
+    place: String,
+}
+
+impl Events {
+    /// The next event, by its name and data.
+    ///
+    /// # Errors
+    /// When the connection is lost, or has been silent for so long that it must be.
+    pub async fn next(&mut self) -> Result<(String, Value), String> {
+        loop {
+            if let Some(end) = self.received.windows(2).position(|two| two == b"\n\n") {
+                let event: Vec<u8> = self.received.drain(..end + 2).collect();
+                if let Some(event) = event_of(&String::from_utf8_lossy(&event)) {
+                    return Ok(event);
+                }
+                continue;
+            }
+            if self.received.len() > MAX_EVENT {
+                return Err(format!("{} sent an event of more than {MAX_EVENT} bytes", self.place));
+            }
+            let chunk = tokio::time::timeout(SILENCE, self.response.chunk()).await;
+            match chunk {
+                Ok(Ok(Some(bytes))) => self.received.extend_from_slice(&bytes),
+                Ok(Ok(None)) => return Err(format!("{} closed the connection", self.place)),
+                Ok(Err(_)) => return Err(format!("the connection to {} was lost", self.place)),
+                Err(_) => return Err(format!("{} has been silent for {} s", self.place, SILENCE.as_secs())),
+            }
+        }
+    }
+}
+
+/// One event; none when it has no data, such as a comment.
+fn event_of(text: &str) -> Option<(String, Value)> {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_start);
+    let data = serde_json::from_str(field("data")?).ok()?;
+    Some((field("event").unwrap_or("message").to_owned(), data))
+}
+
+fn refusal(status: StatusCode, answer: &Value) -> String {
+    let detail = answer["detail"].as_str().unwrap_or("no reason was given");
+    match status {
+        StatusCode::UNAUTHORIZED => format!("{detail} (set ANNUNCIATOR_USER and ANNUNCIATOR_PASSWORD, or ANNUNCIATOR_TOKEN)"),
+        _ => detail.to_owned(),
     }
 }
 
@@ -151,6 +209,24 @@ impl Client {
         Ok(Answer { status, body })
     }
 
+    /// What happens at the daemon from now on: `topics` as the API names them, and the values of `tags`.
+    ///
+    /// # Errors
+    /// What went wrong and what to do about it.
+    pub async fn events(&self, topics: &str, tags: &[String]) -> Result<Events, String> {
+        let mut query = vec![("topics", topics)];
+        query.extend(tags.iter().map(|tag| ("tag", tag.as_str())));
+        // The stream has no end, but never stays silent for long.
+        let request = self.request(Method::GET, "stream")?.query(&query).timeout(A_YEAR);
+        let response = request.send().await.map_err(|error| self.explain(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            let answer: Value = response.json().await.map_err(|_| self.strange(status))?;
+            return Err(refusal(status, &answer));
+        }
+        Ok(Events { response, received: Vec::new(), place: self.place() })
+    }
+
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, String> {
         let url = self.base.join(&format!("/api/v1/{path}")).map_err(|error| format!("failed to make a URL: {error}"))?;
         Ok(self.authorized(self.http.request(method, url)))
@@ -172,16 +248,7 @@ impl Client {
         let response = request.send().await.map_err(|error| self.explain(&error))?;
         let status = response.status();
         let answer: Value = response.json().await.map_err(|_| self.strange(status))?;
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let detail = answer["detail"].as_str().unwrap_or("no reason was given");
-        Err(match status {
-            StatusCode::UNAUTHORIZED => {
-                format!("{detail} (set ANNUNCIATOR_USER and ANNUNCIATOR_PASSWORD, or ANNUNCIATOR_TOKEN)")
-            }
-            _ => detail.to_owned(),
-        })
+        if status.is_success() { Ok(answer) } else { Err(refusal(status, &answer)) }
     }
 
     fn explain(&self, error: &reqwest::Error) -> String {

@@ -3,12 +3,14 @@
 
 mod browse;
 mod check;
-pub mod client;
+mod client;
 mod demo;
-pub mod hash_password;
-pub mod output;
+mod hash_password;
+mod import;
+mod manual;
+mod output;
 mod pki;
-pub mod remote;
+mod remote;
 mod replay;
 pub mod report;
 mod run;
@@ -17,9 +19,9 @@ mod send;
 mod simulate;
 mod what_if;
 
-use std::{collections::BTreeMap, io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{Loaded, Problems, folder::read_http, render::render},
@@ -74,16 +76,13 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Browse(browse::BrowseArgs),
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     Send(send::SendArgs),
     Call(send::CallArgs),
-    Tags(remote::TagsArgs),
-    Alarms(remote::AlarmsArgs),
-    Ack(remote::AckArgs),
-    Shelve(remote::ShelveArgs),
-    Drill(remote::DrillArgs),
-    Users(remote::UsersArgs),
+    #[command(flatten)]
+    Remote(remote::RemoteCommand),
     Script(script::ScriptArgs),
-    Reload(remote::ReloadArgs),
     Report(report::ReportArgs),
     WhatIf(what_if::WhatIfArgs),
     Replay(replay::ReplayArgs),
@@ -92,6 +91,8 @@ enum Command {
     #[command(subcommand)]
     Simulate(simulate::SimulateCommand),
     HashPassword(hash_password::HashPasswordArgs),
+    Completions(manual::CompletionsArgs),
+    Man(manual::ManArgs),
 }
 
 /// How a command failed.
@@ -163,16 +164,11 @@ async fn execute(common: &Common, command: Command) -> Result<String, Failure> {
         Command::Demo(args) => demo::demo(common.folders(), &args).await?,
         Command::Check(args) => check::check(&common.folders(), &args)?,
         Command::Browse(args) => browse::browse(&common.data, &common.application_uri(), &args).await?,
+        Command::Import(command) => import::import(&common.config, &command)?,
         Command::Send(args) => send::send(&common.load()?.plan, &args).await?,
         Command::Call(args) => send::call(&common.load()?.plan, &args).await?,
-        Command::Tags(args) => remote::tags(&args, url().as_deref(), who()).await?,
-        Command::Alarms(args) => remote::alarms(&args, url().as_deref(), who()).await?,
-        Command::Ack(args) => remote::ack(&args, url().as_deref(), who()).await?,
-        Command::Shelve(args) => remote::shelve(&args, url().as_deref(), who()).await?,
-        Command::Drill(args) => remote::drill(&args, url().as_deref(), who()).await?,
-        Command::Users(args) => remote::users(&args, url().as_deref(), who()).await?,
+        Command::Remote(command) => command.run(url().as_deref(), who()).await?,
         Command::Script(args) => script::script(&args, url().as_deref(), who()).await?,
-        Command::Reload(args) => remote::reload(&args, url().as_deref(), who()).await?,
         Command::Report(args) => {
             let loaded = common.load()?;
             report::report(&args, &loaded.plan, &loaded.store.url, &common.data).await?
@@ -182,6 +178,8 @@ async fn execute(common: &Common, command: Command) -> Result<String, Failure> {
         Command::Pki(command) => pki::pki(&common.data, &command)?,
         Command::Simulate(command) => simulate::simulate(command).await?,
         Command::HashPassword(args) => hash_password::hash_password(args)?,
+        Command::Completions(args) => manual::completions(Arguments::command(), &args),
+        Command::Man(args) => manual::man(Arguments::command(), &args)?,
     })
 }
 
@@ -203,7 +201,7 @@ impl Common {
 
 /// The problems as people read them, in colour where somebody looks at them.
 fn rendered(problems: &Problems) -> String {
-    render(problems, std::io::stderr().is_terminal())
+    render(problems, output::colours(&std::io::stderr()))
 }
 
 /// Where the configuration says that the daemon's console listens; unspecified addresses are reached over loopback.
@@ -230,7 +228,10 @@ fn start_logs(common: &Common, daemon: bool) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{others},annunciator={own}")));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match common.log_format {
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Text => logs.with_ansi(output::colours(&std::io::stderr())).init(),
         LogFormat::Json => logs.json().init(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Tables for people, JSON for programs.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use std::io::IsTerminal;
+
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
@@ -32,14 +34,49 @@ impl OutputArgs {
     }
 }
 
+/// What a row of a table is about, told by colour beside its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// Nobody has seen to it.
+    Alarm,
+    /// Somebody has.
+    Seen,
+    /// It has ended by itself.
+    Over,
+    /// Of no importance now.
+    Faint,
+}
+
 /// A table with a header; fits the terminal's width where there is one.
 pub fn table<R: IntoIterator<Item = String>>(header: &[&str], rows: impl IntoIterator<Item = R>) -> String {
+    table_of(header, rows.into_iter().map(|row| (row, None)))
+}
+
+/// As [`table`], with a colour for each row where somebody can see it.
+pub fn table_of<R: IntoIterator<Item = String>>(header: &[&str], rows: impl IntoIterator<Item = (R, Option<Tone>)>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
-    for row in rows {
-        table.add_row(row.into_iter().map(|cell| harmless(&cell)));
+    let colours = colours(&std::io::stdout());
+    for (row, tone) in rows {
+        let tone = tone.filter(|_| colours);
+        table.add_row(row.into_iter().map(|cell| coloured(Cell::new(harmless(&cell)), tone)));
     }
     format!("{table}\n")
+}
+
+fn coloured(cell: Cell, tone: Option<Tone>) -> Cell {
+    match tone {
+        Some(Tone::Alarm) => cell.fg(Color::Red).add_attribute(Attribute::Bold),
+        Some(Tone::Seen) => cell.fg(Color::Yellow),
+        Some(Tone::Over) => cell.fg(Color::Cyan),
+        Some(Tone::Faint) => cell.add_attribute(Attribute::Dim),
+        None => cell,
+    }
+}
+
+/// True when colours are wanted on `stream`: it is a terminal, and `NO_COLOR` is not set (https://no-color.org).
+pub fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A text of JSON for a cell: nothing for null, texts without quotes.

@@ -5,242 +5,262 @@ use uuid::Uuid;
 
 use super::{
     client::{Client, Connect, Credentials},
-    output::{OutputArgs, cell, harmless, local_time, table},
+    output::{OutputArgs, Tone, cell, harmless, local_time, table_of},
 };
 
-/// Tags asked for at once.
+mod watch;
+
+/// Entries asked for at once.
 const PAGE: usize = 5000;
+/// The parameter that takes `next` of the page before.
+const NEXT: &str = "after";
+
+/// The commands that ask a running daemon.
+#[derive(clap::Subcommand)]
+pub(super) enum RemoteCommand {
+    Tags(TagsArgs),
+    Alarms(AlarmsArgs),
+    Ack(AckArgs),
+    Shelve(ShelveArgs),
+    Drill(DrillArgs),
+    Users(UsersArgs),
+    Reload(ReloadArgs),
+}
+
+// No docstring: clap would show it instead of the commands' own.
+#[derive(clap::Args, Clone)]
+struct Ask {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    connect: Connect,
+}
 
 /// Lists tags with their present values
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone)]
 #[command(
-    after_help = "Examples:\n  annunciator tags\n  annunciator tags Plant/Line1 --output json\n  annunciator tags --limit 20"
+    after_help = "Examples:\n  annunciator tags\n  annunciator tags Plant/Line1 --output json\n  annunciator tags Plant/Line1 --watch\n  annunciator tags --limit 20"
 )]
-pub struct TagsArgs {
+pub(super) struct TagsArgs {
     /// Only paths that begin so
     #[arg(default_value = "")]
-    pub prefix: String,
+    prefix: String,
     /// At most this many
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// Shows them again whenever a value changes (the first 1000); with --output json, a line of JSON each time
     #[arg(long)]
-    pub limit: Option<usize>,
+    watch: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
-    pub output: OutputArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub connect: Connect,
+    ask: Ask,
 }
 
 /// Lists alarms with their present states
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  annunciator alarms --state active\n  annunciator alarms Plant/Line1 --priority high\n  annunciator alarms --state shelved,out_of_service --output json"
+    after_help = "Examples:\n  annunciator alarms --state active\n  annunciator alarms Plant/Line1 --priority high\n  annunciator alarms --state active --watch\n  annunciator alarms --state shelved,out_of_service --output json"
 )]
-pub struct AlarmsArgs {
+pub(super) struct AlarmsArgs {
     /// Only paths that begin so
     #[arg(default_value = "")]
-    pub prefix: String,
+    prefix: String,
     /// Only these states: active, unacked, shelved, suppressed, out_of_service, ActiveUnacked, ActiveAcked, ClearUnacked, ClearAcked
     #[arg(long, value_name = "STATE,…")]
-    pub state: Option<String>,
+    state: Option<String>,
     /// Only this priority and above: diagnostic, low, medium, high, critical
     #[arg(long)]
-    pub priority: Option<String>,
+    priority: Option<String>,
+    /// Shows them again whenever one changes; with --output json, a line of JSON each time
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
-    pub output: OutputArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub connect: Connect,
+    ask: Ask,
 }
 
 /// Acknowledges an alarm, or just one alarm event
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  annunciator ack Plant/Line1/TankLevel/Alarms/HighHigh --note \"feed stopped\"\n  annunciator ack 0198b0f0-4c1e-7a53-9d0e-6a3c8a1f2b11"
 )]
-pub struct AckArgs {
+pub(super) struct AckArgs {
     /// Path of the alarm (`<tag path>/Alarms/<name>`), or the UUID of an alarm event
     #[arg(value_name = "ALARM|EVENT")]
-    pub subject: String,
+    subject: String,
     /// For the journal
     #[arg(long, default_value = "")]
-    pub note: String,
+    note: String,
     #[command(flatten)]
-    #[allow(missing_docs)]
-    pub output: OutputArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub connect: Connect,
+    ask: Ask,
 }
 
 /// Starts a drill: people are told by the pipeline of [drill], and somebody must acknowledge in time
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:\n  annunciator drill")]
-pub struct DrillArgs {
+pub(super) struct DrillArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
-    pub output: OutputArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub connect: Connect,
+    ask: Ask,
 }
 
 /// Silences an alarm for a limited time
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  annunciator shelve Plant/Line1/TankLevel/Alarms/HighHigh --for 30m --note \"cleaning\"\n  annunciator shelve Plant/Line1/TankLevel/Alarms/HighHigh --one-shot\n  annunciator shelve Plant/Line1/TankLevel/Alarms/HighHigh --end"
 )]
-pub struct ShelveArgs {
+pub(super) struct ShelveArgs {
     /// Path of the alarm (`<tag path>/Alarms/<name>`)
-    pub alarm: String,
+    alarm: String,
     /// How long, such as 90s, 30m, 2h
     #[arg(long = "for", value_name = "DURATION", value_parser = minutes, default_value = "15m", conflicts_with_all = ["one_shot", "end"])]
-    pub minutes: f64,
+    minutes: f64,
     /// Until the alarm clears
     #[arg(long, conflicts_with = "end")]
-    pub one_shot: bool,
+    one_shot: bool,
     /// Ends the silence now
     #[arg(long)]
-    pub end: bool,
+    end: bool,
     /// For the journal
     #[arg(long, default_value = "")]
-    pub note: String,
+    note: String,
     #[command(flatten)]
-    #[allow(missing_docs)]
-    pub output: OutputArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub connect: Connect,
+    ask: Ask,
 }
 
 /// Lists users with their messages and calls
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:\n  annunciator users\n  annunciator users --output json")]
-pub struct UsersArgs {
+pub(super) struct UsersArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
-    pub output: OutputArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub connect: Connect,
+    ask: Ask,
 }
 
 /// Makes the daemon read its configuration and tags again
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:\n  annunciator reload\n  annunciator check && annunciator reload")]
-pub struct ReloadArgs {
+pub(super) struct ReloadArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
-    pub output: OutputArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub connect: Connect,
+    ask: Ask,
 }
 
-/// The program's answer to `tags`. `default_url` is where the configuration puts the console.
-///
-/// # Errors
-/// What went wrong and what to do about it.
-pub async fn tags(args: &TagsArgs, default_url: Option<&str>, who: Credentials) -> Result<String, String> {
-    let client = Client::new(&args.connect, default_url, who)?;
-    let limit = args.limit.unwrap_or(usize::MAX);
-    let mut tags: Vec<Value> = Vec::new();
-    let mut after = None;
-    while tags.len() < limit {
-        let mut query = vec![("prefix", args.prefix.clone()), ("limit", PAGE.min(limit - tags.len()).to_string())];
-        query.extend(after.take().map(|after| ("after", after)));
-        let mut page = client.get("tags", &query).await?;
-        if let Some(found) = page["tags"].as_array_mut() {
-            tags.append(found);
+impl RemoteCommand {
+    /// What standard output shall show. `default_url` is where the configuration puts the console.
+    ///
+    /// # Errors
+    /// What went wrong and what to do about it; every problem of the configuration when a reload was refused.
+    pub async fn run(&self, default_url: Option<&str>, who: Credentials) -> Result<String, String> {
+        let Ask { output, connect } = match self {
+            Self::Tags(TagsArgs { ask, .. })
+            | Self::Alarms(AlarmsArgs { ask, .. })
+            | Self::Ack(AckArgs { ask, .. })
+            | Self::Shelve(ShelveArgs { ask, .. })
+            | Self::Drill(DrillArgs { ask })
+            | Self::Users(UsersArgs { ask })
+            | Self::Reload(ReloadArgs { ask }) => ask,
+        };
+        let client = Client::new(connect, default_url, who)?;
+        let done = |answer: Value| output.print(&answer, |answer| format!("{}\n", harmless(&cell(&answer["message"]))));
+        match self {
+            Self::Tags(args) if args.watch => watch::tags(&client, args, *output).await,
+            Self::Alarms(args) if args.watch => watch::alarms(&client, args, *output).await,
+            Self::Tags(args) => Ok(output.print(&args.list(&client).await?, tag_table)),
+            Self::Alarms(args) => Ok(output.print(&args.list(&client).await?, alarm_table)),
+            Self::Ack(args) => client.post("alarms/ack", &args.body()).await.map(done),
+            Self::Shelve(args) => client.post("alarms/shelve", &args.body()).await.map(done),
+            Self::Drill(_) => client.post("drill", &json!({})).await.map(done),
+            Self::Users(_) => Ok(output.print(&client.get("users", &[]).await?, |list| user_table(&list["users"]))),
+            Self::Reload(_) => client.post("reload", &Value::Null).await.map(done),
+        }
+    }
+}
+
+impl TagsArgs {
+    async fn list(&self, client: &Client) -> Result<Value, String> {
+        pages(client, "tags", vec![("prefix", self.prefix.clone())], self.limit.unwrap_or(usize::MAX)).await
+    }
+}
+
+impl AlarmsArgs {
+    async fn list(&self, client: &Client) -> Result<Value, String> {
+        let mut query = vec![("prefix", self.prefix.clone())];
+        query.extend(self.state.clone().map(|state| ("state", state)));
+        query.extend(self.priority.clone().map(|priority| ("priority", priority)));
+        client.get("alarms", &query).await
+    }
+}
+
+impl AckArgs {
+    fn body(&self) -> Value {
+        let key = if Uuid::parse_str(&self.subject).is_ok() { "event" } else { "alarm" };
+        json!({ key: self.subject, "note": self.note })
+    }
+}
+
+impl ShelveArgs {
+    fn body(&self) -> Value {
+        let mut body = json!({ "alarm": self.alarm, "note": self.note });
+        if self.one_shot {
+            body["one_shot"] = true.into();
+        } else {
+            body["minutes"] = if self.end { 0.0 } else { self.minutes }.into();
+        }
+        body
+    }
+}
+
+/// A list of the API, page by page, up to `limit` entries.
+async fn pages(client: &Client, list: &str, query: Vec<(&str, String)>, limit: usize) -> Result<Value, String> {
+    let mut entries: Vec<Value> = Vec::new();
+    let mut next = None;
+    while entries.len() < limit {
+        let mut query = query.clone();
+        query.push(("limit", PAGE.min(limit - entries.len()).to_string()));
+        query.extend(next.take().map(|next| (NEXT, next)));
+        let mut page = client.get(list, &query).await?;
+        if let Some(found) = page[list].as_array_mut() {
+            entries.append(found);
         }
         match page["next"].as_str() {
-            Some(next) => after = Some(next.to_owned()),
+            Some(place) => next = Some(place.to_owned()),
             None => break,
         }
     }
-    Ok(args.output.print(&json!({ "tags": tags }), |list| {
-        let rows = rows(&list["tags"], |tag| {
-            let value = format!("{} {}", cell(&tag["value"]), cell(&tag["unit"]));
-            vec![cell(&tag["path"]), value.trim_end().to_owned(), cell(&tag["status"]), local_time(&tag["source_time"])]
-        });
-        table(&["Tag", "Value", "Quality", "Source time"], rows)
-    }))
+    Ok(json!({ list: entries }))
 }
 
-/// The program's answer to `alarms`.
-///
-/// # Errors
-/// What went wrong and what to do about it.
-pub async fn alarms(args: &AlarmsArgs, default_url: Option<&str>, who: Credentials) -> Result<String, String> {
-    let client = Client::new(&args.connect, default_url, who)?;
-    let mut query = vec![("prefix", args.prefix.clone())];
-    query.extend(args.state.clone().map(|state| ("state", state)));
-    query.extend(args.priority.clone().map(|priority| ("priority", priority)));
-    let list = client.get("alarms", &query).await?;
-    Ok(args.output.print(&list, |list| {
-        let rows = rows(&list["alarms"], |alarm| {
-            vec![
-                cell(&alarm["path"]),
-                cell(&alarm["priority"]),
-                alarm_state(alarm),
-                local_time(&alarm["active_time"]),
-                cell(&alarm["value"]),
-                cell(&alarm["message"]),
-                cell(&alarm["notification"]),
-            ]
-        });
-        table(&["Alarm", "Priority", "State", "Active since", "Value", "Message", "Notification"], rows)
-    }))
+fn tag_table(list: &Value) -> String {
+    let rows = rows(&list["tags"], |tag| {
+        let value = format!("{} {}", cell(&tag["value"]), cell(&tag["unit"]));
+        let row = vec![cell(&tag["path"]), value.trim_end().to_owned(), cell(&tag["status"]), local_time(&tag["source_time"])];
+        (row, cell(&tag["status"]).starts_with("Bad").then_some(Tone::Faint))
+    });
+    table_of(&["Tag", "Value", "Quality", "Source time"], rows)
 }
 
-/// The program's answer to `ack`.
-///
-/// # Errors
-/// What went wrong and what to do about it.
-pub async fn ack(args: &AckArgs, default_url: Option<&str>, who: Credentials) -> Result<String, String> {
-    let key = if Uuid::parse_str(&args.subject).is_ok() { "event" } else { "alarm" };
-    let body = json!({ key: args.subject, "note": args.note });
-    command(&args.connect, default_url, who, "alarms/ack", &body, args.output).await
+fn alarm_table(list: &Value) -> String {
+    let rows = rows(&list["alarms"], |alarm| {
+        let row = vec![
+            cell(&alarm["path"]),
+            cell(&alarm["priority"]),
+            alarm_state(alarm),
+            local_time(&alarm["active_time"]),
+            cell(&alarm["value"]),
+            cell(&alarm["message"]),
+            cell(&alarm["notification"]),
+        ];
+        (row, tone(alarm))
+    });
+    table_of(&["Alarm", "Priority", "State", "Active since", "Value", "Message", "Notification"], rows)
 }
 
-/// The program's answer to `shelve`.
-///
-/// # Errors
-/// What went wrong and what to do about it.
-pub async fn shelve(args: &ShelveArgs, default_url: Option<&str>, who: Credentials) -> Result<String, String> {
-    let mut body = json!({ "alarm": args.alarm, "note": args.note });
-    if args.one_shot {
-        body["one_shot"] = true.into();
-    } else {
-        body["minutes"] = if args.end { 0.0 } else { args.minutes }.into();
+/// Beside the word, never instead of it: who sees no colours sees the state all the same.
+fn tone(alarm: &Value) -> Option<Tone> {
+    let silent = !alarm["shelved_until"].is_null() || alarm["suppressed"] == true || alarm["out_of_service"] == true;
+    match alarm["state"].as_str() {
+        _ if silent => Some(Tone::Faint),
+        Some("ActiveUnacked") => Some(Tone::Alarm),
+        Some("ActiveAcked") => Some(Tone::Seen),
+        Some("ClearUnacked") => Some(Tone::Over),
+        _ => None,
     }
-    command(&args.connect, default_url, who, "alarms/shelve", &body, args.output).await
-}
-
-/// The program's answer to `drill`.
-///
-/// # Errors
-/// What went wrong and what to do about it.
-pub async fn drill(args: &DrillArgs, default_url: Option<&str>, who: Credentials) -> Result<String, String> {
-    command(&args.connect, default_url, who, "drill", &json!({}), args.output).await
-}
-
-/// The program's answer to `users`.
-///
-/// # Errors
-/// What went wrong and what to do about it.
-pub async fn users(args: &UsersArgs, default_url: Option<&str>, who: Credentials) -> Result<String, String> {
-    let list = Client::new(&args.connect, default_url, who)?.get("users", &[]).await?;
-    Ok(args.output.print(&list, |list| user_table(&list["users"])))
-}
-
-/// The program's answer to `reload`.
-///
-/// # Errors
-/// What went wrong; every problem of the configuration when it was refused.
-pub async fn reload(args: &ReloadArgs, default_url: Option<&str>, who: Credentials) -> Result<String, String> {
-    command(&args.connect, default_url, who, "reload", &Value::Null, args.output).await
 }
 
 /// A table of `UserStatistics` rows.
@@ -256,22 +276,10 @@ pub(super) fn user_table(users: &Value) -> String {
         ("Call minutes received", "call_minutes_received"),
         ("Call minutes sent", "call_minutes_sent"),
     ];
-    table(&COLUMNS.map(|(title, _)| title), rows(users, |user| COLUMNS.map(|(_, key)| cell(&user[key])).to_vec()))
+    table_of(&COLUMNS.map(|(title, _)| title), rows(users, |user| (COLUMNS.map(|(_, key)| cell(&user[key])).to_vec(), None)))
 }
 
-async fn command(
-    connect: &Connect,
-    default_url: Option<&str>,
-    who: Credentials,
-    path: &str,
-    body: &Value,
-    output: OutputArgs,
-) -> Result<String, String> {
-    let answer = Client::new(connect, default_url, who)?.post(path, body).await?;
-    Ok(output.print(&answer, |answer| format!("{}\n", harmless(&cell(&answer["message"])))))
-}
-
-fn rows(list: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+fn rows(list: &Value, row: impl Fn(&Value) -> (Vec<String>, Option<Tone>)) -> Vec<(Vec<String>, Option<Tone>)> {
     list.as_array().into_iter().flatten().map(row).collect()
 }
 
@@ -317,13 +325,9 @@ mod tests {
     };
 
     #[derive(Parser)]
-    enum Line {
-        Tags(TagsArgs),
-        Alarms(AlarmsArgs),
-        Ack(AckArgs),
-        Shelve(ShelveArgs),
-        Users(UsersArgs),
-        Reload(ReloadArgs),
+    struct Line {
+        #[command(subcommand)]
+        command: RemoteCommand,
     }
 
     /// A daemon's console over a gateway that answers by rule.
@@ -348,14 +352,8 @@ mod tests {
 
     async fn run(line: &str, url: Option<&str>, who: Credentials) -> Result<String, String> {
         let words = std::iter::once("annunciator").chain(line.split_whitespace());
-        match Line::try_parse_from(words).map_err(|error| error.to_string())? {
-            Line::Tags(args) => tags(&args, url, who).await,
-            Line::Alarms(args) => alarms(&args, url, who).await,
-            Line::Ack(args) => ack(&args, url, who).await,
-            Line::Shelve(args) => shelve(&args, url, who).await,
-            Line::Users(args) => users(&args, url, who).await,
-            Line::Reload(args) => reload(&args, url, who).await,
-        }
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        line.command.run(url, who).await
     }
 
     #[tokio::test]

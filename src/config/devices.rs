@@ -65,6 +65,7 @@ fn driver(section: &mut Section<'_>, drivers: &[Driver]) -> Option<(Driver, Sett
         section.ignore_rest();
         return None;
     };
+    section.kind(driver.kind);
     let settings = (driver.settings)(section)?;
     Some((*driver, settings))
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     driver::Driver,
-    load::{File, Loaded, load_http, load_texts},
+    load::{File, Loaded, load_http, load_names, load_texts},
     problems::{Problem, Problems, Severity},
     reader::Loader,
     settings::HttpSettings,
@@ -54,6 +54,14 @@ pub fn read_http(config: &Path) -> Option<HttpSettings> {
     let files = read_folder(config).ok()?;
     let no_file = |_: &Path| Err(String::new());
     Some(load_http(&files, Loader { env: &|name| std::env::var(name).ok(), read_file: &no_file }))
+}
+
+/// The names of all `[[key]]` tables of the folder `config`, also when something in it is wrong; none when it cannot be read.
+#[must_use]
+pub fn read_names(config: &Path, key: &str) -> Vec<String> {
+    let no_file = |_: &Path| Err(String::new());
+    let loader = Loader { env: &|name| std::env::var(name).ok(), read_file: &no_file };
+    read_folder(config).map(|files| load_names(&files, key, loader)).unwrap_or_default()
 }
 
 /// All `*.toml` below `folder`, sorted by path.

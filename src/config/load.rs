@@ -132,6 +132,16 @@ pub fn load_http(config: &[File], loader: Loader<'_>) -> HttpSettings {
     settings::http(&mut roots(&parse_all(config, loader, &problems)))
 }
 
+/// The names of all `[[key]]` tables, whatever else may be wrong.
+#[cfg(feature = "daemon")]
+#[must_use]
+pub fn load_names(config: &[File], key: &str, loader: Loader<'_>) -> Vec<String> {
+    let problems = RefCell::default();
+    let parsed = parse_all(config, loader, &problems);
+    let named = roots(&parsed).sections(key);
+    named.into_iter().filter_map(|mut section| section.string("name")).map(|name| name.value).collect()
+}
+
 /// # Errors
 /// Tag files that cannot be read.
 fn read(

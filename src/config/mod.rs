@@ -18,6 +18,8 @@ mod people;
 mod pipeline;
 pub mod problems;
 pub mod reader;
+#[cfg(all(test, feature = "daemon", feature = "opcua", feature = "modbus", feature = "twilio", feature = "report"))]
+mod reference;
 pub mod render;
 mod retention;
 mod rota;
@@ -26,10 +28,11 @@ mod settings;
 mod system;
 mod tag_files;
 mod tags;
-mod text;
+pub mod text;
 mod throttle;
 mod twilio;
 mod watching;
+mod way;
 
 pub use load::{File, Loaded, load, load_http, load_texts};
 pub use problems::Problems;

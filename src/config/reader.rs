@@ -18,6 +18,7 @@ use toml::de::{DeTable, DeValue};
 use super::{
     problems::{Place, Problem, Problems, Severity, SourceText, did_you_mean, nearest},
     text,
+    way::Way,
 };
 use crate::{
     engine::plan::Secret,
@@ -118,6 +119,8 @@ pub struct Section<'a> {
     /// Every key that was asked for, each followed by a line feed.
     known: String,
     report_unknown: bool,
+    /// For the reference.
+    way: Way,
 }
 
 /// Room for the keys that a table is asked for.
@@ -126,7 +129,24 @@ const KEYS: usize = 256;
 impl<'a> Section<'a> {
     pub(super) fn new(context: Context<'a>, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
         let (taken, known) = (Vec::with_capacity(table.len()), String::with_capacity(KEYS));
-        Self { context, table, span, taken, known, report_unknown: true }
+        Self { context, table, span, taken, known, report_unknown: true, way: Way::root() }
+    }
+
+    /// Tells the reference that `key` may be here, and what it takes.
+    fn tell(&self, key: &str, takes: impl FnOnce() -> String) {
+        self.way.tell(key, takes);
+    }
+
+    /// The keys that follow belong to one kind of this table only, such as a source that is a `modbus`.
+    pub fn kind(&mut self, kind: &str) {
+        self.way = self.way.of_kind(kind);
+    }
+
+    /// A table below this one, at `key`.
+    fn child(&self, key: &str, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
+        let mut child = Self::new(self.context, table, span);
+        child.way = self.way.below(key);
+        child
     }
 
     /// The value of `key`, taken.
@@ -151,6 +171,11 @@ impl<'a> Section<'a> {
 
     /// A string with its variables replaced; `None` when absent or not a string (which is noted).
     pub fn string(&mut self, key: &str) -> Option<Spanned<String>> {
+        self.tell(key, || "string".to_owned());
+        self.bare_string(key)
+    }
+
+    fn bare_string(&mut self, key: &str) -> Option<Spanned<String>> {
         let found = self.take(key)?;
         let DeValue::String(raw) = found.get_ref() else {
             self.mismatch(key, found, "a string");
@@ -185,6 +210,7 @@ impl<'a> Section<'a> {
 
     /// True or false.
     pub fn boolean(&mut self, key: &str) -> Option<bool> {
+        self.tell(key, || "true or false".to_owned());
         let found = self.take(key)?;
         let DeValue::Boolean(value) = found.get_ref() else {
             self.mismatch(key, found, "true or false");
@@ -195,6 +221,7 @@ impl<'a> Section<'a> {
 
     /// An integer in `range`.
     pub fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        self.tell(key, || format!("integer, {}", limits(*range.start(), *range.end())));
         let found = self.take(key)?;
         let DeValue::Integer(integer) = found.get_ref() else {
             self.mismatch(key, found, "an integer");
@@ -210,6 +237,11 @@ impl<'a> Section<'a> {
 
     /// A number: an integer or a float; `inf` and `nan` are refused.
     pub fn float(&mut self, key: &str) -> Option<f64> {
+        self.tell(key, || "number".to_owned());
+        self.bare_float(key)
+    }
+
+    fn bare_float(&mut self, key: &str) -> Option<f64> {
         let found = self.take(key)?;
         let value = number(found.get_ref()).filter(|number| number.is_finite());
         if value.is_none() {
@@ -220,7 +252,11 @@ impl<'a> Section<'a> {
 
     /// A number in `range`.
     pub fn float_in(&mut self, key: &str, range: RangeInclusive<f64>) -> Option<f64> {
-        let value = self.float(key)?;
+        self.tell(key, || {
+            let (low, high) = (*range.start(), *range.end());
+            if high < f64::MAX { format!("number, {low} to {high}") } else { format!("number, at least {low}") }
+        });
+        let value = self.bare_float(key)?;
         if range.contains(&value) {
             return Some(value);
         }
@@ -235,6 +271,7 @@ impl<'a> Section<'a> {
 
     /// Two numbers, such as a range.
     pub fn pair(&mut self, key: &str) -> Option<Spanned<(f64, f64)>> {
+        self.tell(key, || "two numbers, low and high".to_owned());
         let found = self.take(key)?;
         let pair = match found.get_ref() {
             DeValue::Array(array) if array.len() == 2 => {
@@ -250,7 +287,11 @@ impl<'a> Section<'a> {
 
     /// A duration in `range`, such as `"500ms"`.
     pub fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let found = self.string(key);
+        self.tell(key, || {
+            let (low, high) = (text::show_duration(*range.start()), text::show_duration(*range.end()));
+            if *range.end() == Duration::MAX { format!("duration, at least {low}") } else { format!("duration, {low} to {high}") }
+        });
+        let found = self.bare_string(key);
         let Some(text) = found else {
             // A bare number is the likeliest mistake; say which unit is missing rather than which type.
             if matches!(self.table.get(key).map(toml::Spanned::get_ref), Some(DeValue::Integer(_))) {
@@ -281,7 +322,8 @@ impl<'a> Section<'a> {
 
     /// One of the given words.
     pub fn one_of<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let text = self.string(key)?;
+        self.tell(key, || words.iter().map(|(word, _)| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "));
+        let text = self.bare_string(key)?;
         self.word(&format!("`{key}`"), &text, words)
     }
 
@@ -297,6 +339,7 @@ impl<'a> Section<'a> {
 
     /// A list of strings.
     pub fn strings(&mut self, key: &str) -> Option<Vec<Spanned<String>>> {
+        self.tell(key, || "list of strings".to_owned());
         let found = self.take(key)?;
         let DeValue::Array(array) = found.get_ref() else {
             self.mismatch(key, found, "a list of strings");
@@ -322,8 +365,9 @@ impl<'a> Section<'a> {
     /// As [`Section::secret`], with its place.
     pub fn spanned_secret(&mut self, key: &str) -> Option<Spanned<Secret>> {
         let file_key = format!("{key}_file");
-        let direct = self.string(key);
-        let file = self.string(&file_key);
+        self.tell(key, || format!("string; or `{file_key}`, the file that has it"));
+        let direct = self.bare_string(key);
+        let file = self.bare_string(&file_key);
         match (direct, file) {
             (Some(_), Some(file)) => {
                 self.error(file.span, format!("both `{key}` and `{file_key}` are given"), "keep one of them");
@@ -362,6 +406,7 @@ impl<'a> Section<'a> {
 
     /// A value of a tag's type; of a wrong type or out of its range is noted.
     pub fn value(&mut self, key: &str, wanted: ValueType) -> Option<Spanned<Value>> {
+        self.tell(key, || "value of the tag's type".to_owned());
         let found = self.take(key)?;
         let value = self.json(found).and_then(|json| match Value::from_json(&json, wanted) {
             Ok(value) => Some(value),
@@ -375,6 +420,7 @@ impl<'a> Section<'a> {
 
     /// Any value, tables among them. A date is its text; `inf` and `nan` are null.
     pub fn json_value(&mut self, key: &str) -> Option<Spanned<serde_json::Value>> {
+        self.tell(key, || "any value".to_owned());
         let found = self.take(key)?;
         self.json(found).map(|value| Spanned { value, span: found.span() })
     }
@@ -403,16 +449,18 @@ impl<'a> Section<'a> {
 
     /// A table below this one.
     pub fn section(&mut self, key: &str) -> Option<Section<'a>> {
+        self.tell(key, || "table".to_owned());
         let found = self.take(key)?;
         let DeValue::Table(table) = found.get_ref() else {
             self.mismatch(key, found, "a table");
             return None;
         };
-        Some(Section::new(self.context, table, found.span()))
+        Some(self.child(key, table, found.span()))
     }
 
     /// A list of tables below this one.
     pub fn sections(&mut self, key: &str) -> Vec<Section<'a>> {
+        self.tell(key, || "list of tables".to_owned());
         let Some(found) = self.take(key) else { return Vec::new() };
         let DeValue::Array(array) = found.get_ref() else {
             self.mismatch(key, found, &format!("a list of tables (`[[{key}]]`)"));
@@ -421,7 +469,7 @@ impl<'a> Section<'a> {
         let mut sections = Vec::with_capacity(array.len());
         for element in array {
             match element.get_ref() {
-                DeValue::Table(table) => sections.push(Section::new(self.context, table, element.span())),
+                DeValue::Table(table) => sections.push(self.child(key, table, element.span())),
                 _ => self.mismatch(key, element, "a list of tables"),
             }
         }
@@ -512,6 +560,7 @@ impl<'a> Section<'a> {
 
     /// A string, number or Boolean as text.
     pub fn text(&mut self, key: &str) -> Option<String> {
+        self.tell(key, || "string, number or Boolean".to_owned());
         let found = self.take(key)?;
         match found.get_ref() {
             DeValue::String(raw) => self.context.substitute(raw, &found.span()),
@@ -633,7 +682,10 @@ pub fn read_text<T>(name: &str, content: &str, loader: Loader<'_>, read: impl Fn
     let problems = RefCell::default();
     let context = Context { loader, problems: &problems, file: 0, begin: 0 };
     let table = parse(content, context);
-    let result = read(&mut Section::new(context, &table, 0..0));
+    let mut root = Section::new(context, &table, 0..0);
+    root.way = Way::elsewhere();
+    let result = read(&mut root);
+    drop(root);
     let mut problems = problems.into_inner();
     problems.sort();
     problems.attach(|_| SourceText { name: name.into(), text: content.into() });
@@ -658,6 +710,14 @@ fn number(value: &DeValue<'_>) -> Option<f64> {
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|value| value as f64),
         DeValue::Float(float) => float.as_str().parse().ok(),
         _ => None,
+    }
+}
+
+fn limits(low: i64, high: i64) -> String {
+    match (low, high) {
+        (i64::MIN, high) => format!("at most {high}"),
+        (low, i64::MAX) => format!("at least {low}"),
+        (low, high) => format!("{low} to {high}"),
     }
 }
 

@@ -172,6 +172,7 @@ fn from_source(section: &mut Section<'_>, traits: &TagTraits, device: &Device) -
         section.ignore_rest();
         return None;
     };
+    section.kind(driver.kind);
     let address = (driver.address)(section, traits, settings)?;
     device.has_tag(section.fingerprint(&["alarm", "description"]));
     Some(Origin::Source { source: Arc::clone(&device.name), address })

@@ -45,6 +45,18 @@ pub(super) fn substitute(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Re
     Ok(result)
 }
 
+/// `text` as a TOML string that [`substitute`] gives back unchanged.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    key(&text.replace("${", "$${"))
+}
+
+/// `text` as a quoted key, in which nothing is substituted. JSON escapes as TOML does, but for the delete character.
+#[must_use]
+pub fn key(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
+}
+
 /// Units of a duration and their length in milliseconds.
 const UNITS: [(&str, f64); 5] = [("ms", 1.0), ("s", 1e3), ("m", 60e3), ("h", 3_600e3), ("d", 86_400e3)];
 

@@ -566,7 +566,7 @@ fn discarded_values_are_counted() {
 #[test]
 fn what_a_server_has_is_listed_and_becomes_tags() {
     let port = free_port();
-    let Some(plc) = asyncua(port, &["--items", "1500", "--limit", "1000"]) else { return };
+    let Some(plc) = asyncua(port, &["--items", "1500", "--limit", "1000", "--rich"]) else { return };
     let (_dir, pki) = pki();
     let server = settings(&url(port), "None").server;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -575,6 +575,8 @@ fn what_a_server_has_is_listed_and_becomes_tags() {
         runtime.block_on(opcua::browse::browse(&server, &pki, URI, start.as_ref(), &|_| {}))
     };
     let tree = list(None).unwrap();
+    assert!(tree.incomplete.is_empty(), "{:?}", tree.incomplete);
+    let tree = tree.root;
     let plant = tree.children.iter().find(|node| node.name == "Plant").unwrap();
     let found = |name: &str| plant.children.iter().find(|node| node.name == name).unwrap();
     assert_eq!(plant.children.len(), 1500 + 16);
@@ -585,13 +587,51 @@ fn what_a_server_has_is_listed_and_becomes_tags() {
     assert!(tree.to_string().contains("    Int16  [Int16, writable]  nsu=urn:test:plant;s=Int16\n"), "{tree}");
 
     // The listed addresses are those that a source takes.
-    let below = list(Some("/Objects/2:Plant")).unwrap();
+    let below = list(Some("/Objects/2:Plant")).unwrap().root;
     assert_eq!((below.name.as_str(), below.children.len()), ("Plant", plant.children.len()));
-    let file = below.tag_file("plc");
+    let file = below.tag_file("plc", true).text;
     assert!(file.contains("[[tag]]\npath = \"plc/Double\"\ntype = \"Double\"\nsource = \"plc\"\naddress = \"nsu=urn:test:plant;s=Double\"\nwritable = true\n"), "{file}");
+    rich(&list(Some("/Objects/2:Rich")).unwrap().root);
     assert!(list(Some("i=4711000")).unwrap_err().contains("i=4711000"));
     drop(plc);
     assert!(list(None).unwrap_err().contains("nothing answers"));
+}
+
+/// Analog items with unit and range, arrays, a structure, a matrix, something unreadable, a variable below a variable, a circle.
+fn rich(root: &opcua::browse::Node) {
+    let file = root.tag_file("plc", false);
+    let expected = [
+        "path = \"plc/Level\"\ntype = \"Double\"\nsource = \"plc\"\naddress = \"nsu=urn:test:plant;s=Level\"\nunit = \"°C\"\nrange = [-10.0, 120.0]\ndescription = \"Feed tank\"\n",
+        "path = \"plc/Level.Raw\"\ntype = \"Int16\"\n",
+        "path = \"plc/Recipe\"\ntype = \"Int16[]\"\n",
+    ];
+    for expected in expected {
+        assert!(file.text.contains(expected), "{expected}\n{}", file.text);
+    }
+    let mut left_out: Vec<_> = file.left_out.iter().map(|left| (left.path.as_str(), left.why.as_str())).collect();
+    left_out.sort_unstable();
+    let expected = [
+        ("plc/Matrix", "its values have 2 dimensions"),
+        ("plc/Secret", "this user may not read it"),
+        ("plc/Structure", "its values are structures"),
+    ];
+    assert_eq!(left_out, expected);
+    assert_eq!(file.tags, 3, "{}", file.text);
+}
+
+#[test]
+fn the_units_and_ranges_of_another_server_are_found_too() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_plc) = node_opcua(port, folder.path()) else { return };
+    let (_dir, pki) = pki();
+    let server = settings(&format!("opc.tcp://localhost:{port}/plant"), "None").server;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tree = runtime.block_on(opcua::browse::browse(&server, &pki, URI, None, &|_| {})).unwrap();
+    let file = tree.root.tag_file("plc", false);
+    let level = "path = \"plc/Rich/Level\"\ntype = \"Double\"\nsource = \"plc\"\naddress = \"nsu=urn:test:plant;s=Level\"\nunit = \"°C\"\nrange = [-10.0, 120.0]\n";
+    assert!(file.text.contains(level), "{file:?}");
+    assert!(file.text.contains("path = \"plc/Plant/Int32\""), "{}", file.text);
 }
 
 /// Between client and server: the first Publish answer with a certain Int32 in it becomes a fault, and so does every Republish

@@ -96,8 +96,16 @@ async fn commands_reload_and_stop() {
     let plant = Plant::new(TAGS, "").await;
     let daemon = plant.start().await;
 
+    let watch = |what: &str, output: &str| Child::start(&mut plant.command(&[what, "Pump", "--watch", "--output", output]));
+    let (mut lines, mut tables, mut values) = (watch("alarms", "json"), watch("alarms", "text"), watch("tags", "json"));
+    lines.line("\"state\":\"ClearAcked\"", BOUND);
+    tables.line("ClearAcked", BOUND);
+    values.line("\"value\":false", BOUND);
     plant.plc.as_ref().unwrap().plant.set_coils(SPARE, &[true]);
     daemon.alarm_is(FAULT, "ActiveUnacked").await;
+    lines.line("\"state\":\"ActiveUnacked\"", BOUND);
+    tables.line("ActiveUnacked", BOUND);
+    values.line("\"value\":true", BOUND);
     let alarms = plant.run(&["alarms", "--state", "unacked", "--output", "json"]).await.json();
     assert_eq!(alarms["alarms"][0]["path"], FAULT, "{alarms}");
     let acked = plant.run(&["ack", FAULT, "--note", "seen"]).await;

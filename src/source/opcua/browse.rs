@@ -1,12 +1,13 @@
-//! What a server has: its nodes as a tree, and a tag file for its variables.
+//! What a server has: its nodes as a tree. `tags` makes a tag file of it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt::{self, Write},
-};
+mod tags;
+
+use std::{collections::HashSet, fmt};
 
 use opcua::types::{NodeId, VariantScalarTypeId as Wire};
 use serde::Serialize;
+
+pub use self::tags::{LeftOut, TagFile};
 
 use super::{
     address::{Namespaces, NodeAddress, stable},
@@ -22,7 +23,8 @@ use crate::{
             Error,
             data::Data,
             services::{
-                BROWSE_NAME, DATA_TYPE, Direction, HIERARCHICAL_REFERENCES, NODE_CLASS, Reference, USER_ACCESS_LEVEL, VALUE_RANK,
+                BROWSE_NAME, DATA_TYPE, DESCRIPTION, Direction, HIERARCHICAL_REFERENCES, NODE_CLASS, Reference,
+                USER_ACCESS_LEVEL, VALUE, VALUE_RANK,
             },
             session::Session,
         },
@@ -46,7 +48,7 @@ const SERVER: u32 = 2253;
 const HAS_PROPERTY: u32 = 46;
 
 /// A node with what hangs below it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Node {
     /// As a tag's `address` names it.
     pub address: String,
@@ -59,10 +61,31 @@ pub struct Node {
     /// A variable's type as a tag's `type` names it; none for one that a tag cannot have.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub value_type: Option<String>,
+    /// Why a variable cannot be a tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_a_tag: Option<String>,
     /// A variable that this user may write.
     pub writable: bool,
+    /// A variable's description.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The unit of an analog item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The range of an analog item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<(f64, f64)>,
     /// In the server's order; a node that hangs in several places is listed at the first.
     pub children: Vec<Node>,
+}
+
+/// A server's nodes, and why they are not all of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tree {
+    /// The node that browsing began at.
+    pub root: Node,
+    /// What was not listed and why; empty when everything was.
+    pub incomplete: Vec<String>,
 }
 
 /// What was asked about a node while browsing.
@@ -83,7 +106,7 @@ pub async fn browse(
     application_uri: &str,
     start: Option<&NodeAddress>,
     progress: &(dyn Fn(usize) + Sync),
-) -> Result<Node, String> {
+) -> Result<Tree, String> {
     let mut connection = connect::connect(server, pki, application_uri).await?;
     let session = std::sync::Arc::clone(&connection.session);
     let found = tokio::select! {
@@ -94,7 +117,7 @@ pub async fn browse(
     found
 }
 
-async fn tree(session: &Session, start: Option<&NodeAddress>, progress: &(dyn Fn(usize) + Sync)) -> Result<Node, String> {
+async fn tree(session: &Session, start: Option<&NodeAddress>, progress: &(dyn Fn(usize) + Sync)) -> Result<Tree, String> {
     let failed = |error: Error| format!("browsing failed: {error}");
     let namespaces = Namespaces(session.namespaces().await.map_err(failed)?);
     let limits = Limits::read(session).await.map_err(failed)?;
@@ -102,17 +125,26 @@ async fn tree(session: &Session, start: Option<&NodeAddress>, progress: &(dyn Fn
     let mut seen = vec![root(session, &start, &namespaces).await?];
     let mut known: HashSet<NodeId> = HashSet::from([start.clone()]);
     let mut level = vec![0];
+    let mut missing = Missing::default();
     for _ in 0..MAX_DEPTH {
         let mut next = Vec::new();
         for batch in level.chunks(limits.browse.min(BROWSE_BATCH)) {
             let ids: Vec<NodeId> = batch.iter().map(|&place| seen[place].id.clone()).collect();
-            for (&parent, references) in batch.iter().zip(children(session, &ids).await.map_err(failed)?) {
+            for (&parent, references) in batch.iter().zip(children(session, &ids, &mut missing).await.map_err(failed)?) {
                 for reference in references {
                     let id = reference.node.clone();
-                    // What lies on another server cannot be read here.
-                    if reference.elsewhere || seen.len() >= MAX_NODES || !known.insert(id.clone()) {
+                    if reference.elsewhere {
+                        missing.elsewhere += 1;
                         continue;
                     }
+                    if known.contains(&id) {
+                        continue;
+                    }
+                    if seen.len() >= MAX_NODES {
+                        missing.beyond += 1;
+                        continue;
+                    }
+                    known.insert(id.clone());
                     if id != NodeId::new(0, SERVER) {
                         next.push(seen.len());
                     }
@@ -121,16 +153,39 @@ async fn tree(session: &Session, start: Option<&NodeAddress>, progress: &(dyn Fn
             }
             progress(seen.len());
         }
-        if next.is_empty() {
+        level = next;
+        if level.is_empty() {
             break;
         }
-        level = next;
     }
-    if seen.len() >= MAX_NODES {
-        tracing::warn!("the server has more nodes than {MAX_NODES}: name a node to begin at");
-    }
+    missing.deeper = level.len();
     describe(session, &mut seen, limits.read).await.map_err(failed)?;
-    Ok(assemble(seen))
+    Ok(Tree { root: assemble(seen), incomplete: missing.words() })
+}
+
+/// What was not listed.
+#[derive(Default)]
+struct Missing {
+    /// References to nodes on other servers.
+    elsewhere: usize,
+    /// References beyond [`MAX_NODES`].
+    beyond: usize,
+    /// Nodes at [`MAX_DEPTH`] whose children were not asked for.
+    deeper: usize,
+    /// Nodes with more references than were read.
+    unread: usize,
+}
+
+impl Missing {
+    fn words(&self) -> Vec<String> {
+        let told = [
+            (self.elsewhere, "references lead to other servers".to_owned()),
+            (self.beyond, format!("references lead beyond the {MAX_NODES} nodes that are listed: name a node to begin at")),
+            (self.deeper, format!("nodes lie {MAX_DEPTH} levels deep; what is below them is not listed: begin at one of them")),
+            (self.unread, "nodes have more references than the server gave".to_owned()),
+        ];
+        told.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    }
 }
 
 async fn resolve(session: &Session, start: Option<&NodeAddress>, namespaces: &Namespaces) -> Result<NodeId, String> {
@@ -157,7 +212,7 @@ async fn root(session: &Session, id: &NodeId, namespaces: &Namespaces) -> Result
         _ => 0,
     };
     let class = class_name(class).to_owned();
-    let node = Node { address, name, class, property: false, value_type: None, writable: false, children: Vec::new() };
+    let node = Node { address, name, class, ..Node::default() };
     Ok(Seen { node, id: id.clone(), parent: None })
 }
 
@@ -181,7 +236,7 @@ fn cut(name: &str) -> String {
 }
 
 /// The hierarchical references forward of each node.
-async fn children(session: &Session, ids: &[NodeId]) -> Result<Vec<Vec<Reference>>, Error> {
+async fn children(session: &Session, ids: &[NodeId], missing: &mut Missing) -> Result<Vec<Vec<Reference>>, Error> {
     let mut found = Vec::with_capacity(ids.len());
     for mut browsed in session.browse(ids, Direction::Forward, HIERARCHICAL_REFERENCES, MAX_REFERENCES).await? {
         let mut references = browsed.references;
@@ -189,6 +244,7 @@ async fn children(session: &Session, ids: &[NodeId]) -> Result<Vec<Vec<Reference
             browsed = session.browse_next(&browsed.continuation).await?;
             // A server that goes on without anything new never ends.
             if browsed.references.is_empty() {
+                missing.unread += 1;
                 break;
             }
             references.append(&mut browsed.references);
@@ -204,33 +260,94 @@ fn node(reference: &Reference, namespaces: &Namespaces) -> Node {
         name: cut(&reference.name),
         class: class_name(reference.class).to_owned(),
         property: reference.kind == NodeId::new(0, HAS_PROPERTY),
-        value_type: None,
-        writable: false,
-        children: Vec::new(),
+        ..Node::default()
     }
 }
 
-/// Types and rights of the variables.
+/// Types, rights, descriptions, units and ranges of the variables.
 async fn describe(session: &Session, seen: &mut [Seen], limit: usize) -> Result<(), Error> {
-    let attributes = [DATA_TYPE, VALUE_RANK, USER_ACCESS_LEVEL];
+    let attributes = [DATA_TYPE, VALUE_RANK, USER_ACCESS_LEVEL, DESCRIPTION];
     let variables: Vec<usize> = (0..seen.len()).filter(|&place| seen[place].node.class == "Variable").collect();
     let ids: Vec<_> = variables.iter().flat_map(|&place| attributes.map(|wanted| attribute(&seen[place].id, wanted))).collect();
     let answers = read(session, &ids, limit, Timestamps::Neither).await?;
     let mut types = Types::new(session);
-    for (place, answers) in variables.into_iter().zip(answers.chunks_exact(attributes.len())) {
+    for (&place, answers) in variables.iter().zip(answers.chunks_exact(attributes.len())) {
         let wire = match &answers[0].value {
             Data::Node(data_type) => types.built_in(data_type).await?,
             _ => None,
         };
-        let rank = match answers[1].value {
-            Data::Scalar(_, Value::Int32(-1)) | Data::Null => Some(Rank::Scalar),
-            Data::Scalar(_, Value::Int32(1)) => Some(Rank::Array(0)),
-            // Matrices and values of any rank are nothing that a tag can have.
-            _ => None,
+        // A server that does not say what this user may do lets them read until it refuses.
+        let level = match answers[2].value {
+            Data::Scalar(_, Value::Byte(level)) => level,
+            _ => CAN_READ,
         };
-        let value_type = wire.and_then(tag_type).zip(rank).map(|(data_type, rank)| ValueType { data_type, rank });
-        seen[place].node.value_type = value_type.map(|value_type| value_type.to_string());
-        seen[place].node.writable = matches!(answers[2].value, Data::Scalar(_, Value::Byte(level)) if level & 2 != 0);
+        let rank = match answers[1].value {
+            Data::Scalar(_, Value::Int32(rank)) => rank,
+            _ => SCALAR,
+        };
+        // What the rank leaves open the value shows.
+        let rank = if rank == SCALAR || rank >= 1 { rank } else { present_rank(session, &seen[place].id).await?.unwrap_or(rank) };
+        let node = &mut seen[place].node;
+        match value_type(wire, rank) {
+            _ if level & CAN_READ == 0 => node.not_a_tag = Some("this user may not read it".to_owned()),
+            Ok(value_type) => node.value_type = Some(value_type.to_string()),
+            Err(why) => node.not_a_tag = Some(why),
+        }
+        node.writable = level & CAN_WRITE != 0;
+        if let Data::Scalar(_, Value::String(text)) = &answers[3].value {
+            node.description = cut(text);
+        }
+    }
+    analog(session, seen, limit).await
+}
+
+/// Bits of AccessLevel (Part 3, 8.57).
+const CAN_READ: u8 = 1;
+const CAN_WRITE: u8 = 2;
+
+/// The ValueRank of single values (Part 3, 5.6.2); from 1 on it counts dimensions, other values leave it open.
+const SCALAR: i32 = -1;
+
+/// The rank of the value that a node has now; `None` when it has none.
+async fn present_rank(session: &Session, id: &NodeId) -> Result<Option<i32>, Error> {
+    let answers = session.read(&[attribute(id, VALUE)], Timestamps::Neither).await?;
+    Ok(match answers.first().map(|answer| &answer.value) {
+        Some(Data::Scalar(..)) => Some(SCALAR),
+        Some(Data::Array(..)) => Some(1),
+        _ => None,
+    })
+}
+
+fn value_type(wire: Option<Wire>, rank: i32) -> Result<ValueType, String> {
+    let rank = match rank {
+        SCALAR => Rank::Scalar,
+        1 => Rank::Array(0),
+        2.. => return Err(format!("its values have {rank} dimensions")),
+        _ => return Err("its values may be single ones or arrays".to_owned()),
+    };
+    let data_type = match wire {
+        Some(Wire::ExtensionObject) => return Err("its values are structures".to_owned()),
+        Some(wire) => tag_type(wire).ok_or_else(|| format!("no tag has values of type {wire}"))?,
+        None => return Err("its data type is abstract or not known".to_owned()),
+    };
+    Ok(ValueType { data_type, rank })
+}
+
+/// EURange and EngineeringUnits (Part 8, 5.3.2) are properties of what they are about.
+async fn analog(session: &Session, seen: &mut [Seen], limit: usize) -> Result<(), Error> {
+    let about = |node: &Node| node.property && matches!(node.name.as_str(), "EURange" | "EngineeringUnits");
+    let places: Vec<usize> = (0..seen.len()).filter(|&place| about(&seen[place].node)).collect();
+    let ids: Vec<_> = places.iter().map(|&place| attribute(&seen[place].id, VALUE)).collect();
+    let answers = read(session, &ids, limit, Timestamps::Neither).await?;
+    for (place, answer) in places.into_iter().zip(answers) {
+        let Some(parent) = seen[place].parent else { continue };
+        match answer.value {
+            Data::Range(low, high) if low.is_finite() && high.is_finite() && low < high => {
+                seen[parent].node.range = Some((low, high));
+            }
+            Data::Unit(unit) if !unit.trim().is_empty() => seen[parent].node.unit = Some(cut(&unit)),
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -268,9 +385,10 @@ impl fmt::Display for Node {
 
 impl Node {
     fn line(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
+        let unit = self.unit.as_ref().map_or_else(String::new, |unit| format!(", {}", unit.escape_debug()));
         let kind = match (&self.value_type, self.writable) {
-            (Some(value_type), true) => format!("  [{value_type}, writable]"),
-            (Some(value_type), false) => format!("  [{value_type}]"),
+            (Some(value_type), true) => format!("  [{value_type}{unit}, writable]"),
+            (Some(value_type), false) => format!("  [{value_type}{unit}]"),
             (None, _) if self.class == "Object" => String::new(),
             (None, _) => format!("  [{}]", self.class),
         };
@@ -282,93 +400,5 @@ impl Node {
     #[must_use]
     pub fn count(&self) -> usize {
         1 + self.children.iter().map(Self::count).sum::<usize>()
-    }
-
-    /// A tag file for every variable that a tag can have, as tags of `source` under a folder of its name. Properties are left
-    /// out.
-    #[must_use]
-    pub fn tag_file(&self, source: &str) -> String {
-        let mut file = String::new();
-        let mut taken = HashMap::new();
-        let folder = segment(source);
-        self.tags(&folder, source, &mut taken, &mut file);
-        file
-    }
-
-    fn tags(&self, folder: &str, source: &str, taken: &mut HashMap<String, usize>, file: &mut String) {
-        for child in self.children.iter().filter(|child| !child.property) {
-            let mut path = format!("{folder}/{}", segment(&child.name));
-            // Browse names need not be unique.
-            let times = taken.entry(path.clone()).and_modify(|times| *times += 1).or_insert(1);
-            if *times > 1 {
-                write!(path, " {times}").unwrap_or_default();
-            }
-            if let Some(value_type) = &child.value_type {
-                let writable = if child.writable { "writable = true\n" } else { "" };
-                let (path, source, address) = (quoted(&path), quoted(source), quoted(&child.address));
-                let entry = format!(
-                    "[[tag]]\npath = {path}\ntype = \"{value_type}\"\nsource = {source}\naddress = {address}\n{writable}\n"
-                );
-                file.push_str(&entry);
-            }
-            child.tags(&path, source, taken, file);
-        }
-    }
-}
-
-/// A browse name as a path's segment.
-fn segment(name: &str) -> String {
-    let clean: String = name.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }).collect();
-    match clean.trim() {
-        "" => "_".to_owned(),
-        // Reserved as first segments.
-        reserved @ ("System" | "Alarms") => format!("{reserved}_"),
-        other => other.to_owned(),
-    }
-}
-
-/// A TOML basic string; JSON escapes in the same way.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn leaf(name: &str, value_type: Option<&str>, property: bool) -> Node {
-        Node {
-            address: format!("nsu=urn:x;s={name}"),
-            name: name.to_owned(),
-            class: "Variable".to_owned(),
-            property,
-            value_type: value_type.map(str::to_owned),
-            writable: name == "B",
-            children: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_tag_file_has_every_variable_once() {
-        let mut root = leaf("Objects", None, false);
-        let mut parent = leaf("A/\"x\"", Some("Int16[]"), false);
-        parent.children = vec![leaf("EURange", Some("Double"), true), leaf("B", Some("Boolean"), false)];
-        root.children = vec![parent, leaf("C", None, false), leaf("B", Some("Byte"), false), leaf("B", Some("Byte"), false)];
-        let file = root.tag_file("System");
-        let expected = [
-            ("System_/A_\\\"x\\\"", "Int16[]", "A/\\\"x\\\""),
-            ("System_/A_\\\"x\\\"/B", "Boolean", "B"),
-            ("System_/B", "Byte", "B"),
-            ("System_/B 2", "Byte", "B"),
-        ];
-        let entries: Vec<&str> = file.split_terminator("\n\n").collect();
-        assert_eq!(entries.len(), expected.len(), "{file}");
-        for (entry, (path, value_type, name)) in entries.iter().zip(expected) {
-            let writable = if name == "B" { "\nwritable = true" } else { "" };
-            let wanted = format!(
-                "[[tag]]\npath = \"{path}\"\ntype = \"{value_type}\"\nsource = \"System\"\naddress = \"nsu=urn:x;s={name}\"{writable}"
-            );
-            assert_eq!(*entry, wanted);
-        }
     }
 }

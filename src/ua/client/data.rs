@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{limits, message::skip_diagnostics};
 use crate::{
     tag::{DataType, StatusCode, Timestamp, Value},
-    ua::wire::{Id, Identifier, Malformed, Read, Reader, Writer},
+    ua::wire::{Extension, Id, Identifier, Malformed, Read, Reader, Writer},
 };
 
 /// The end of year 9999; a DateTime beyond is "no end" (Part 6, 5.2.2.5).
@@ -28,7 +28,11 @@ pub enum Data {
     Node(NodeId),
     /// A QualifiedName without its namespace.
     Name(Arc<str>),
-    /// Well formed, but nothing that we use: a structure, a matrix.
+    /// A Range, such as EURange: low and high (Part 8, 5.6.2).
+    Range(f64, f64),
+    /// The display name of an EUInformation (Part 8, 5.6.3).
+    Unit(Arc<str>),
+    /// Well formed, but nothing that we use: another structure, a matrix.
     Foreign(Wire),
 }
 
@@ -39,6 +43,7 @@ impl Data {
         match self {
             Self::Null => None,
             Self::Scalar(wire, _) | Self::Array(wire, _) | Self::Foreign(wire) => Some(*wire),
+            Self::Range(..) | Self::Unit(_) => Some(Wire::ExtensionObject),
             Self::Node(_) => Some(Wire::NodeId),
             Self::Name(_) => Some(Wire::QualifiedName),
         }
@@ -116,6 +121,7 @@ impl<'a> Decoder<'a> {
                 17 => Ok(Data::Node(node_id(self.reader.id()?))),
                 18 => Ok(Data::Node(node_id(self.reader.expanded_id()?.0))),
                 20 => Ok(Data::Name(self.reader.qualified_name()?.1.into())),
+                22 => Ok(structure(&self.reader.extension()?)),
                 _ => Ok(self.scalar(kind, depth)?.map_or(Data::Foreign(wire), |value| Data::Scalar(wire, value))),
             };
         }
@@ -176,6 +182,26 @@ impl<'a> Decoder<'a> {
         }
         Ok(())
     }
+}
+
+/// Those structures that say something about a variable. All others are passed over, and so are bodies that are none of theirs.
+fn structure(extension: &Extension<'_>) -> Data {
+    const RANGE: u32 = 886;
+    const EU_INFORMATION: u32 = 889;
+    let mut body = Reader::new(extension.body.unwrap_or_default());
+    let mut range = || Ok::<_, Malformed>(Data::Range(body.f64()?, body.f64()?));
+    let known = match extension.type_id.standard() {
+        Some(RANGE) => range(),
+        Some(EU_INFORMATION) => unit(&mut body),
+        _ => Err(Malformed),
+    };
+    known.unwrap_or(Data::Foreign(Wire::ExtensionObject))
+}
+
+fn unit(body: &mut Reader<'_>) -> Read<Data> {
+    body.text()?;
+    body.i32()?;
+    Ok(Data::Unit(body.localized_text()?.into()))
 }
 
 /// The smallest encoding of a built-in type, so that an array's length can be checked against the bytes that are there.
@@ -322,6 +348,14 @@ mod tests {
         assert_eq!(read(&[17, 0, 85]), Ok(Data::Node(NodeId::new(0, 85_u32))));
         assert_eq!(read(&[20, 0, 0, 1, 0, 0, 0, b'x']), Ok(Data::Name("x".into())));
         assert_eq!(read(&[22, 0, 0, 0]), Ok(Data::Foreign(Wire::ExtensionObject)));
+        let mut range = vec![22, 1, 0, 0x76, 3, 1, 16, 0, 0, 0];
+        range.extend([1.5_f64, 90.0].iter().flat_map(|end| end.to_le_bytes()));
+        assert_eq!(read(&range), Ok(Data::Range(1.5, 90.0)));
+        assert!(read(&range[..range.len() - 1]).is_err());
+        // A body that is shorter than the structure.
+        assert_eq!(read(&[22, 1, 0, 0x76, 3, 1, 2, 0, 0, 0, 0, 0]), Ok(Data::Foreign(Wire::ExtensionObject)));
+        let unit = [22, 1, 0, 0x79, 3, 1, 14, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 5, 0, 0, 0, 2, 1, 0, 0, 0, b'%'];
+        assert_eq!(read(&unit), Ok(Data::Unit("%".into())));
         assert_eq!(read(&[23, 1, 6, 1, 0, 0, 0]), Ok(Data::Foreign(Wire::DataValue)));
         assert_eq!(read(&[0x98, 1, 0, 0, 0, 3, 5]), Ok(Data::Foreign(Wire::Variant)));
         assert_eq!(read(&[25, 0x40, 0]), Ok(Data::Foreign(Wire::DiagnosticInfo)));

@@ -19,6 +19,8 @@ pub const VALUE: u32 = 13;
 pub const NODE_CLASS: u32 = 2;
 /// `BrowseName`.
 pub const BROWSE_NAME: u32 = 3;
+/// `Description`.
+pub const DESCRIPTION: u32 = 5;
 /// `DataType`.
 pub const DATA_TYPE: u32 = 14;
 /// `ValueRank`.

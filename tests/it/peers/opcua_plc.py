@@ -1,6 +1,6 @@
 """An OPC UA PLC on asyncua, told what to do over standard input.
 
-Arguments: PORT [--secure FOLDER] [--items N] [--limit N]
+Arguments: PORT [--secure FOLDER] [--items N] [--limit N] [--rich]
 Prints "ready INDEX", the index of its namespace, when it serves. Each command line is answered with one line.
 """
 
@@ -82,11 +82,38 @@ async def make(options):
     for number in range(options.items):
         name = f"Item{number}"
         nodes[name] = await plant.add_variable(ua.NodeId(name, index), ua.QualifiedName(name, index), ua.Variant(number, ua.VariantType.Int32))
+    if options.rich:
+        await rich(server, plant, index)
     if options.limit:
         for identifier in (11705, 11714):
             await server.get_node(ua.NodeId(identifier)).write_value(ua.Variant(options.limit, ua.VariantType.UInt32))
         limit_calls(server, options.limit)
     return server, plant, nodes, index
+
+
+async def rich(server, plant, index):
+    """What not every server has, and what no tag can be."""
+    folder = await server.nodes.objects.add_object(index, "Rich")
+
+    async def add(name, value, kind, **more):
+        return await folder.add_variable(ua.NodeId(name, index), ua.QualifiedName(name, index), ua.Variant(value, kind, **more))
+
+    level = await add("Level", 20.5, ua.VariantType.Double)
+    await level.write_attribute(ua.AttributeIds.Description, ua.DataValue(ua.LocalizedText("Feed tank")))
+    await level.add_property(0, "EURange", ua.Range(Low=-10.0, High=120.0))
+    unit = ua.EUInformation(NamespaceUri="http://www.opcfoundation.org/UA/units/un/cefact", UnitId=4408652, DisplayName=ua.LocalizedText("°C"), Description=ua.LocalizedText("degree Celsius"))
+    await level.add_property(0, "EngineeringUnits", unit)
+    await level.add_variable(ua.NodeId("Raw", index), ua.QualifiedName("Raw", index), ua.Variant(7, ua.VariantType.Int16))
+    await add("Recipe", [1, 2, 3], ua.VariantType.Int16)
+    matrix = await add("Matrix", [[1, 2], [3, 4]], ua.VariantType.Int16)
+    await matrix.write_attribute(ua.AttributeIds.ValueRank, ua.DataValue(ua.Variant(2, ua.VariantType.Int32)))
+    await add("Structure", ua.Range(Low=1.0, High=2.0), ua.VariantType.ExtensionObject)
+    secret = await add("Secret", 5, ua.VariantType.Int32)
+    for attribute in (ua.AttributeIds.AccessLevel, ua.AttributeIds.UserAccessLevel):
+        await secret.write_attribute(attribute, ua.DataValue(ua.Variant(0, ua.VariantType.Byte)))
+    # A circle: the folder is found below itself.
+    loop = await folder.add_object(index, "Loop")
+    await loop.add_reference(folder, ua.ObjectIds.Organizes)
 
 
 def limit_calls(server, limit):
@@ -148,6 +175,7 @@ async def main():
     parser.add_argument("--items", type=int, default=0)
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--namespaces", type=int, default=0)
+    parser.add_argument("--rich", action="store_true")
     options = parser.parse_args()
     server, plant, nodes, index = await make(options)
     async with server:

@@ -13,7 +13,7 @@ mod watch;
 /// Entries asked for at once.
 const PAGE: usize = 5000;
 /// The parameter that takes `next` of the page before.
-const NEXT: &str = "after";
+const NEXT: &str = "cursor";
 
 /// The commands that ask a running daemon.
 #[derive(clap::Subcommand)]
@@ -183,7 +183,7 @@ impl AlarmsArgs {
         let mut query = vec![("prefix", self.prefix.clone())];
         query.extend(self.state.clone().map(|state| ("state", state)));
         query.extend(self.priority.clone().map(|priority| ("priority", priority)));
-        client.get("alarms", &query).await
+        pages(client, "alarms", query, usize::MAX).await
     }
 }
 

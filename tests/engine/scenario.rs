@@ -27,6 +27,30 @@ fn scenarios_go_as_written() {
     assert!(wrong.is_empty(), "not as written:\n{}", wrong.join("\n"));
 }
 
+/// `docs/scenarios/index.md` names each with its first sentences; `UPDATE_EXPECT=1` writes it anew.
+#[test]
+fn the_index_names_every_scenario() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scenarios");
+    let mut files: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "scn"));
+    files.sort();
+    let mut page =
+        "# What happens when …\n\nEach line is a scenario that is played by a test, and that `annunciator replay FILE` plays \
+                    for you ([how they are written](README.md)).\n\n| scenario | what it shows |\n|---|---|\n"
+            .to_owned();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let about: Vec<_> = text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
+        let (name, about) = (title(&file), about.join(" "));
+        page.extend(["| [", name.trim_end_matches(".scn"), "](", &name, ") | ", about.trim(), " |\n"]);
+    }
+    let index = root.join("index.md");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&index, &page).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&index).unwrap_or_default(), page, "UPDATE_EXPECT=1 cargo test --test engine index");
+}
+
 fn run(text: &str, aloud: bool) -> Result<(), Wrong> {
     let script = Script::parse(text)?;
     assert!(!script.about.is_empty(), "a scenario begins with a sentence that says what it shows");

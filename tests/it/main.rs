@@ -3,8 +3,10 @@
 mod api;
 mod calls;
 mod console;
+mod documents;
 mod events;
 mod heartbeat;
+mod import;
 mod kills;
 mod kills_calls;
 mod modbus;

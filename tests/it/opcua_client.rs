@@ -619,21 +619,6 @@ fn rich(root: &opcua::browse::Node) {
     assert_eq!(file.tags, 3, "{}", file.text);
 }
 
-#[test]
-fn the_units_and_ranges_of_another_server_are_found_too() {
-    let port = free_port();
-    let folder = tempfile::tempdir().unwrap();
-    let Some(_plc) = node_opcua(port, folder.path()) else { return };
-    let (_dir, pki) = pki();
-    let server = settings(&format!("opc.tcp://localhost:{port}/plant"), "None").server;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let tree = runtime.block_on(opcua::browse::browse(&server, &pki, URI, None, &|_| {})).unwrap();
-    let file = tree.root.tag_file("plc", false);
-    let level = "path = \"plc/Rich/Level\"\ntype = \"Double\"\nsource = \"plc\"\naddress = \"nsu=urn:test:plant;s=Level\"\nunit = \"°C\"\nrange = [-10.0, 120.0]\n";
-    assert!(file.text.contains(level), "{file:?}");
-    assert!(file.text.contains("path = \"plc/Plant/Int32\""), "{}", file.text);
-}
-
 /// Between client and server: the first Publish answer with a certain Int32 in it becomes a fault, and so does every Republish
 /// answer when asked for. Only for connections without security.
 struct Thief {

@@ -54,16 +54,6 @@ async function main() {
       value: new Variant({ dataType, value }),
     });
   }
-  const rich = namespace.addObject({ organizedBy: space.rootFolder.objects, browseName: "Rich" });
-  namespace.addAnalogDataItem({
-    componentOf: rich,
-    nodeId: "s=Level",
-    browseName: "Level",
-    dataType: "Double",
-    engineeringUnits: opcua.standardUnits.degree_celsius,
-    engineeringUnitsRange: { low: -10, high: 120 },
-    value: new Variant({ dataType: DataType.Double, value: 20.5 }),
-  });
   await server.start();
   console.log("ready");
 

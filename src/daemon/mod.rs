@@ -3,6 +3,8 @@
 mod changes;
 mod conditions;
 mod core;
+#[cfg(feature = "report")]
+pub mod figures;
 mod gateway;
 mod heartbeat;
 mod history;

@@ -17,7 +17,7 @@ use super::{
 use crate::tag::{StatusCode, Timestamp, Value};
 
 /// The alarm of a drill that runs.
-pub(super) const DRILL: &str = "System/Gateway/Alarms/Drill";
+pub(crate) const DRILL: &str = "System/Gateway/Alarms/Drill";
 /// The alarm of one that nobody answered.
 const FAILED: &str = "System/Gateway/Alarms/DrillFailed";
 /// From one drill to the next at least; longer when alarms that come so soon again would be chatter, which is not told.

@@ -142,7 +142,7 @@ impl Engine {
         self.dirty.contacts.insert(number.to_owned());
         if reply::same_pin(given, pin.expose()) {
             contact.pin_failures.clear();
-            self.reached(number);
+            self.reached(number, via);
             return Ok(());
         }
         contact.pin_failures.retain(|failure| now.since(*failure) < PIN_WINDOW);

@@ -9,7 +9,7 @@ mod call;
 pub mod condition;
 mod counters;
 pub mod detect;
-mod drill;
+pub(crate) mod drill;
 pub mod events;
 pub mod gsm;
 mod inbound;
@@ -58,7 +58,7 @@ use self::{
     publish::Shown,
     random::Random,
     reach::DaySegments,
-    record::{AuditEntry, AuditKind, JournalEntry, JournalKind, NotSent, Record},
+    record::{AuditEntry, AuditKind, JournalEntry, JournalKind, NotSent, Record, SILENCED},
     throttle::{Batch, BatchKey, Budgets, Floods, Pace, ThrottleRow},
     timers::Timers,
     values::{Index, SourceState, Values},
@@ -458,13 +458,18 @@ impl Engine {
         self.dirty.alarms.insert(index);
         for change in changes {
             if let Some(kind) = change.journal_kind() {
-                let text = if note.is_empty() { change_words(change) } else { note.to_owned() };
+                let silenced = kind == JournalKind::Raised && self.alarms[index].alarm.is_silent();
+                let text = match (note, silenced) {
+                    ("", true) => SILENCED.to_owned(),
+                    ("", false) => change_words(change),
+                    (note, _) => note.to_owned(),
+                };
                 self.journal_by(index, kind, change.event(), &text, by);
             }
             match change {
                 Change::Raised { notify, .. } => {
-                    // A drill is none of the plant's alarms.
-                    if &*def.path != DRILL {
+                    // A drill is none of the plant's alarms, and a silenced one is shown to nobody.
+                    if &*def.path != DRILL && !self.alarms[index].alarm.is_silent() {
                         self.alarming.raised(self.now);
                     }
                     self.give_up_write_backs(&def.path, "a newer event has begun");

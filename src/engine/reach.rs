@@ -11,6 +11,7 @@ use super::{
     Engine, Timer,
     drill::DRILL,
     gsm,
+    io::{Actor, Via},
     pipeline::Stage,
     plan::{Notify, Order},
     record::JournalKind,
@@ -76,19 +77,28 @@ impl Engine {
     }
 
     /// The person who holds this phone knows of everything that it was told.
-    pub(super) fn reached(&mut self, number: &str) {
+    pub(super) fn reached(&mut self, number: &str, via: Via) {
         if let Some(user) = self.plan.user_by_number(number).map(|user| user.name.clone()) {
             self.answered_in_flood(&user);
         }
         let told: Vec<Arc<str>> =
             self.runs.iter().filter(|(_, run)| !run.reached && run.was_told(number)).map(|(path, _)| Arc::clone(path)).collect();
         for path in told {
-            if let Some(run) = self.runs.get_mut(&path) {
-                run.reached = true;
-            }
-            self.mark_run(&path);
-            self.watch_reach(&path);
+            self.note_reached(&path, number, via);
         }
+    }
+
+    /// The run of this alarm has reached the person who holds this phone; the journal says so once a run.
+    pub(super) fn note_reached(&mut self, path: &Arc<str>, number: &str, via: Via) {
+        let Some(run) = self.runs.get_mut(path) else { return };
+        let first = !std::mem::replace(&mut run.reached, true);
+        if let (true, Some(index)) = (first, self.plan.alarm_index.get(path).copied()) {
+            let user = self.plan.user_by_number(number);
+            let by = user.map(|user| Actor { name: user.name.clone(), role: user.role, via });
+            self.journal_by(index, JournalKind::Reached, None, "", by.as_ref());
+        }
+        self.mark_run(path);
+        self.watch_reach(path);
     }
 
     fn forget_unreached(&mut self, path: &str) {

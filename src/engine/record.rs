@@ -200,6 +200,44 @@ pub enum JournalKind {
     Wording,
     /// Somebody said something of it.
     Commented,
+    /// A person is known to know of it: after a message about it, they have shown a valid PIN.
+    Reached,
+}
+
+/// The `text` of a [`JournalKind::Raised`] whose alarm was shelved, suppressed or out of service: nobody was shown it, so it counts in
+/// no figure of the alarm load (ISA-18.2 counts annunciated alarms).
+pub const SILENCED: &str = "silenced";
+
+/// A transition as figures need it, lent while the store is read: a year has millions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Transition<'r> {
+    /// When.
+    pub time: Timestamp,
+    /// `<tag path>/Alarms/<name>`.
+    pub alarm: &'r str,
+    /// The alarm event.
+    pub event: Option<Uuid>,
+    /// What happened.
+    pub kind: JournalKind,
+    /// The alarm's priority then.
+    pub priority: Priority,
+    /// Who; empty for nobody.
+    pub user: &'r str,
+    /// Through what.
+    pub via: Option<Via>,
+    /// A person was not shown it, see [`SILENCED`].
+    pub silenced: bool,
+}
+
+/// A text or call about alarm events, accepted by the provider, lent while the store is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Told<'r> {
+    /// When it was accepted.
+    pub time: Timestamp,
+    /// To whom.
+    pub user: &'r str,
+    /// What it named.
+    pub events: &'r [Uuid],
 }
 
 /// One message, call, acknowledgement, write or configuration change.

@@ -4,12 +4,14 @@
 //! beside it. Every commit is one transaction; when several engine steps share a commit is the caller's decision. Absent on
 //! purpose: any knowledge of what the state means, retries, and a buffer for times when the disk is full; those are the daemon's.
 
+mod columns;
 mod history;
 mod query;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use columns::LedgerRow;
 pub use history::{Extent, MAX_VALUES};
 pub use query::{AuditQuery, Counts, JournalQuery, LedgerQuery, MAX_PAGE, Numbered, Span};
 

@@ -310,6 +310,6 @@ fn parse_word<T: DeserializeOwned>(word: String) -> Result<T, StoreError> {
     serde_json::from_value(serde_json::Value::String(word)).map_err(|error| StoreError::damaged(&error.to_string()))
 }
 
-fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+pub(super) fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::damaged(&error.to_string()))
 }

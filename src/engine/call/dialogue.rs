@@ -245,12 +245,10 @@ impl Engine {
         item.event = event;
         let Some(run) = self.runs.get_mut(&path).filter(|_| first) else { return };
         run.note_told(&number, event, now);
-        run.reached = true;
         if let Some(waiting) = row.and_then(|row| run.waiting_mut(row)) {
             waiting.accepted.get_or_insert(now);
         }
-        self.mark_run(&path);
-        self.watch_reach(&path);
+        self.note_reached(&path, &number, Via::Phone);
     }
 
     fn gather_menu(&mut self, sid: &str, mut say: Vec<String>) -> CallDocument {

@@ -10,7 +10,7 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Metric, Registry, Unit},
 };
 
@@ -61,6 +61,24 @@ pub struct Metrics {
     pub history_values: Counter,
     /// Values of the past that were lost because the store was too slow.
     pub history_lost: Counter,
+    /// Records that wait in memory while the store cannot be written.
+    pub store_waiting: Gauge,
+    alarms: Family<State, Gauge>,
+    /// Alarm events that began in the last ten minutes.
+    pub alarm_rate: Gauge,
+    /// 1 in an alarm flood.
+    pub in_flood: Gauge,
+    system_alarms: Family<Alarm, Gauge>,
+    messages: Family<Traffic, Counter>,
+    messages_failed: Counter,
+    calls_failed: Counter,
+    reconnects: Family<Source, Counter>,
+    /// When somebody last answered a drill in time, Unix time in seconds; 0 for never.
+    pub drill_passed: Gauge<f64, AtomicU64>,
+    /// When our own OPC UA certificate ends, Unix time in seconds; 0 for unknown.
+    pub certificate_expires: Gauge<f64, AtomicU64>,
+    /// When the program started, Unix time in seconds.
+    pub start_time: Gauge<f64, AtomicU64>,
 }
 
 /// How many tags are of which quality.
@@ -102,6 +120,22 @@ struct Reason {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Alarm {
+    alarm: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Traffic {
+    channel: &'static str,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Outcome {
     result: &'static str,
 }
@@ -123,6 +157,8 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("annunciator");
         let to = &mut registry;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        to.register("build", "The program", build);
         Self {
             tags: plain(to, "tags", "Tags by quality", Family::default()),
             changes: plain(to, "tag_changes", "Tag values that changed", Counter::default()),
@@ -144,6 +180,23 @@ impl Metrics {
             store_failures: plain(to, "store_failures", "Commits that failed", Counter::default()),
             history_values: plain(to, "history_values", "Values written to the history", Counter::default()),
             history_lost: plain(to, "history_lost", "Values that the store was too slow for", Counter::default()),
+            store_waiting: plain(to, "store_waiting_records", "Records that wait for a store that failed", Gauge::default()),
+            alarms: plain(to, "alarms", "Alarms by state; a silenced one only under its silence", Family::default()),
+            alarm_rate: plain(to, "alarms_per_10_minutes", "Alarm events that began in the last 10 minutes", Gauge::default()),
+            in_flood: plain(to, "in_flood", "1 in an alarm flood", Gauge::default()),
+            system_alarms: plain(to, "system_alarm_active", "The program's own alarms: 1 when active", Family::default()),
+            messages: plain(to, "messages", "Texts and calls by channel and direction, as the ledger counts", Family::default()),
+            messages_failed: plain(to, "messages_failed", "Texts refused or not delivered", Counter::default()),
+            calls_failed: plain(to, "calls_failed", "Calls that reached nobody", Counter::default()),
+            reconnects: plain(to, "source_reconnects", "Sessions of a source after the first", Family::default()),
+            drill_passed: in_seconds(to, "drill_last_passed_timestamp", "When a drill was last answered", Gauge::default()),
+            certificate_expires: in_seconds(
+                to,
+                "certificate_expires_timestamp",
+                "When our OPC UA certificate ends",
+                Gauge::default(),
+            ),
+            start_time: in_seconds(to, "start_time", "When the program started", Gauge::default()),
             registry,
         }
     }
@@ -160,8 +213,40 @@ impl Metrics {
         self.sources.get_or_create(&Source { source: Arc::clone(source) }).set(connected.into());
     }
 
+    /// How many alarms are in this state now.
+    pub fn set_alarms(&self, state: &'static str, count: i64) {
+        self.alarms.get_or_create(&State { state }).set(count);
+    }
+
+    /// One of the program's own alarms, by its path without `System/Gateway/`, is active or not.
+    pub fn set_system_alarm(&self, alarm: &str, active: bool) {
+        self.system_alarms.get_or_create(&Alarm { alarm: alarm.to_owned() }).set(active.into());
+    }
+
+    /// Forgets alarms of sources that are no longer configured; those that are there are set anew.
+    pub fn clear_system_alarms(&self) {
+        self.system_alarms.clear();
+    }
+
+    /// How many texts (`sms`) or calls (`voice`) were `sent` or `received`, since the store was made.
+    pub fn set_messages(&self, channel: &'static str, direction: &'static str, count: u64) {
+        raise_to(&self.messages.get_or_create(&Traffic { channel, direction }), count);
+    }
+
+    /// How many texts and calls failed, since the store was made.
+    pub fn set_failed(&self, texts: u64, calls: u64) {
+        raise_to(&self.messages_failed, texts);
+        raise_to(&self.calls_failed, calls);
+    }
+
+    /// How many sessions a source had after its first.
+    pub fn set_reconnects(&self, source: &Arc<str>, count: u64) {
+        raise_to(&self.reconnects.get_or_create(&Source { source: Arc::clone(source) }), count);
+    }
+
     /// A source is no longer configured.
     pub fn remove_source(&self, source: &Arc<str>) {
+        self.reconnects.remove(&Source { source: Arc::clone(source) });
         self.sources.remove(&Source { source: Arc::clone(source) });
     }
 
@@ -209,6 +294,11 @@ impl Metrics {
         text::encode(&mut out, &self.registry).expect("a String takes all text");
         out
     }
+}
+
+/// A counter of the engine's, which never falls while the program runs.
+fn raise_to(counter: &Counter, count: u64) {
+    counter.inc_by(count.saturating_sub(counter.get()));
 }
 
 fn plain<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
@@ -265,6 +355,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
+        metrics.set_reconnects(&"plc1".into(), 3);
         metrics.remove_source(&"plc1".into());
         assert!(!metrics.encode().contains("plc1"));
     }
@@ -276,5 +367,44 @@ mod tests {
             metrics.count_send(&Err(SendFailure::Retry { code: Some(code), reason: String::new(), after: None }));
         }
         assert_eq!(metrics.encode().matches("twilio_results_total{").count(), MAX_CODES + 1);
+    }
+
+    /// One of every figure, so that each is there.
+    fn all() -> String {
+        let metrics = Metrics::new();
+        metrics.set_tags(TagCounts::default());
+        metrics.set_source(&"plc1".into(), true);
+        metrics.set_reconnects(&"plc1".into(), 3);
+        metrics.count_reject("signature");
+        metrics.count_heartbeat("sent");
+        metrics.set_alarms("active_unacked", 1);
+        metrics.set_system_alarm("Alarms/NobodyReached", true);
+        metrics.set_messages("sms", "sent", 5);
+        metrics.set_messages("sms", "sent", 5);
+        metrics.count_send(&Err(SendFailure::Ambiguous { reason: String::new() }));
+        metrics.encode()
+    }
+
+    /// Names of figures in a text, without what Prometheus appends to a histogram's.
+    fn names(text: &str) -> std::collections::BTreeSet<String> {
+        let name = regex::Regex::new("annunciator_[a-z0-9_]+").unwrap();
+        let base = |found: &str| {
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| found.strip_suffix(end)).unwrap_or(found).to_owned()
+        };
+        name.find_iter(text).map(|found| base(found.as_str())).collect()
+    }
+
+    #[test]
+    fn every_figure_of_the_rules_exists_and_every_figure_is_documented() {
+        let text = all();
+        assert!(text.contains("annunciator_messages_total{channel=\"sms\",direction=\"sent\"} 5\n"), "{text}");
+        let exposed = names(&text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n"));
+        let rules = names(include_str!("../docs/prometheus-rules.yml"));
+        let documented = names(include_str!("../docs/metrics.md"));
+        let missing: Vec<_> = rules.union(&documented).filter(|name| !exposed.contains(*name)).collect();
+        assert!(missing.is_empty(), "these do not exist: {missing:?}");
+        assert!(rules.len() > 10, "{rules:?}");
+        let silent: Vec<_> = exposed.difference(&documented).collect();
+        assert!(silent.is_empty(), "docs/metrics.md does not name {silent:?}");
     }
 }

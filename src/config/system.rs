@@ -13,7 +13,7 @@ use crate::{
 const PREFIX: &str = "System/Gateway/";
 
 /// Every tag below `System/Gateway/` that does not depend on the configuration.
-const FIXED: [(&str, DataType, &str); 38] = [
+const FIXED: [(&str, DataType, &str); 48] = [
     ("Version", DataType::String, "version of the program"),
     ("StartTime", DataType::DateTime, "when the program started"),
     ("Role", DataType::String, "active or standby"),
@@ -52,6 +52,20 @@ const FIXED: [(&str, DataType, &str); 38] = [
     ("Alarming/OutOfService", DataType::Int32, "alarms silenced by maintenance"),
     ("Alarming/AlarmsPer10Minutes", DataType::Int32, "alarm events that began in the last 10 minutes"),
     ("Alarming/InFlood", DataType::Boolean, "more than 10 alarms in 10 minutes"),
+    ("Alarming/AlarmsPer24Hours", DataType::Int32, "alarm events that began in the last 24 hours; at most 300 are manageable"),
+    ("Alarming/PeakPer10Minutes", DataType::Int32, "the most in any 10 minutes of the last 24 hours; at most 10 are manageable"),
+    ("Alarming/FloodPercent", DataType::Double, "part of the last 24 hours in flood, in percent; the target is below 1"),
+    ("Alarming/Standing", DataType::Int32, "alarms that are active; the target is fewer than 10"),
+    ("Alarming/Stale", DataType::Int32, "alarms that have been active for more than 24 hours; the target is fewer than 5"),
+    ("Alarming/Chattering", DataType::Int32, "alarms that chattered in the last 24 hours; the target is none"),
+    ("Alarming/Fleeting", DataType::Int32, "alarm events of the last 24 hours that were over within 10 s; the target is none"),
+    ("Alarming/BadActor", DataType::String, "the alarm that began most often in the last 24 hours"),
+    ("Alarming/BadActorCount", DataType::Int32, "how often it began"),
+    (
+        "Alarming/AckMedianSeconds",
+        DataType::Double,
+        "time to acknowledge in the last 24 hours, median, in seconds; 0 without any",
+    ),
 ];
 
 /// The system alarms that do not belong to a source: name, the tag that they stand beside, message.

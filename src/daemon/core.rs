@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Shared,
     inbox::{Message, Query, Taken},
+    trace,
 };
 use crate::{
     clock,
@@ -174,6 +175,7 @@ impl Core {
     }
 
     fn handle(&mut self, input: Input, effects: &mut Effects) {
+        trace::input(&self.engine, &input);
         let now = self.clock.now();
         let began = Instant::now();
         self.engine.handle(now, input, effects);
@@ -192,9 +194,11 @@ impl Core {
             Effect::Record(record) => Some(record),
             _ => None,
         });
+        let old = self.buffered.len();
         self.buffered.extend(records.inspect(|record| self.shared.changes.note(record)));
         let raised = self.buffered.iter().any(|record| matches!(record, Record::Journal(_)));
-        let durable = self.commit().await;
+        let committed = self.commit().await;
+        let durable = committed.is_some();
         if let (Some(arrived), true, true) = (oldest_sample, raised, durable) {
             self.shared.metrics.flank_to_commit.observe(arrived.elapsed().as_secs_f64());
         }
@@ -207,16 +211,20 @@ impl Core {
         for query in queries {
             query(&self.engine);
         }
+        // Last: nobody waits for the log. What could not be committed is told too, once.
+        let new = committed.as_ref().unwrap_or(&self.buffered).get(old..).unwrap_or_default();
+        trace::records(&self.engine, new, oldest_sample);
+        self.shared.metrics.store_waiting.set(i64::try_from(self.buffered.len()).unwrap_or(i64::MAX));
     }
 
-    /// Commits what is buffered. A failure is told to the engine, whose records of it join the buffer.
-    async fn commit(&mut self) -> bool {
+    /// Commits what is buffered and gives it, or `None`. A failure is told to the engine, whose records of it join the buffer.
+    async fn commit(&mut self) -> Option<Vec<Record>> {
         if self.failed_since.is_some_and(|since| since.elapsed() < STORE_RETRY) {
             self.shed();
-            return false;
+            return None;
         }
         if self.buffered.is_empty() && self.failed_since.is_none() {
-            return true;
+            return Some(Vec::new());
         }
         let began = Instant::now();
         let result = self.shared.store.commit(&self.buffered).await;
@@ -224,7 +232,7 @@ impl Core {
         let was_failed = self.failed_since.is_some();
         match result {
             Ok(()) => {
-                self.buffered.clear();
+                let committed = std::mem::take(&mut self.buffered);
                 self.failed_since = None;
                 if was_failed {
                     tracing::info!("the store can be written again");
@@ -232,7 +240,7 @@ impl Core {
                     let held = std::mem::take(&mut self.held);
                     self.act(held, true, None);
                 }
-                true
+                Some(committed)
             }
             Err(error) => {
                 self.failed_since = Some(Instant::now());
@@ -241,7 +249,7 @@ impl Core {
                     self.shared.inbox.input(Input::Store { failed: true });
                 }
                 self.shed();
-                false
+                None
             }
         }
     }
@@ -266,13 +274,17 @@ impl Core {
     fn act(&mut self, effects: Effects, durable: bool, oldest_sample: Option<Instant>) {
         let mut published = Vec::new();
         for effect in effects {
+            trace::effect(&self.engine, &effect);
             match effect {
                 Effect::Record(_) => {}
                 Effect::Script { run, script, alarm, timeout } => self.shared.run_script(run, script, alarm, timeout),
                 Effect::Publish(sample) => published.push(sample),
                 Effect::Condition(condition) => self.shared.conditions.tell(condition),
                 Effect::Answer { request, outcome } => self.shared.requests.answer(request, outcome),
-                Effect::Send(message) => self.shared.send(message, oldest_sample),
+                Effect::Send(message) => {
+                    let events = self.engine.events_of(message.row);
+                    self.shared.send(message, events, oldest_sample);
+                }
                 Effect::EndCall { twilio, sid, last_words } => self.shared.end_call(twilio, sid, last_words),
                 Effect::Lookup(lookup) => self.shared.look_up(lookup),
                 // A write to a machine only ever follows its record.

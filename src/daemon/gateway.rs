@@ -15,7 +15,6 @@ use crate::{
         record::{AuditEntry, Record},
         view::{AlarmView, OutboxView, UserStatistics},
     },
-    metrics::TagCounts,
     serve::{Changed, Gateway},
     tag::{Past, PastValue, StatusCode, TagId, TagTable, Timestamp, Value},
 };
@@ -181,28 +180,6 @@ impl Gateway for Arc<Shared> {
     }
 
     fn metrics(&self) -> String {
-        let plan = self.plan.load_full();
-        let mut tags = TagCounts::default();
-        for def in &plan.tags {
-            tags.add(self.table.read(def.id).status);
-        }
-        self.metrics.set_tags(tags);
-        let depth = |name: &str| plan.system.get(name).map(|tag| self.table.read(tag).value);
-        if let Some(depth) =
-            depth("Twilio/OutboxDepth").and_then(|value| value.as_i128()).and_then(|value| i64::try_from(value).ok())
-        {
-            self.metrics.outbox_depth.set(depth);
-        }
-        if let Some(oldest) = depth("Twilio/OldestUnsentSeconds").and_then(|value| value.as_f64()) {
-            self.metrics.outbox_oldest.set(oldest);
-        }
-        if let Some(load) = &*self.opcua_load.load() {
-            let figures = load.figures();
-            let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-            self.metrics.opcua_connections.set(gauge(figures.connections));
-            self.metrics.opcua_sessions.set(gauge(figures.sessions));
-            self.metrics.opcua_subscriptions.set(gauge(figures.subscriptions));
-        }
-        self.metrics.encode()
+        self.metrics_text()
     }
 }

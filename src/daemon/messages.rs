@@ -7,8 +7,9 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::Shared;
+use super::{Shared, trace::Events};
 use crate::{
     clock,
     engine::{
@@ -50,7 +51,7 @@ pub(super) fn notifiers(plan: &Plan) -> Result<Notifiers, String> {
 
 impl Shared {
     /// One attempt; its result comes back as an input.
-    pub(super) fn send(self: &Arc<Self>, message: Outgoing, flank: Option<Instant>) {
+    pub(super) fn send(self: &Arc<Self>, message: Outgoing, events: Vec<Uuid>, flank: Option<Instant>) {
         if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
             // The row stays as it is in the store: at the next start its fate is looked up.
             return;
@@ -71,8 +72,13 @@ impl Shared {
                 Channel::Voice => "call",
             };
             match &result {
-                Ok(accepted) => tracing::info!(row = message.row.0, sid = %accepted.sid, "{what} accepted by Twilio"),
-                Err(failure) => tracing::warn!(row = message.row.0, ?failure, "{what} not accepted"),
+                Ok(accepted) => {
+                    let sid = &accepted.sid;
+                    tracing::info!(stage = "send", event = %Events(&events), row = message.row.0, %sid, "{what} accepted by Twilio");
+                }
+                Err(failure) => {
+                    tracing::warn!(stage = "send", event = %Events(&events), row = message.row.0, ?failure, "{what} not accepted");
+                }
             }
             shared.inbox.input(Input::SendResult { row: message.row, result });
         });

@@ -6,12 +6,16 @@ mod core;
 #[cfg(feature = "report")]
 pub mod figures;
 mod gateway;
+mod gauges;
 mod heartbeat;
 mod history;
 mod inbox;
+#[cfg(feature = "report")]
+mod kpis;
 mod messages;
 mod scripts;
 mod sources;
+mod trace;
 mod write;
 
 use std::{
@@ -217,6 +221,8 @@ pub async fn run(
     shared.audit_own(AuditKind::Start, env!("CARGO_PKG_VERSION")).await;
     shared.sources.apply(&shared, &plan).await;
     let poller = tokio::spawn(messages::poll(Arc::clone(&shared), servers_stop.child_token()));
+    #[cfg(feature = "report")]
+    let kpis = tokio::spawn(kpis::publish(Arc::clone(&shared), servers_stop.child_token()));
     let heart = tokio::spawn(heartbeat::beat(Arc::clone(&shared), servers_stop.child_token()));
     shared.ready.store(true, Ordering::Release);
     started(&endpoints, &Watch(Arc::clone(&shared)));
@@ -235,6 +241,8 @@ pub async fn run(
     // In order: no new values, then the engine drains, then nobody is served any more (SPEC 2).
     shared.ready.store(false, Ordering::Release);
     heart.abort();
+    #[cfg(feature = "report")]
+    kpis.abort();
     shared.sources.stop().await;
     let drained = async {
         shared.audit_own(AuditKind::Stop, "").await;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
+    Engine,
     io::{DeliveryState, OutboxId, RequestId},
     pipeline::SetRow,
     plan::{Channel, Priority},
@@ -325,5 +326,31 @@ pub(super) fn status_word(status: DeliveryState) -> &'static str {
         DeliveryState::Failed => "failed",
         DeliveryState::Canceled => "canceled",
         DeliveryState::Read => "read",
+    }
+}
+
+impl Engine {
+    /// The alarm events that an outbox row is about, for logs; none for a row that is gone.
+    #[must_use]
+    pub fn events_of(&self, row: OutboxId) -> Vec<Uuid> {
+        match self.outbox.rows.get(&row).map(|row| &row.job) {
+            Some(Job::Text(text)) => match &text.purpose {
+                Purpose::Alarm { items, .. } => items.iter().map(|item| item.event).collect(),
+                // A row that it waits for was made before it, so this ends.
+                Purpose::Answer(answer) => {
+                    let earlier = answer.waits_for.iter().filter(|waited| **waited < row);
+                    earlier.flat_map(|waited| self.events_of(*waited)).collect()
+                }
+                Purpose::Manual | Purpose::Event { .. } => Vec::new(),
+            },
+            Some(Job::WriteBack(write)) => vec![write.event],
+            Some(Job::Set(_)) | None => Vec::new(),
+        }
+    }
+
+    /// The outbox row that Twilio knows by this SID.
+    #[must_use]
+    pub fn row_of(&self, sid: &str) -> Option<OutboxId> {
+        self.outbox.sids.get(sid).copied()
     }
 }

@@ -10,7 +10,9 @@ use plotters::{
     style::{Color as _, text_anchor::HPos},
 };
 
-use self::draw::{BAD, Bar, Drawn, GOOD, GRID, Ink, MUTED, PLAIN, PRIORITIES, Surface, TEXT, WARN, bars, fill, svg, write};
+use self::draw::{
+    BAD, Bar, Drawn, GOOD, GRID, HALF, Ink, MUTED, PLAIN, PRIORITIES, Surface, TEXT, WARN, WIDTH, bars, fill, svg, write,
+};
 pub use self::draw::{DARK, LIGHT};
 use super::{
     kpi::{ACK_BUCKETS, Kpis},
@@ -114,7 +116,7 @@ fn per_interval(kpis: &Kpis, title: &str) -> String {
         let time = from + std::time::Duration::from_secs((place.max(0.0) * 600.0) as u64);
         time.to_jiff().to_zoned(zone.clone()).strftime(format).to_string()
     };
-    svg(title, HEIGHT, |surface| {
+    svg(title, (WIDTH, HEIGHT), |surface| {
         legend(surface, &[("alarms per 10 minutes", PLAIN), ("more than 10: flood", BAD)])?;
         let busy = counts.iter().enumerate().filter(|(_, count)| **count > 0);
         let shapes = busy.map(|(place, count)| {
@@ -134,7 +136,7 @@ fn per_day(kpis: &Kpis, title: &str) -> String {
     let most = most.max(LIMIT) * 1.08;
     let label = day_label(kpis);
     let names: Vec<(&str, Ink)> = Priority::ALL.iter().map(|priority| priority.name()).zip(PRIORITIES).collect();
-    svg(title, HEIGHT, |surface| {
+    svg(title, (WIDTH, HEIGHT), |surface| {
         legend(surface, &[names.as_slice(), &[("300 a day", MUTED)]].concat())?;
         let mut shapes = Vec::new();
         for (place, day) in days.iter().enumerate() {
@@ -156,7 +158,7 @@ fn standing(kpis: &Kpis, title: &str) -> String {
     let days = &kpis.alarms.days;
     let most = (days.iter().map(|day| day.standing).max().unwrap_or_default() as f64).max(LIMIT) * 1.1;
     let label = day_label(kpis);
-    svg(title, HEIGHT, |surface| {
+    svg(title, (WIDTH, HEIGHT), |surface| {
         legend(surface, &[("most at once", PLAIN), ("target: fewer than 10", MUTED)])?;
         let bar = |(place, day): (usize, &super::kpi::Day)| {
             ([place as f64 + 0.1, place as f64 + 0.9], [0.0, day.standing as f64], PLAIN)
@@ -195,7 +197,7 @@ fn distribution(kpis: &Kpis, title: &str) -> String {
             target: None,
         })
         .collect();
-    bars(title, 230, &rows)
+    bars(title, (HALF, 220), &rows)
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -212,7 +214,7 @@ fn bad_actors(kpis: &Kpis, title: &str) -> String {
             target: None,
         })
         .collect();
-    bars(title, 400, &or_none(rows))
+    bars(title, (WIDTH, 400), &or_none(rows))
 }
 
 fn priorities(kpis: &Kpis, title: &str) -> String {
@@ -231,7 +233,7 @@ fn priorities(kpis: &Kpis, title: &str) -> String {
             target,
         })
         .collect();
-    bars(title, 120, &rows)
+    bars(title, (HALF, 110), &rows)
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -245,7 +247,7 @@ fn acknowledgement(kpis: &Kpis, title: &str) -> String {
         .collect();
     let open = kpis.acknowledgement.unacknowledged;
     rows.push(Bar { label: "by nobody".to_owned(), value: open as f64, text: open.to_string(), ink: WARN, target: None });
-    bars(title, 160, &rows)
+    bars(title, (HALF, 150), &rows)
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -271,7 +273,7 @@ fn messages(kpis: &Kpis, title: &str) -> String {
         })
         .filter(|bar| bar.value > 0.0 || !bar.label.is_empty())
         .collect();
-    bars(title, 200, &or_none(rows))
+    bars(title, (WIDTH, 200), &or_none(rows))
 }
 
 fn or_none(rows: Vec<Bar>) -> Vec<Bar> {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Journal entries of one chunk.
-const CHUNK: i64 = 50_000;
+const CHUNK: u32 = 50_000;
 /// What stands between the parts of a row.
 const UNIT: char = '\u{1F}';
 
@@ -86,24 +86,26 @@ impl Store {
                 "SELECT group_concat(row, char(10)) FROM (SELECT {ROW} AS row FROM journal WHERE id >= ? AND id < ? AND time >= ? \
                  AND time < ? AND kind IN ({KINDS}) ORDER BY id)"
             );
-            for start in (first..=last).step_by(CHUNK as usize) {
-                let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(start).bind((start + CHUNK).min(last + 1));
+            let mut start = first;
+            while start <= last {
+                let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(start).bind((start + i64::from(CHUNK)).min(last + 1));
                 let row = query.bind(from.ticks()).bind(to.ticks()).fetch_one(&readers).await;
                 let text = row.and_then(|row| row.try_get::<Option<String>, _>(0)).map(Option::unwrap_or_default);
                 let failed = text.is_err();
                 if sender.send(text).await.is_err() || failed {
                     return;
                 }
+                start += i64::from(CHUNK);
             }
         });
-        let mut done = 0;
+        let mut done = 0.0;
         while let Some(chunk) = chunks.recv().await {
             for line in chunk?.lines() {
                 take(&parse(line)?);
             }
-            done += CHUNK;
+            done += f64::from(CHUNK);
             #[allow(clippy::cast_precision_loss)]
-            progress((done as f64 / (last - first + 1) as f64).min(1.0));
+            progress((done / (last - first + 1) as f64).min(1.0));
         }
         // It has said all that it had to say.
         _ = reading.await;
@@ -141,7 +143,7 @@ impl Store {
                 take(Told { time: Timestamp::from_ticks(row.try_get(1)?), user: row.try_get(2)?, events: &events });
                 after = row.try_get(0)?;
             }
-            if rows.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) {
+            if rows.len() < CHUNK as usize {
                 return Ok(());
             }
         }
@@ -185,7 +187,7 @@ impl Store {
                     minutes: row.try_get(5)?,
                 });
             }
-            let Some(row) = rows.last().filter(|_| rows.len() == usize::try_from(CHUNK).unwrap_or(usize::MAX)) else {
+            let Some(row) = rows.last().filter(|_| rows.len() == CHUNK as usize) else {
                 return Ok(());
             };
             after = (row.try_get(0)?, row.try_get(6)?, row.try_get(7)?);

@@ -27,6 +27,7 @@ mod opcua_space;
 mod opcua_tools;
 mod phone;
 mod program;
+mod report;
 mod scripts;
 mod shipped;
 mod simulator;

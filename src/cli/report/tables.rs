@@ -41,7 +41,7 @@ pub(super) fn tables(kpis: &Kpis) -> String {
         not_sent(kpis),
     ] {
         if !rows.is_empty() {
-            text += &format!("\n{title}\n{}", table(&header, rows));
+            text.extend(["\n", &title, "\n", &table(&header, rows)]);
         }
     }
     text

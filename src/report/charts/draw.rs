@@ -9,8 +9,10 @@ use plotters::{
     },
 };
 
-/// Width of every chart, in units of its own; it is scaled to its place.
+/// Width of a chart across a page, in units of its own; it is scaled to its place …
 pub(super) const WIDTH: u32 = 900;
+/// … and of one that takes half of it.
+pub(super) const HALF: u32 = 560;
 /// Height of a text's line.
 pub(super) const LINE: u32 = 28;
 /// Size of texts.
@@ -50,17 +52,17 @@ pub const DARK: &str = "--chart-ink: #e4e9ee; --chart-muted: #9aa7b4; --chart-gr
 pub(super) type Surface<'s> = DrawingArea<SVGBackend<'s>, Shift>;
 pub(super) type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Has `draw` draw on a surface of this height. The result is one `<svg>` element with a title for those who cannot see it, without a
+/// Has `draw` draw on a surface of this size. The result is one `<svg>` element with a title for those who cannot see it, without a
 /// size of its own, its colours to be changed by CSS.
-pub(super) fn svg(title: &str, height: u32, draw: impl FnOnce(&Surface<'_>) -> Drawn) -> String {
+pub(super) fn svg(title: &str, (width, height): (u32, u32), draw: impl FnOnce(&Surface<'_>) -> Drawn) -> String {
     let mut svg = String::new();
     {
-        let surface = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+        let surface = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
         // A text has no end: there is nothing that could fail, and half a chart is better than no page.
         _ = draw(&surface);
         _ = surface.present();
     }
-    let sized = format!("<svg width=\"{WIDTH}\" height=\"{height}\" ");
+    let sized = format!("<svg width=\"{width}\" height=\"{height}\" ");
     let label = title.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     let mut svg = svg.replacen(&sized, &format!("<svg role=\"img\" aria-label=\"{label}\" "), 1);
     for Ink(RGBColor(red, green, blue), name) in INKS {
@@ -95,14 +97,14 @@ pub(super) struct Bar {
 }
 
 /// Horizontal bars, one below the other, with their labels at the left in `margin`.
-pub(super) fn bars(title: &str, margin: u32, bars: &[Bar]) -> String {
+pub(super) fn bars(title: &str, (width, margin): (u32, u32), bars: &[Bar]) -> String {
     const END: u32 = 170;
     let height = LINE * u32::try_from(bars.len().max(1)).unwrap_or(1) + 8;
     let most = bars.iter().flat_map(|bar| [Some(bar.value), bar.target]).flatten().fold(0.0, f64::max);
-    let width = f64::from(WIDTH - margin - END);
+    let room = f64::from(width - margin - END);
     #[allow(clippy::cast_possible_truncation)]
-    let scaled = |value: f64| if most > 0.0 { (value / most * width).round() as i32 } else { 0 };
-    svg(title, height, |surface| {
+    let scaled = |value: f64| if most > 0.0 { (value / most * room).round() as i32 } else { 0 };
+    svg(title, (width, height), |surface| {
         let left = i32::try_from(margin)?;
         for (row, bar) in (0_i32..).zip(bars) {
             let top = row * LINE.cast_signed() + 6;

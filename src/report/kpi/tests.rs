@@ -352,7 +352,9 @@ proptest! {
         prop_assert_eq!(kpis.priorities.iter().map(|share| share.activations).sum::<i64>(), count);
         prop_assert_eq!(kpis.bad_actors.list.iter().map(|actor| actor.activations).sum::<i64>(), count, "six alarms at most");
         let mut by_alarm: HashMap<usize, i64> = HashMap::new();
-        begun.iter().for_each(|(alarm, ..)| *by_alarm.entry(*alarm).or_default() += 1);
+        for (alarm, ..) in &begun {
+            *by_alarm.entry(*alarm).or_default() += 1;
+        }
         prop_assert_eq!(kpis.bad_actors.list.first().map(|actor| actor.activations), by_alarm.values().copied().max());
         let acknowledged = i64::try_from(begun.iter().filter(|(.., acked, _)| *acked).count()).unwrap();
         prop_assert_eq!(kpis.acknowledgement.all.count, acknowledged);
@@ -369,7 +371,7 @@ proptest! {
         prop_assert_eq!(kpis.alarms.peak_per_10_minutes, peak);
         prop_assert_eq!(i64::try_from(kpis.floods.list.len()).unwrap(), floods);
         // A flood of the report begins with the first of the alarms that exceed the rate, the live one with the last of them.
-        #[allow(clippy::cast_possible_truncation)]
+        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
         let reported = (kpis.floods.percent_of_time / 100.0 * until as f64).round() as i64;
         prop_assert!(reported >= flooded && reported <= flooded + floods * 600, "{} {} {}", reported, flooded, floods);
     }

@@ -13,6 +13,7 @@ use std::{
 const REQUIREMENTS: &str = include_str!("../peers/requirements.txt");
 const OPEN62541: &str = include_str!("../peers/requirements-open62541.txt");
 const API_REQUIREMENTS: &str = include_str!("../peers/requirements-api.txt");
+const REPORT_REQUIREMENTS: &str = include_str!("../peers/requirements-report.txt");
 const PACKAGE: &str = include_str!("../peers/package.json");
 
 /// The Python interpreter that has every package of `tests/it/peers/requirements.txt`; `None` (said on stdout) without one.
@@ -33,6 +34,11 @@ pub fn schemathesis() -> Option<PathBuf> {
     let install = || install("schemathesis", API_REQUIREMENTS, "requirements-api.txt");
     let python = TOOL.get_or_init(|| available("schemathesis", install())).clone()?;
     Some(python.with_file_name("schemathesis"))
+}
+
+/// The Python interpreter that has pyarrow, which is large and wanted by one test.
+pub fn python_for_reports() -> Option<PathBuf> {
+    available("pyarrow", install("venv-report", REPORT_REQUIREMENTS, "requirements-report.txt"))
 }
 
 /// A command-line tool that a Python package brings.

@@ -15,7 +15,7 @@ use crate::{
         record::{AuditEntry, Record},
         view::{AlarmView, OutboxView, UserStatistics},
     },
-    serve::{Changed, Gateway},
+    serve::{Changed, Drawing, Gateway, ReportError},
     tag::{Past, PastValue, StatusCode, TagId, TagTable, Timestamp, Value},
 };
 
@@ -177,6 +177,21 @@ impl Gateway for Arc<Shared> {
 
     fn ready(&self) -> bool {
         self.ready.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    #[cfg(feature = "report")]
+    fn figures(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> BoxFuture<'_, Result<String, ReportError>> {
+        Box::pin(self.report_json(from, to))
+    }
+
+    #[cfg(feature = "report")]
+    fn chart(
+        &self,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        drawing: Drawing,
+    ) -> BoxFuture<'_, Result<Option<String>, ReportError>> {
+        Box::pin(async move { self.report_chart(from, to, &drawing).await })
     }
 
     fn metrics(&self) -> String {

@@ -13,6 +13,8 @@ mod inbox;
 #[cfg(feature = "report")]
 mod kpis;
 mod messages;
+#[cfg(feature = "report")]
+mod reports;
 mod scripts;
 mod sources;
 mod trace;
@@ -137,6 +139,8 @@ pub(crate) struct Shared {
     pki: Arc<Pki>,
     application_uri: String,
     metrics: Arc<Metrics>,
+    #[cfg(feature = "report")]
+    reports: reports::Reports,
     opcua_load: ArcSwapOption<opcua::Load>,
     ready: AtomicBool,
     stopping: AtomicBool,
@@ -204,6 +208,8 @@ pub async fn run(
         pki: Arc::new(pki),
         application_uri: fixed.server.application_uri.clone(),
         metrics: Arc::new(Metrics::new()),
+        #[cfg(feature = "report")]
+        reports: reports::Reports::default(),
         opcua_load: ArcSwapOption::empty(),
         ready: AtomicBool::new(false),
         stopping: AtomicBool::new(false),

@@ -9,6 +9,7 @@ mod auth;
 mod document;
 mod events;
 mod figures;
+mod kpis;
 mod live;
 mod login;
 mod messages;
@@ -148,6 +149,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(figures::statistics))
         .routes(routes!(figures::counts))
         .routes(routes!(figures::sources))
+        .routes(routes!(kpis::kpis))
+        .routes(routes!(kpis::chart))
         .routes(routes!(events::identify))
         .routes(routes!(events::forget))
         .routes(routes!(events::track))

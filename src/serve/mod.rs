@@ -44,6 +44,26 @@ pub struct Changed {
     pub gone_messages: Vec<u64>,
 }
 
+/// Which chart, and in which colours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawing {
+    /// Its key, such as `bad-actors`.
+    pub key: String,
+    /// For a dark screen, or light paper; `None`: as the reader prefers.
+    pub dark: Option<bool>,
+}
+
+/// Why there is no report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportError {
+    /// The span cannot be reported on; for the caller.
+    Span(String),
+    /// Others are being computed.
+    Busy,
+    /// For the log.
+    Failed(String),
+}
+
 /// What a server may ask of the program. The daemon implements it; every change goes through the engine or the one write path.
 pub trait Gateway: Send + Sync {
     /// The configuration in force.
@@ -123,6 +143,19 @@ pub trait Gateway: Send + Sync {
     /// A stretch of the past of a tag with `history = true`, up to now.
     fn history(&self, _past: Past) -> BoxFuture<'_, Result<Vec<PastValue>, StatusCode>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+    /// The figures of alarm management of a span (the last 24 hours by default, at most 400 days) as JSON; see docs/reports.md.
+    fn figures(&self, _from: Option<Timestamp>, _to: Option<Timestamp>) -> BoxFuture<'_, Result<String, ReportError>> {
+        Box::pin(std::future::ready(Err(ReportError::Failed("this program has no reports".to_owned()))))
+    }
+    /// One chart of a span as SVG; `None` for one that there is not.
+    fn chart(
+        &self,
+        _from: Option<Timestamp>,
+        _to: Option<Timestamp>,
+        _drawing: Drawing,
+    ) -> BoxFuture<'_, Result<Option<String>, ReportError>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
     /// True once sources, store and engine are up.
     fn ready(&self) -> bool;

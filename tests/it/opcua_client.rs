@@ -513,6 +513,11 @@ fn node_opcua_with_and_without_security() {
         plc.line(&format!("value UInt16 {} UInt16", 100 + round), BOUND);
         client.stop();
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let start = "/Objects/2:Plant".parse().unwrap();
+    let plant = runtime.block_on(opcua::browse::browse(&security[0].server, &pki, URI, Some(&start), &|_| {})).unwrap().root;
+    let types: Vec<_> = plant.children.iter().map(|node| (&*node.name, node.value_type.as_deref())).collect();
+    assert_eq!(types, expected.iter().map(|(name, _)| (*name, Some(*name))).collect::<Vec<_>>());
 }
 
 #[test]

@@ -314,7 +314,7 @@ fn operations(document: &Json) -> Vec<(String, String, Json)> {
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         let filled = path.replace("{path}", "Tank/Level").replace("{id}", "1").replace("{row}", "7").replace("{user_id}", "7");
-        let filled = filled.replace("{number}", "x");
+        let filled = filled.replace("{number}", "x").replace("{file}", "load.svg");
         assert!(!filled.contains('{'), "{path}");
         for (method, operation) in item.as_object().unwrap() {
             operations.push((method.to_uppercase(), filled.clone(), operation.clone()));

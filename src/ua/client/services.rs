@@ -42,9 +42,10 @@ impl Attribute {
     pub fn write(&self, w: &mut Writer) {
         data::write_node(w, &self.node);
         w.u32(self.id);
-        // No range, no encoding.
+        // No range; no encoding: its name is null, as servers take an empty one for a name that they do not know.
         w.null();
-        w.qualified_name(0, "");
+        w.u16(0);
+        w.null();
     }
 }
 

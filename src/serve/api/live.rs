@@ -34,6 +34,9 @@ use crate::{
 const MAX_EVENTS: usize = 4096;
 /// The same in bytes.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// A stream takes no further event once what it took is longer, in bytes: what waits in the sockets of many slow clients is this,
+/// and one event, for each.
+const MAX_PIECE: usize = 64 * 1024;
 /// Alarms or messages of one event.
 const PER_EVENT: usize = 200;
 /// Changes are gathered for so long before they are told.
@@ -157,7 +160,7 @@ impl Live {
         self.newest.subscribe()
     }
 
-    /// The events from number `from` on about these topics, `most` at most.
+    /// The events from number `from` on about these topics, `most` at most and no more than a piece of text holds.
     pub fn take(&self, from: u64, topics: &[Topic], most: usize) -> Taken {
         let ring = self.ring();
         let oldest = ring.next - ring.events.len() as u64;
@@ -167,6 +170,9 @@ impl Live {
         let mut taken = Taken { text: String::new(), next: from, behind: false };
         let skip = usize::try_from(from - oldest).unwrap_or(usize::MAX);
         for event in ring.events.iter().skip(skip).take(most) {
+            if taken.text.len() > MAX_PIECE {
+                break;
+            }
             taken.next += 1;
             if event.topic == Topic::Any || topics.contains(&event.topic) {
                 taken.text.push_str(&event.frame);

@@ -15,7 +15,7 @@ use crate::{
     engine::{
         Engine,
         io::OutboxId,
-        record::{Record, StateKind},
+        record::{AuditKind, Record, StateKind},
     },
     serve::Changed,
 };
@@ -36,6 +36,15 @@ struct Noted {
     alarms: HashSet<Arc<str>>,
     rows: HashSet<OutboxId>,
     calls: HashSet<String>,
+    not_sent: usize,
+    overrides: bool,
+}
+
+impl Noted {
+    fn is_empty(&self) -> bool {
+        let names = self.alarms.len() + self.rows.len() + self.calls.len();
+        names == 0 && self.not_sent == 0 && !self.overrides
+    }
 }
 
 impl Default for Changes {
@@ -47,15 +56,16 @@ impl Default for Changes {
 impl Changes {
     /// Notes what a record is about.
     pub(super) fn note(&self, record: &Record) {
-        let Record::State { kind, key, .. } = record else { return };
         let mut noted = self.lock();
         if !noted.looked {
             return;
         }
-        match kind {
-            StateKind::Alarm | StateKind::Run => _ = noted.alarms.insert(key.as_str().into()),
-            StateKind::Outbox => noted.rows.extend(key.parse().map(OutboxId)),
-            StateKind::Call => _ = noted.calls.insert(key.clone()),
+        match record {
+            Record::State { kind: StateKind::Alarm | StateKind::Run, key, .. } => _ = noted.alarms.insert(key.as_str().into()),
+            Record::State { kind: StateKind::Outbox, key, .. } => noted.rows.extend(key.parse().map(OutboxId)),
+            Record::State { kind: StateKind::Call, key, .. } => _ = noted.calls.insert(key.clone()),
+            Record::State { kind: StateKind::Override, .. } => noted.overrides = true,
+            Record::Audit(entry) if entry.kind == AuditKind::MessageNotSent => noted.not_sent += 1,
             _ => return,
         }
         if noted.alarms.len() + noted.rows.len() + noted.calls.len() > MAX_NOTED {
@@ -71,8 +81,7 @@ impl Changes {
 
     /// Something was noted and is committed.
     pub(super) fn tell(&self) {
-        let noted = self.lock();
-        if !(noted.alarms.is_empty() && noted.rows.is_empty() && noted.calls.is_empty()) {
+        if !self.lock().is_empty() {
             self.arrived.notify_one();
         }
     }
@@ -88,7 +97,7 @@ impl Changes {
         if !noted.looked {
             return Changed { all: true, alarms: engine.alarm_views(), messages: engine.outbox_views(), ..Changed::default() };
         }
-        let mut changed = Changed::default();
+        let mut changed = Changed { not_sent: noted.not_sent, overrides: noted.overrides, ..Changed::default() };
         for path in noted.alarms {
             match engine.alarm_at(&path) {
                 Some(view) => changed.alarms.push(view),

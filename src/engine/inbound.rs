@@ -317,6 +317,7 @@ impl Engine {
             match self.acknowledge_path(&run.path, AckScope::UpTo(run.last_told), actor, "") {
                 Ok(rows) => {
                     answer.done.push((short_name(&run.path), run.code));
+                    answer.events.push(run.last_told);
                     answer.waits_for.extend(rows);
                 }
                 Err(_) => self.why_not(&run.code, user, &mut answer),

@@ -102,6 +102,9 @@ pub(super) struct Answer {
     pub plc: bool,
     /// Why the PLC did not take it.
     pub plc_failure: Option<String>,
+    /// The alarm events that were acknowledged, or whose write-back ended.
+    #[serde(default)]
+    pub events: Vec<Uuid>,
 }
 
 impl Answer {
@@ -336,11 +339,7 @@ impl Engine {
         match self.outbox.rows.get(&row).map(|row| &row.job) {
             Some(Job::Text(text)) => match &text.purpose {
                 Purpose::Alarm { items, .. } => items.iter().map(|item| item.event).collect(),
-                // A row that it waits for was made before it, so this ends.
-                Purpose::Answer(answer) => {
-                    let earlier = answer.waits_for.iter().filter(|waited| **waited < row);
-                    earlier.flat_map(|waited| self.events_of(*waited)).collect()
-                }
+                Purpose::Answer(answer) => answer.events.clone(),
                 Purpose::Manual | Purpose::Event { .. } => Vec::new(),
             },
             Some(Job::WriteBack(write)) => vec![write.event],

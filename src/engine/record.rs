@@ -308,7 +308,9 @@ pub enum AuditKind {
 }
 
 /// Why a message was not sent (SPEC 7.3): the `result` of an audit entry of kind [`AuditKind::MessageNotSent`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NotSent {
     /// A repeat before the cooldown was over.
     Cooldown,
@@ -394,6 +396,12 @@ impl NotSent {
             Self::NotIdentified => "nobody was identified by this userId, or without a number",
             Self::EventLimit => "more texts than the event's per_hour",
         }
+    }
+
+    /// The reason that has these words, if any.
+    #[must_use]
+    pub fn of_words(words: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.words() == words)
     }
 }
 

@@ -477,8 +477,8 @@ impl Engine {
     /// Tells those who wait for this write-back: answers that are held, and people who were answered before it ended.
     fn release_answers(&mut self, ended: OutboxId) {
         let Some(row) = self.write_back(ended) else { return };
-        let (confirmed, detail, alarm, code) =
-            (row.confirmed == Some(true), row.detail.clone(), Arc::clone(&row.alarm), row.code.clone());
+        let (confirmed, detail, alarm, code, event) =
+            (row.confirmed == Some(true), row.detail.clone(), Arc::clone(&row.alarm), row.code.clone(), row.event);
         let late = row.late.clone();
         for id in self.outbox.held_answers(ended) {
             if let Some(Row { job: Job::Text(text), .. }) = self.outbox.rows.get_mut(&id)
@@ -499,7 +499,7 @@ impl Engine {
             let name = super::throttle::short_name(&alarm);
             let item = DigestItem { name: &name, code: &code };
             let body = if confirmed { answer::plc_took(item) } else { answer::plc_did_not(item, &detail) };
-            self.send_answer(late, Answer { plain: Some(body), ..Answer::default() });
+            self.send_answer(late, Answer { plain: Some(body), events: vec![event], ..Answer::default() });
         }
     }
 

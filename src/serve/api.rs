@@ -136,6 +136,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(records::journal))
         .routes(routes!(records::audit))
         .routes(routes!(messages::list))
+        .routes(routes!(messages::not_sent))
         .routes(routes!(messages::retry))
         .routes(routes!(send::send))
         .routes(routes!(send::call))

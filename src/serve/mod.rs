@@ -42,6 +42,10 @@ pub struct Changed {
     pub messages: Vec<OutboxView>,
     /// Rows that left the outbox.
     pub gone_messages: Vec<u64>,
+    /// How many messages were not sent.
+    pub not_sent: usize,
+    /// Overrides of who is on duty were made, removed, or are over.
+    pub overrides: bool,
 }
 
 /// Which chart, and in which colours.

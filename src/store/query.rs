@@ -67,6 +67,8 @@ pub struct AuditQuery {
     pub subject_prefix: Option<String>,
     /// Subjects that fit, with `*` for any characters and `?` for one.
     pub subject_pattern: Option<String>,
+    /// Only with one of these results; empty for all.
+    pub results: Vec<String>,
     /// Only about this alarm event.
     pub event: Option<Uuid>,
     /// Only where subject, user, text or result contain this, whatever the case of ASCII letters.
@@ -150,6 +152,7 @@ impl Store {
         }
         prefix(&mut sql, "subject", query.subject_prefix.as_deref());
         pattern(&mut sql, "subject", query.subject_pattern.as_deref());
+        among(&mut sql, "result", &query.results);
         if let Some(event) = query.event {
             about(&mut sql, event);
         }

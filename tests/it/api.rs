@@ -212,6 +212,23 @@ async fn a_page_follows_an_alarm_from_its_flank_to_its_story() {
 
     let (status, forecast) = page.get("what-if?alarm=Plant/Tank/Trip").await;
     assert_eq!((status, &forecast["rows"][0]["who"]), (200, &json!("alice")), "{forecast}");
+    let (_, held) = page.get("messages/not-sent?reason=superseded").await;
+    assert_eq!((&held["messages"][0]["user"], &held["messages"][0]["detail"]), (&json!("alice"), &json!("superseded")), "{held}");
+    outbox.wait("messages", |data| data["not_sent"] == 1).await;
+    let mut covers = page.stream("?topics=overrides", None).await;
+    covers.wait("hello", |_| true).await;
+    let to = annunciator::clock::now() + Duration::from_secs(3600);
+    let cover = json!({ "user": "carol", "covers": "bob", "to": to });
+    let (status, answer) = page.post("overrides", &cover).await;
+    assert_eq!(status, 200, "{answer}");
+    covers.wait("overrides", |data| data["changed"] == true).await;
+    let (_, rota) = page.get("on-call").await;
+    assert_eq!(rota["rosters"][0]["on_duty"], json!(["alice", "carol"]), "{rota}");
+    let (_, made) = page.get("overrides").await;
+    let delete = page.http.delete(format!("{}/overrides/{}", page.base, made["overrides"][0]["number"]));
+    let answer = delete.header("cookie", &page.cookie).header("x-csrf-token", &page.token).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    covers.wait("overrides", |data| data["changed"] == true).await;
     let (_, rota) = page.get("on-call?days=14").await;
     assert_eq!((&rota["rosters"][0]["on_duty"], &rota["rosters"][0]["gaps"]), (&json!(["alice", "bob"]), &json!([])), "{rota}");
 

@@ -259,6 +259,16 @@ async fn whoever_texts_gets_a_clear_answer() {
     let answer = text(&plant, ALICE, 3).await;
     assert!(answer.starts_with("Acknowledged: Pump") && answer.contains("The PLC took it"), "{answer}");
     daemon.tag_is("PumpAcks", 1).await;
+    // The answer belongs to the event, also once the write-back that it waited for has ended.
+    let event = daemon.alarm(FAULT).await["event"].as_str().unwrap().to_owned();
+    let answered = async || {
+        let list = daemon.get(&format!("audit?kind=answer&event={event}")).await;
+        list["entries"].as_array().is_some_and(|entries| entries.len() == 1).then_some(())
+    };
+    until("the answer in the audit log", BOUND, answered).await;
+    let log = daemon.log();
+    let handed: Vec<_> = log.lines().filter(|line| line.contains("handed to Twilio")).collect();
+    assert!(handed.len() == 3 && handed[2].contains(&event), "{handed:#?}");
 
     // The alarm is long gone: its code is known no more, or known as acknowledged.
     plant.plc.as_ref().unwrap().plant.set_coils(SPARE, &[false]);

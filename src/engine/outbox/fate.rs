@@ -327,7 +327,8 @@ impl Engine {
         let events = match &text.purpose {
             // What is only counted has an entry of its own once the text is taken; with a text that failed it failed too.
             Purpose::Alarm { items, .. } => items.iter().filter(|item| item.named || failed).map(|item| item.event).collect(),
-            Purpose::Answer(_) | Purpose::Manual | Purpose::Event { .. } => Vec::new(),
+            Purpose::Answer(answer) => answer.events.clone(),
+            Purpose::Manual | Purpose::Event { .. } => Vec::new(),
         };
         let sid = match &text.state {
             TextState::Accepted { sid, .. } => Some(sid.clone()),

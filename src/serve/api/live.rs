@@ -52,6 +52,7 @@ pub enum Topic {
     Messages,
     Sources,
     Counts,
+    Overrides,
     /// Values of the stream's own tags: not in the ring.
     Tags,
     /// Everybody gets it.
@@ -61,7 +62,7 @@ pub enum Topic {
 
 impl Topic {
     /// Those that a stream may name.
-    pub const NAMED: [Self; 5] = [Self::Alarms, Self::Messages, Self::Sources, Self::Counts, Self::Tags];
+    pub const NAMED: [Self; 6] = [Self::Alarms, Self::Messages, Self::Sources, Self::Counts, Self::Overrides, Self::Tags];
 }
 
 struct Event {
@@ -230,6 +231,12 @@ impl Live {
         self.tell_parts(Topic::Alarms, "alarms", "gone", &changed.gone_alarms);
         self.tell_parts(Topic::Messages, "messages", "messages", &messages);
         self.tell_parts(Topic::Messages, "messages", "gone", &changed.gone_messages);
+        if changed.not_sent > 0 {
+            self.tell(Topic::Messages, "messages", &json!({ "not_sent": changed.not_sent }));
+        }
+        if changed.overrides {
+            self.tell(Topic::Overrides, "overrides", &json!({ "changed": true }));
+        }
         for path in &changed.gone_alarms {
             copies.alarms.remove(path);
         }

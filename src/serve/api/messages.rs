@@ -1,4 +1,4 @@
-//! Messages: the outbox, and what failed sent once more.
+//! Messages: the outbox, what was not sent and why, and what failed sent once more.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -12,12 +12,15 @@ use super::{
     auth::{Operator, Viewer},
     pages::{self, MAX_PAGE},
     problem::{Body, Done, Params, Path, Problem, answer},
+    records,
 };
 use crate::{
     engine::{
         io::{Command, OutboxId},
+        record::{AuditEntry, AuditKind, NotSent},
         view::OutboxView,
     },
+    store::{AuditQuery, Numbered},
     tag::Timestamp,
 };
 
@@ -90,7 +93,7 @@ pub struct MessageList {
 
 /// Messages, calls and writes that wait or ended a short while ago, newest first
 ///
-/// What was longer ago, and what was not sent and why, is in the audit log.
+/// What was longer ago is in the audit log; what was not sent, and why, under `/messages/not-sent`.
 #[utoipa::path(get, path = "/messages", tag = "messages", operation_id = "list_messages", params(MessageParams),
     responses((status = 200, description = "One page", body = MessageList)), extensions(("x-least-role" = json!("viewer"))))]
 pub async fn list(State(api): State<Api>, _: Viewer, Params(query): Params<MessageParams>) -> Result<Json<MessageList>, Problem> {
@@ -113,6 +116,97 @@ pub async fn list(State(api): State<Api>, _: Viewer, Params(query): Params<Messa
     let total = messages.len();
     let (messages, next) = pages::page(messages, |message| Reverse(message.row), query.cursor.as_deref(), limit)?;
     Ok(Json(MessageList { messages, total, next }))
+}
+
+/// Which of the messages that were not sent.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct NotSentParams {
+    /// Only for these reasons; may be repeated, or separated by commas.
+    #[serde(default, deserialize_with = "pages::words")]
+    #[param(inline)]
+    reason: Vec<NotSent>,
+    /// Only to this user, or refused to them.
+    user: Option<String>,
+    /// Only about this alarm event.
+    event: Option<Uuid>,
+    /// Receiver, user, words or reason contain this, whatever the case of ASCII letters.
+    text: Option<String>,
+    /// Not before.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Before.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+    /// Messages of one page, 500 when left out.
+    #[param(minimum = 1, maximum = 10000)]
+    limit: Option<u32>,
+    /// The `next` of the page before, asked for with the same filters.
+    cursor: Option<String>,
+}
+
+/// One page, newest first.
+#[derive(Serialize, ToSchema)]
+pub struct NotSentList {
+    messages: Vec<NotSentView>,
+    /// Give it as `cursor` for the next page; none at the end.
+    next: Option<String>,
+}
+
+/// A message that was not sent.
+#[derive(Serialize, ToSchema)]
+struct NotSentView {
+    /// Its number in the audit log.
+    id: i64,
+    time: Timestamp,
+    /// To whom it would have been; of what was refused to `POST /send`, who asked for it. None where nobody was chosen yet.
+    user: Option<String>,
+    /// A number as `publish_phone` lets it be seen, a recipient of application events, or an alarm's path where nobody was chosen.
+    to: String,
+    /// Why; none when this version does not know the reason.
+    reason: Option<NotSent>,
+    /// The same in the audit log's words.
+    detail: String,
+    /// What it was about.
+    text: String,
+    /// Alarm events that it was about.
+    events: Vec<Uuid>,
+}
+
+impl NotSentView {
+    fn of(Numbered { id, entry }: Numbered<AuditEntry>) -> Self {
+        let AuditEntry { time, user, subject: to, text, result: detail, events, .. } = entry;
+        let user = Some(user).filter(|user| !user.is_empty());
+        Self { id, time, user, to, reason: NotSent::of_words(&detail), detail, text, events }
+    }
+}
+
+/// Messages that were not sent, with the reason, newest first
+#[utoipa::path(get, path = "/messages/not-sent", tag = "messages", operation_id = "list_not_sent", params(NotSentParams),
+    responses((status = 200, description = "One page", body = NotSentList)), extensions(("x-least-role" = json!("viewer"))))]
+pub async fn not_sent(
+    State(api): State<Api>,
+    _: Viewer,
+    Params(params): Params<NotSentParams>,
+) -> Result<Json<NotSentList>, Problem> {
+    let limit = pages::limit(params.limit, records::PAGE)?;
+    let query = AuditQuery {
+        kinds: vec![AuditKind::MessageNotSent],
+        user: params.user,
+        results: params.reason.into_iter().map(|reason| reason.words().to_owned()).collect(),
+        event: params.event,
+        text: pages::needle(params.text.as_deref())?,
+        from: params.from,
+        to: params.to,
+        before: pages::place(params.cursor.as_deref())?,
+        limit: Some(pages::one_more(limit)),
+        ..AuditQuery::default()
+    };
+    let mut entries = api.store.audit(&query).await?;
+    records::publish_subjects(&api.gateway.plan(), &mut entries);
+    let (entries, next) = pages::cut(entries, limit);
+    Ok(Json(NotSentList { messages: entries.into_iter().map(NotSentView::of).collect(), next }))
 }
 
 /// Nothing to say; a body all the same, so that no link and no form sends anything.

@@ -9,6 +9,7 @@ use serde::{
 };
 
 use super::problem::Problem;
+use crate::store::Numbered;
 
 /// Items of one page at most.
 pub const MAX_PAGE: u32 = 10_000;
@@ -58,6 +59,18 @@ pub fn page<T, K: Ord + Serialize + DeserializeOwned>(
     let next = if items.len() > limit { items.get(limit - 1).map(|last| cursor(&key(last))) } else { None };
     items.truncate(limit);
     Ok((items, next))
+}
+
+/// What to ask the store for: one beyond the page tells whether there is another.
+pub fn one_more(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// The page that the store's answer to [`one_more`] holds, and the cursor of the next one.
+pub fn cut<T>(mut entries: Vec<Numbered<T>>, limit: usize) -> (Vec<Numbered<T>>, Option<String>) {
+    let next = if entries.len() > limit { entries.get(limit - 1).map(|last| cursor(&last.id)) } else { None };
+    entries.truncate(limit);
+    (entries, next)
 }
 
 /// True when `path` fits `pattern`, in which `*` stands for any characters and `?` for one.

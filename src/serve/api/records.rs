@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Entries of one page, unless the caller wants fewer or more.
-const PAGE: u32 = 500;
+pub const PAGE: u32 = 500;
 
 /// Which journal entries.
 #[derive(Deserialize, IntoParams)]
@@ -125,7 +125,7 @@ pub async fn journal(
         from: params.from,
         to: params.to,
         before: pages::place(params.cursor.as_deref())?,
-        limit: Some(one_more(limit)),
+        limit: Some(pages::one_more(limit)),
     };
     Ok(Json(page(api.store.journal(&query).await?, limit)))
 }
@@ -145,12 +145,13 @@ pub async fn audit(
         user: params.user,
         subject_prefix: params.prefix,
         subject_pattern: params.path,
+        results: Vec::new(),
         event: params.event,
         text: pages::needle(params.text.as_deref())?,
         from: params.from,
         to: params.to,
         before: pages::place(params.cursor.as_deref())?,
-        limit: Some(one_more(limit)),
+        limit: Some(pages::one_more(limit)),
     };
     let mut entries = api.store.audit(&query).await?;
     publish_subjects(&api.gateway.plan(), &mut entries);
@@ -164,14 +165,8 @@ pub fn publish_subjects(plan: &Plan, entries: &mut [Numbered<AuditEntry>]) {
     }
 }
 
-/// One beyond the page tells whether there is another.
-fn one_more(limit: usize) -> u32 {
-    u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(1)
-}
-
-fn page<T>(mut entries: Vec<Numbered<T>>, limit: usize) -> Page<T> {
-    let next = if entries.len() > limit { entries.get(limit - 1).map(|last| pages::cursor(&last.id)) } else { None };
-    entries.truncate(limit);
+fn page<T>(entries: Vec<Numbered<T>>, limit: usize) -> Page<T> {
+    let (entries, next) = pages::cut(entries, limit);
     Page { entries, next }
 }
 

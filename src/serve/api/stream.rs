@@ -64,7 +64,8 @@ pub struct StreamParams {
 
 /// Changes as they happen, as server-sent events
 ///
-/// The first event is `hello`; then `alarms`, `messages`, `sources`, `counts` with what changed, `tags` with the values of the tags that
+/// The first event is `hello`; then `alarms`, `messages`, `sources`, `counts` with what changed, `overrides` without
+/// them, `tags` with the values of the tags that
 /// are named, `beat` every 5 s, `reload` when everything is to be fetched anew, and `logout` before the end. `Last-Event-ID` resumes.
 #[utoipa::path(get, path = "/stream", tag = "stream", operation_id = "stream",
     params(StreamParams, ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was taken")),

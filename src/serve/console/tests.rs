@@ -3,6 +3,7 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::engine::record::NotSent;
 
 async fn get(path: &str) -> (StatusCode, axum::http::HeaderMap, String) {
     let router: Router = router();
@@ -53,6 +54,15 @@ async fn modules_import_only_what_is_served() {
             };
             assert!(known, "{name} imports {import}");
         }
+    }
+}
+
+#[test]
+fn every_reason_can_be_chosen() {
+    let page = |name: &str| FILES.iter().find(|(known, ..)| *known == name).unwrap().2;
+    for reason in NotSent::ALL {
+        let word = serde_json::to_value(reason).unwrap();
+        assert!(page("pages/messages.js").contains(&format!("'{}'", word.as_str().unwrap())), "{reason:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lists with filters and pages, an alarm's story, and what stands in the document.
 
 use super::*;
-use crate::engine::record::JournalKind;
+use crate::engine::record::{JournalKind, NotSent};
 
 async fn get(bench: &Bench, path: &str) -> Json {
     let (status, answer) = bench.ask("GET", &format!("/api/v1/{path}"), "viewer", None).await;
@@ -148,6 +148,50 @@ async fn journal_and_audit_are_found_by_every_filter() {
     assert_eq!((full["entries"].as_array().map(Vec::len), &full["next"]), (Some(3), &Json::Null), "no empty page follows");
     let about = bench.store.audit_about(one, crate::store::Span { from: at(1), to: at(3) }, 10).await.unwrap();
     assert_eq!(about.iter().map(|row| row.id).collect::<Vec<_>>(), [1], "within its span, oldest first");
+}
+
+#[tokio::test]
+async fn what_was_not_sent_is_found_by_its_reason() {
+    let bench = Bench::new().await;
+    let event = Uuid::from_u128(1);
+    let audit = |second, kind, user: &str, subject: &str, result: &str| {
+        Record::Audit(AuditEntry {
+            time: at(second),
+            kind,
+            user: user.into(),
+            via: Via::System,
+            subject: subject.into(),
+            text: "Tank/Alarms/High by sms".into(),
+            result: result.into(),
+            events: vec![event],
+            sid: None,
+        })
+    };
+    let held = AuditKind::MessageNotSent;
+    let records = [
+        audit(1, held, "alice", "+12223334444", NotSent::Cooldown.words()),
+        audit(2, held, "bob", "+12223335555", NotSent::OffDuty.words()),
+        audit(3, AuditKind::MessageSent, "alice", "+12223334444", NotSent::Cooldown.words()),
+        audit(4, held, "", "Tank/Alarms/High", NotSent::Chattering.words()),
+        audit(5, held, "alice", "+12223334444", "for a reason of a later version"),
+    ];
+    bench.store.commit(&records).await.unwrap();
+    let ids = async |query: &str| each(&get(&bench, &format!("messages/not-sent?{query}")).await, "messages", "/id");
+    assert_eq!(ids("").await, ["5", "4", "2", "1"]);
+    assert_eq!(ids("reason=cooldown,off_duty").await, ["2", "1"]);
+    assert_eq!(ids("reason=cooldown&reason=chattering&user=alice").await, ["1"]);
+    assert_eq!(ids("text=3335").await, ["2"]);
+    assert_eq!(ids("text=LATER").await, ["5"]);
+    assert_eq!(ids(&format!("from={}&to={}", at(2), at(5))).await, ["4", "2"]);
+    assert_eq!(ids(&format!("event={event}&reason=budget")).await, [] as [&str; 0]);
+    let first = get(&bench, "messages/not-sent?limit=3").await;
+    assert_eq!(ids(&format!("limit=3&cursor={}", first["next"].as_str().unwrap())).await, ["1"]);
+    let shown = &get(&bench, "messages/not-sent?reason=off_duty").await["messages"][0];
+    assert_eq!((&shown["reason"], &shown["detail"], &shown["user"]), (&json!("off_duty"), &json!("off duty"), &json!("bob")));
+    assert_eq!((&shown["events"], &shown["text"]), (&json!([event]), &json!("Tank/Alarms/High by sms")));
+    let chosen: Vec<_> = first["messages"].as_array().unwrap().iter().map(|row| (&row["user"], &row["reason"])).collect();
+    assert_eq!(chosen[..2], [(&json!("alice"), &Json::Null), (&Json::Null, &json!("chattering"))]);
+    assert_eq!(bench.ask("GET", "/api/v1/messages/not-sent?reason=nonsense", "viewer", None).await.0, 400);
 }
 
 #[tokio::test]

@@ -98,6 +98,20 @@ async fn changes_arrive_and_a_stream_resumes_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_was_not_sent_and_overrides_are_told_without_their_lists() {
+    let bench = Bench::new().await;
+    let mut stream = Stream::open(&bench, "?topics=overrides", None).await;
+    let mut messages = Stream::open(&bench, "?topics=messages", None).await;
+    for stream in [&mut stream, &mut messages] {
+        stream.wait("hello").await;
+    }
+    *bench.plant.changed.lock().unwrap() = Some(Changed { not_sent: 3, overrides: true, ..Changed::default() });
+    bench.plant.arrived.notify_one();
+    assert_eq!(stream.wait("overrides").await.data, json!({ "changed": true }));
+    assert_eq!(messages.wait("messages").await.data, json!({ "not_sent": 3 }));
+}
+
+#[tokio::test]
 async fn who_falls_behind_begins_anew_and_holds_nobody_up() {
     let bench = Bench::new().await;
     let mut slow = Stream::open(&bench, "?topics=alarms", None).await;

@@ -12,7 +12,7 @@ const WATCH = 1000;
 const GRACE = 1200;
 const RETRY = [500, 1000, 2000, 3000];
 const COALESCE = 100;
-const TOPICS = ['alarms', 'messages', 'sources', 'counts'];
+const TOPICS = ['alarms', 'messages', 'sources', 'counts', 'overrides'];
 
 /** `state`: `connecting`, `live` or `lost`; `heard`: when the program was last heard of; `lost`: since when it is not. */
 export const link = new Store({ state: 'connecting', heard: null, lost: null });
@@ -110,7 +110,7 @@ function open() {
   hear('reload', reload);
   hear('alarms', ({ alarms: changed = [], gone = [] }) => upsert(changed, gone));
   hear('counts', (now) => counts.set(now));
-  for (const topic of ['messages', 'sources']) hear(topic, (data) => tell(topic, data));
+  for (const topic of ['messages', 'sources', 'overrides']) hear(topic, (data) => tell(topic, data));
   hear('logout', () => ended('Your session has ended. Log in again to go on.'));
   mine.onerror = () => {
     if (stream !== mine) return;

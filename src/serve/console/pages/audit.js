@@ -10,7 +10,7 @@ const PAGE = 100;
 const KINDS = [
   'message_sent', 'message_not_sent', 'message_failed', 'message_status', 'message_received', 'call_sent', 'call_failed', 'call_ended', 'call_received',
   'answer', 'acknowledge', 'shelve', 'out_of_service', 'comment', 'write', 'write_back', 'opt_out', 'opt_in', 'pin_refused', 'pin_locked', 'login',
-  'login_refused', 'override', 'drill', 'reload', 'start', 'stop', 'webhook_rejected',
+  'login_refused', 'override', 'drill', 'reload', 'start', 'stop', 'webhook_rejected', 'flood', 'identify', 'forget', 'wording', 'script_failed',
 ];
 
 const COLUMNS = [

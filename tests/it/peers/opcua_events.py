@@ -177,12 +177,18 @@ async def refused(client):
         (ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValue), "BadFilterNotAllowed"),
     ]:
         expect((await create(client, subscription, server, wanted_filter)).StatusCode.name, wanted, f"{wanted_filter}")
-    circle = element("Not", ua.ElementOperand(Index=0))
-    result = await create(client, subscription, server, events(["EventId"], circle))
-    expect(result.StatusCode.name, "BadEventFilterInvalid", "a circle")
-    told = result.FilterResult.WhereClauseResult.ElementResults[0]
-    codes = (told.StatusCode.name, told.OperandStatusCodes[0].name)
-    expect(codes, ("BadFilterOperandInvalid", "BadFilterElementInvalid"), "why")
+    views, folder = literal(ua.NodeId(ua.ObjectIds.ViewsFolder)), literal(ua.NodeId(ua.ObjectIds.FolderType))
+    hops = [literal(1, ua.VariantType.UInt32), literal(True), literal(True)]
+    for where, wanted in [
+        (element("Not", ua.ElementOperand(Index=0)), ("BadFilterOperandInvalid", "BadFilterElementInvalid")),
+        # Permitted in queries only (Part 4, 7.22.3).
+        (element("InView", views), ("BadFilterOperatorUnsupported", "Good")),
+        (element("RelatedTo", folder, folder, literal(ua.NodeId(ua.ObjectIds.Organizes)), *hops), ("BadFilterOperatorUnsupported", "Good")),
+    ]:
+        result = await create(client, subscription, server, events(["EventId"], where))
+        expect(result.StatusCode.name, "BadEventFilterInvalid", f"{where}")
+        told = result.FilterResult.WhereClauseResult.ElementResults[0]
+        expect((told.StatusCode.name, told.OperandStatusCodes[0].name), wanted, f"why {where}")
     result = await create(client, subscription, server, events(["EventId", "Nonsense", "Severity"]))
     expect(result.StatusCode.name, "Good", "an unknown field")
     names = [status.name for status in result.FilterResult.SelectClauseResults]

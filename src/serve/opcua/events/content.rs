@@ -2,7 +2,8 @@
 //!
 //! Elements are put in order once, when the filter is read; one that leads back to itself is refused. An event costs each element at
 //! most once, however often others refer to it. Logic has three values: what is no Boolean is NULL, and so is a comparison with
-//! null. Deliberately absent: InView and RelatedTo, which are for queries and not allowed here.
+//! null. Deliberately refused: InView and RelatedTo. Of the complex operators a where clause may have OfType only (Part 4, 7.22.3; in
+//! version 1.04 7.17.3); the others are for queries over nodes.
 
 use std::{borrow::Cow, cmp::Ordering};
 

@@ -339,8 +339,13 @@ fn wrong_where_clauses_are_refused_with_reasons() {
         (vec![(1, vec![int(1), int(1)])], vec![(many, vec![good, good])]),
         (vec![(8, vec![int(1), int(1)])], vec![(many, vec![good, good])]),
         (vec![(9, vec![int(1)])], vec![(many, vec![good])]),
+        // InView and RelatedTo: of the complex operators only OfType is permitted (Part 4, 7.22.3).
         (vec![(13, vec![node(87)])], vec![(content::BAD_FILTER_OPERATOR_UNSUPPORTED, vec![good])]),
         (vec![(15, vec![])], vec![(content::BAD_FILTER_OPERATOR_UNSUPPORTED, vec![])]),
+        (
+            vec![(15, vec![node(61), node(61), node(35), int(1), truth(Some(true)), truth(Some(true))])],
+            vec![(content::BAD_FILTER_OPERATOR_UNSUPPORTED, vec![good; 6])],
+        ),
         (vec![(18, vec![int(1)])], vec![(content::BAD_FILTER_OPERATOR_INVALID, vec![good])]),
         (vec![(7, vec![element(1)])], vec![(invalid, vec![content::BAD_FILTER_ELEMENT_INVALID])]),
         (vec![(7, vec![(9_999, vec![])])], vec![(invalid, vec![invalid])]),

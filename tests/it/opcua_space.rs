@@ -28,11 +28,15 @@ struct Site {
 
 impl Site {
     fn start() -> Self {
+        Self::start_for(Role::Viewer)
+    }
+
+    fn start_for(anonymous: Role) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings {
             endpoint: "opc.tcp://127.0.0.1:0/annunciator".into(),
             security: vec![SecurityPolicy::None],
-            anonymous: Some(Role::Viewer),
+            anonymous: Some(anonymous),
             pki: folder.path().join("pki"),
             ..Settings::default()
         };
@@ -84,6 +88,13 @@ fn the_server_tells_of_itself() {
     for scenario in ["diagnostics", "arrays", "no_security"] {
         site.check(&python, scenario);
     }
+}
+
+#[test]
+fn each_session_is_an_object_while_it_lives() {
+    let Some(python) = peers::python() else { return };
+    Site::start().check(&python, "session_objects");
+    Site::start_for(Role::Engineer).check(&python, "session_objects_of_engineer");
 }
 
 #[test]

@@ -155,14 +155,14 @@ fn describe(space: &Space, fields: u32, kind: u32, forward: bool, target: NodeRe
     space.with_id(target, |id| w.id(id));
     let (namespace, name) = space.browse_name(target);
     if fields & 8 != 0 {
-        w.qualified_name(namespace, name);
+        w.qualified_name(namespace, &name);
     } else {
         w.qualified_name(0, "");
     }
     if fields & 16 == 0 {
         w.u8(0);
     } else {
-        display_name(target, name, w);
+        display_name(target, &name, w);
     }
     w.u32(if fields & 4 != 0 { space.class(target) } else { 0 });
     w.standard(if fields & 32 != 0 { space.type_definition(target) } else { 0 });
@@ -325,7 +325,10 @@ fn follow(view: &View, start: Id<'_>, steps: &[Step<'_>]) -> Result<Vec<NodeRef>
         let mut next: Vec<NodeRef> = Vec::new();
         for place in &places {
             view.space.references(*place, &mut |kind, forward, target| {
-                let named = || view.space.browse_name(target) == step.name;
+                let named = || {
+                    let (namespace, name) = view.space.browse_name(target);
+                    (namespace, &*name) == step.name
+                };
                 if next.len() < limits.path_targets && wanted(&question, kind, forward) && named() && !next.contains(&target) {
                     next.push(target);
                 }

@@ -308,7 +308,9 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
     }
     let plan = gateway.plan();
     let space = tokio::task::spawn_blocking(move || Space::build(plan, seconds())).await;
-    let space = space.map_err(|error| StartError(format!("build the address space: {error}")))?;
+    let mut space = space.map_err(|error| StartError(format!("build the address space: {error}")))?;
+    let diagnostics = Diagnostics::default();
+    space.sessions = Arc::clone(&diagnostics.living);
     tracing::info!(endpoint = %endpoint.url(None), nodes = space.len(), "OPC UA server listens");
     let url = endpoint.url(None);
     // Before anything happens to an alarm, so that nothing is missed.
@@ -329,7 +331,7 @@ pub async fn serve(settings: Settings, gateway: Arc<dyn Gateway>, stop: Cancella
         events: Hub::new(Arc::clone(&counts.events)),
         audit: Audit::default(),
         counts,
-        diagnostics: Diagnostics::default(),
+        diagnostics,
         orphans: Orphans::default(),
         peers: Mutex::default(),
         last_channel: AtomicU32::new(0),
@@ -406,6 +408,7 @@ impl Server {
         let old = self.space.load_full();
         let built = tokio::task::spawn_blocking(move || {
             let mut space = Space::build(plan, seconds().max(old.version + 1));
+            space.sessions = Arc::clone(&old.sessions);
             let changes = space.succeed(&old);
             (space, changes)
         });

@@ -53,6 +53,9 @@ async function main() {
     const found = [own.constructor.name, own.clientUserIdOfSession, own.clientUserIdHistory, own.authenticationMechanism, own.encoding, own.transportProtocol];
     expect(found, ["SessionSecurityDiagnosticsDataType", "anonymous", ["anonymous"], "Anonymous", "UA Binary", "opc.tcp"], "who came in how");
     expect([own.securityMode, own.securityPolicyUri.split("#")[1]], [opcua.MessageSecurityMode.None, "None"], "security");
+    const node = `ns=1;s=${session.sessionId.value}/0:SessionSecurityDiagnostics`;
+    const member = (await session.read({ nodeId: node, attributeId: AttributeIds.Value })).value.value;
+    expect(member.toString(), own.toString(), "the same in the session's object");
     await session.close();
     await client.disconnect();
     console.log("passed");

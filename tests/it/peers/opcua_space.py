@@ -1,6 +1,7 @@
 """Looks at the address space with asyncua. Usage: opcua_space.py URL SCENARIO. Prints what it saw; ends with `passed` and 0."""
 
 import asyncio
+import dataclasses
 import logging
 import sys
 
@@ -136,7 +137,7 @@ EXPECTED = {
 
 
 def why(node):
-    if node in (ua.NodeId(18, TAGS), ua.NodeId(3708)):
+    if node in (ua.NodeId(18, TAGS), ua.NodeId(3708)) or "SessionSecurityDiagnostics" in str(node.Identifier):
         return "what others may"
     if node.NamespaceIndex == TAGS:
         return "member" if "0:" in str(node.Identifier) else "tag"
@@ -260,6 +261,103 @@ async def arrays(client):
     expect(session.CurrentPublishRequestsInQueue > 0, True, "Publish requests wait")
     await subscription.delete()
     expect(await client.get_node(2290).read_value(), [], "deleted")
+
+
+SESSIONS, SESSION_TYPE = 3706, 2029
+
+
+async def session_objects(client):
+    """Each session is an object whose NodeId is the SessionId, for as long as it lives."""
+    summary = client.get_node(ua.NodeId(SESSIONS))
+    of_type = dict(refs=47, nodeclassmask=ua.NodeClass.Object)
+    [own] = await summary.get_children(**of_type)
+    [listed] = await client.get_node(3707).read_value()
+    expect(own.nodeid, listed.SessionId, "the object of the session")
+    expect((await own.read_type_definition()).Identifier, SESSION_TYPE, "its type")
+    name = await own.read_browse_name()
+    expect((name.NamespaceIndex, name.Name), (1, listed.SessionName), "its name")
+    expect((await own.get_parent()).nodeid, summary.nodeid, "where it hangs")
+
+    members = {(await node.read_browse_name()).Name: node for node in await own.get_children()}
+    expect(sorted(members), ["SessionDiagnostics", "SessionSecurityDiagnostics", "SubscriptionDiagnosticsArray"], "its members")
+    told = await members["SessionDiagnostics"].read_value()
+    expect((type(told), told.SessionName), (ua.SessionDiagnosticsDataType, listed.SessionName), "SessionDiagnostics")
+    expect(await members["SubscriptionDiagnosticsArray"].read_value(), [], "no subscription yet")
+    changing = {"ClientLastContactTime", "TotalRequestCount", "ReadCount", "BrowseCount"}
+    await fields(members["SessionDiagnostics"], told, changing)
+    path = ["0:SessionDiagnostics", "0:ReadCount"]
+    reads = await own.get_child(path)
+    before = (await reads.read_value()).TotalCount
+    expect((await reads.read_value()).TotalCount - before, 1, "one Read more")
+
+    security = members["SessionSecurityDiagnostics"]
+    if SCENARIO == "session_objects_of_engineer":
+        # asyncua 2.1 takes the structure's Encoding, a text, for its own encoding mask; node-opcua reads the whole.
+        told = {(await node.read_browse_name()).Name: await node.read_value() for node in await security.get_children()}
+        expect((told.pop("SessionId"), told.pop("SecurityMode")), (own.nodeid, ua.MessageSecurityMode.None_), "security")
+        expect(told.pop("SecurityPolicyUri").split("#")[1], "None", "policy")
+        expect(told, {
+            "ClientUserIdOfSession": "anonymous", "ClientUserIdHistory": ["anonymous"], "AuthenticationMechanism": "Anonymous",
+            "Encoding": "UA Binary", "TransportProtocol": "opc.tcp", "ClientCertificate": None,
+        }, "who came in how")
+        expect(await security.get_user_access_level(), {ua.AccessLevel.CurrentRead}, "an engineer reads it")
+    else:
+        for node in [security, *await security.get_children()]:
+            found = await node.read_data_value(raise_on_bad_status=False)
+            expect(found.StatusCode.name, "BadUserAccessDenied", f"{node} for a viewer")
+        expect(await security.get_user_access_level(), set(), "a viewer does not read it")
+
+    async with Client(URL, timeout=20) as other:
+        both = await summary.get_children(**of_type)
+        expect(len(both), 2, "two sessions")
+        [theirs] = [node for node in both if node.nodeid != own.nodeid]
+        await other.create_subscription(100, Quiet())
+        array = await theirs.get_child(["0:SubscriptionDiagnosticsArray"])
+        expect([len(await array.read_value()), len(await client.get_node(2290).read_value())], [1, 1], "its subscription")
+        expect(await members["SubscriptionDiagnosticsArray"].read_value(), [], "and none of this session")
+        watched = await client.create_subscription(50, told_of := Values())
+        count = await theirs.get_child(path)
+        await watched.subscribe_data_change(count)
+        expect((await told_of.next()).StatusCode.name, "Good", "a member is watched")
+    expect((await told_of.next_bad()).StatusCode.name, "BadNodeIdUnknown", "and its end is told")
+    await watched.delete()
+    expect([node.nodeid for node in await summary.get_children(**of_type)], [own.nodeid], "gone with the session")
+    for node in [theirs, array, count]:
+        found = await node.read_data_value(raise_on_bad_status=False)
+        expect(found.StatusCode.name, "BadNodeIdUnknown", f"{node}")
+
+
+session_objects_of_engineer = session_objects
+
+
+async def fields(variable, told, changing):
+    """Each field of the structure is a variable with the same value."""
+    names = set()
+    for node in await variable.get_children():
+        name = (await node.read_browse_name()).Name
+        value = await node.read_value()
+        names.add(name)
+        if name not in changing:
+            expect(value, getattr(told, name), name)
+        expect(isinstance(getattr(told, name), type(value)), True, f"type of {name}")
+        expect((await node.read_type_definition()).Identifier, 63, f"type definition of {name}")
+    expect(names, {field.name for field in dataclasses.fields(told)}, "fields")
+
+
+class Values:
+    def __init__(self):
+        self.all = asyncio.Queue()
+
+    def datachange_notification(self, node, value, data):
+        self.all.put_nowait(data.monitored_item.Value)
+
+    async def next(self):
+        return await asyncio.wait_for(self.all.get(), 30)
+
+    async def next_bad(self):
+        while (value := await self.next()).StatusCode.is_good():
+            pass
+        return value
 
 
 async def no_security(client):

@@ -3,6 +3,7 @@
 mod own;
 mod range;
 mod roles;
+mod sessions;
 mod values;
 
 use std::sync::Arc;
@@ -82,6 +83,9 @@ impl View {
 
     /// Writes the Variant of an attribute other than the Value of a tag.
     pub fn variant(&self, node: NodeRef, attribute: u32, w: &mut Writer) -> Result<(), StatusCode> {
+        if let NodeRef::Session(number) | NodeRef::SessionMember(number, _) = node {
+            self.space.session(number).ok_or(StatusCode::BAD_NODE_ID_UNKNOWN)?;
+        }
         match (node, attribute) {
             (_, attribute::NODE_ID) => {
                 w.u8(17);
@@ -94,13 +98,15 @@ impl View {
             (_, attribute::BROWSE_NAME) => {
                 let (namespace, name) = self.space.browse_name(node);
                 w.u8(20);
-                w.qualified_name(namespace, name);
+                w.qualified_name(namespace, &name);
                 Ok(())
             }
-            (_, attribute::DISPLAY_NAME) => localized(w, self.space.browse_name(node).1),
+            (_, attribute::DISPLAY_NAME) => localized(w, &self.space.browse_name(node).1),
             (_, attribute::WRITE_MASK | attribute::USER_WRITE_MASK) => put(w, &Value::UInt32(0)),
             (NodeRef::Own(index), _) => self.own_variant(index, attribute, w),
             (NodeRef::Property(owner, property), _) => self.property_variant(owner, property, attribute, w),
+            (NodeRef::Session(_), _) => self.session_variant(attribute, w),
+            (NodeRef::SessionMember(number, member), _) => self.session_member_variant(number, member, attribute, w),
         }
     }
 
@@ -110,8 +116,7 @@ impl View {
         if attribute == attribute::VALUE
             && let Some(table) = diag::Table::of(id)
         {
-            // Who came in how is for those who may change anything (Part 5, 6.3.5).
-            let may = table != diag::Table::Security || self.role >= Role::Engineer;
+            let may = table.is_for(self.role);
             return may.then(|| table.write(&self.server, w)).ok_or(StatusCode::BAD_USER_ACCESS_DENIED);
         }
         if attribute == attribute::VALUE && live::write(&self.server, id, w)? {
@@ -171,7 +176,7 @@ impl Sampler for View {
     fn tag(&self, node: NodeRef) -> Option<(TagId, Arc<TagTraits>)> {
         match node {
             NodeRef::Own(index) => self.space.tag(index).map(|def| (def.id, Arc::clone(&def.traits))),
-            NodeRef::Core(_) | NodeRef::Property(..) | NodeRef::Member(..) => None,
+            _ => None,
         }
     }
 

@@ -50,7 +50,7 @@ impl View {
         }
     }
 
-    fn permissions(&self, more: More, attribute: u32, w: &mut Writer) -> Result<(), StatusCode> {
+    pub(super) fn permissions(&self, more: More, attribute: u32, w: &mut Writer) -> Result<(), StatusCode> {
         match attribute {
             attribute::ACCESS_RESTRICTIONS => return put(w, &Value::UInt16(0)),
             attribute::ROLE_PERMISSIONS if self.role < Role::Engineer => return Err(StatusCode::BAD_USER_ACCESS_DENIED),

@@ -24,6 +24,8 @@ const ALL: u32 = BROWSE | READ | RECEIVE_EVENTS;
 pub enum More {
     /// Nobody.
     Nothing,
+    /// Nobody, and below engineer it is not read either.
+    Secret,
     /// From this role on, write it.
     Write(Role),
     /// From this role on, call it.
@@ -41,7 +43,8 @@ impl More {
         match self {
             Self::Write(least) if role >= least => own | WRITE,
             Self::Call(least) if role >= least => own | CALL,
-            Self::Nothing | Self::Write(_) | Self::Call(_) => own,
+            Self::Secret if role < Role::Engineer => own & !READ,
+            Self::Nothing | Self::Secret | Self::Write(_) | Self::Call(_) => own,
         }
     }
 }
@@ -81,6 +84,7 @@ mod tests {
     fn roles_grow_with_what_a_node_allows() {
         for (more, bits) in [
             (More::Nothing, [0x821, 0x821, 0x823]),
+            (More::Secret, [0x801, 0x801, 0x823]),
             (More::Write(Role::Operator), [0x821, 0x861, 0x863]),
             (More::Write(Role::Engineer), [0x821, 0x821, 0x863]),
             (More::Call(Role::Operator), [0x821, 0x1821, 0x1823]),

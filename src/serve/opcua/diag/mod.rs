@@ -1,7 +1,8 @@
-//! ServerDiagnostics (Part 5, 6.3.3): the summary, and the arrays of single sessions and subscriptions. Deliberately absent: an object
-//! for each session beside the array, and sampling intervals, of which each subscription has its own.
+//! ServerDiagnostics (Part 5, 6.3.3): the summary, and single sessions and subscriptions in arrays and in an object for each session.
+//! Deliberately absent: sampling intervals, of which each subscription has its own.
 
 pub mod session;
+pub mod structure;
 pub mod subscription;
 
 use std::sync::{
@@ -9,9 +10,9 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use self::session::OfSession;
+use self::{session::OfSession, structure::Structure, subscription::OfSubscription};
 use super::{Server, decode::Service, wire::Writer};
-use crate::tag::StatusCode;
+use crate::{engine::plan::Role, tag::StatusCode};
 
 /// Those of many that are still there. Its lock is held for no longer than a copy takes and with no other below it, so that arrays
 /// can be read by whoever holds a session.
@@ -50,7 +51,7 @@ pub struct Diagnostics {
     requests_refused: AtomicU32,
     requests_refused_for_security: AtomicU32,
     /// Those that are there.
-    pub living: Living<OfSession>,
+    pub living: Arc<Living<OfSession>>,
 }
 
 impl Diagnostics {
@@ -85,7 +86,7 @@ impl Diagnostics {
     }
 }
 
-/// An array of single sessions or subscriptions.
+/// An array of single sessions or subscriptions; a session's object has what concerns the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
     /// SessionDiagnosticsArray.
@@ -107,25 +108,62 @@ impl Table {
         }
     }
 
+    /// The one that the member of a session's object at `path` has a part of, and the name of the field; empty for all fields.
+    pub fn of_member(path: &str) -> Option<(Self, &str)> {
+        let (member, field) = path.split_once('/').unwrap_or((path, ""));
+        let table = match member {
+            "SessionDiagnostics" => Self::Sessions,
+            "SessionSecurityDiagnostics" => Self::Security,
+            "SubscriptionDiagnosticsArray" => Self::Subscriptions,
+            _ => return None,
+        };
+        Some((table, field))
+    }
+
+    /// True when `role` may read it: who came in how is for those who may change anything (Part 5, 6.3.5).
+    pub fn is_for(self, role: Role) -> bool {
+        self != Self::Security || role >= Role::Engineer
+    }
+
     /// Writes it, a Variant.
     pub fn write(self, server: &Server, w: &mut Writer) {
         let subscriptions = server.counts.living.all();
         if self == Self::Subscriptions {
-            w.array(22, subscriptions.len());
-            for subscription in &subscriptions {
-                subscription.write(w);
-            }
-            return;
+            return write_subscriptions(&subscriptions, w);
         }
         let sessions = server.diagnostics.living.all();
         w.array(22, sessions.len());
         for session in &sessions {
-            if self == Self::Sessions {
-                session.write(&subscriptions, w);
-            } else {
-                session.write_security(w);
-            }
+            self.of_session(session, &subscriptions).write(w);
         }
+    }
+
+    /// Writes what it has of `session`, all of it or one field, as a Variant; false when there is no such field.
+    pub fn write_of(self, session: &OfSession, field: &str, server: &Server, w: &mut Writer) -> bool {
+        let mut subscriptions = server.counts.living.all();
+        if self == Self::Subscriptions {
+            subscriptions.retain(|subscription| subscription.session() == session.number);
+            write_subscriptions(&subscriptions, w);
+            return true;
+        }
+        let told = self.of_session(session, &subscriptions);
+        if !field.is_empty() {
+            return told.write_field(field, w);
+        }
+        w.u8(22);
+        told.write(w);
+        true
+    }
+
+    fn of_session(self, session: &OfSession, subscriptions: &[Arc<OfSubscription>]) -> Structure {
+        if self == Self::Security { session.security_structure() } else { session.structure(subscriptions) }
+    }
+}
+
+fn write_subscriptions(subscriptions: &[Arc<OfSubscription>], w: &mut Writer) {
+    w.array(22, subscriptions.len());
+    for subscription in subscriptions {
+        subscription.write(w);
     }
 }
 

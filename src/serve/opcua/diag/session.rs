@@ -1,5 +1,5 @@
-//! What SessionDiagnosticsArray and SessionSecurityDiagnosticsArray tell of one session (Part 5, 12.11 and 12.12). It is counted
-//! where it happens and read without the session's own lock, which whoever samples the arrays may hold.
+//! What SessionDiagnosticsArray, SessionSecurityDiagnosticsArray and its own object tell of one session (Part 5, 12.11 and 12.12).
+//! It is counted where it happens and read without the session's own lock, which whoever samples the arrays may hold.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -15,6 +15,7 @@ use super::{
         subscribe::Held,
         wire::{Id, Writer},
     },
+    structure::{Kind, Structure},
     subscription::OfSubscription,
 };
 use crate::{
@@ -24,6 +25,11 @@ use crate::{
 
 const SESSION: Id<'static> = Id::numeric(0, 867);
 const SECURITY: Id<'static> = Id::numeric(0, 870);
+const UINT32: Kind = Kind::BuiltIn(7);
+const STRING: Kind = Kind::BuiltIn(12);
+const STRINGS: Kind = Kind::ArrayOf(12);
+const DATE_TIME: Kind = Kind::BuiltIn(13);
+const NODE_ID: Kind = Kind::BuiltIn(17);
 /// Users that are remembered of one session.
 const MAX_HISTORY: usize = 10;
 
@@ -46,36 +52,37 @@ impl Counter {
     }
 }
 
-/// The services that are counted one by one, in the order of the structure; `None` for those that are not there.
-const SERVICES: [Option<Service>; 28] = [
-    Some(Service::Read),
-    Some(Service::HistoryRead),
-    Some(Service::Write),
-    None, // HistoryUpdate
-    Some(Service::Call),
-    Some(Service::CreateMonitoredItems),
-    Some(Service::ModifyMonitoredItems),
-    Some(Service::SetMonitoringMode),
-    Some(Service::SetTriggering),
-    Some(Service::DeleteMonitoredItems),
-    Some(Service::CreateSubscription),
-    Some(Service::ModifySubscription),
-    Some(Service::SetPublishingMode),
-    Some(Service::Publish),
-    Some(Service::Republish),
-    Some(Service::TransferSubscriptions),
-    Some(Service::DeleteSubscriptions),
-    None, // AddNodes
-    None, // AddReferences
-    None, // DeleteNodes
-    None, // DeleteReferences
-    Some(Service::Browse),
-    Some(Service::BrowseNext),
-    Some(Service::TranslateBrowsePaths),
-    None, // QueryFirst
-    None, // QueryNext
-    Some(Service::RegisterNodes),
-    Some(Service::UnregisterNodes),
+/// The services that are counted one by one, in the order of the structure and with their names there; `None` for those that are
+/// not there.
+const SERVICES: [(&str, Option<Service>); 28] = [
+    ("ReadCount", Some(Service::Read)),
+    ("HistoryReadCount", Some(Service::HistoryRead)),
+    ("WriteCount", Some(Service::Write)),
+    ("HistoryUpdateCount", None),
+    ("CallCount", Some(Service::Call)),
+    ("CreateMonitoredItemsCount", Some(Service::CreateMonitoredItems)),
+    ("ModifyMonitoredItemsCount", Some(Service::ModifyMonitoredItems)),
+    ("SetMonitoringModeCount", Some(Service::SetMonitoringMode)),
+    ("SetTriggeringCount", Some(Service::SetTriggering)),
+    ("DeleteMonitoredItemsCount", Some(Service::DeleteMonitoredItems)),
+    ("CreateSubscriptionCount", Some(Service::CreateSubscription)),
+    ("ModifySubscriptionCount", Some(Service::ModifySubscription)),
+    ("SetPublishingModeCount", Some(Service::SetPublishingMode)),
+    ("PublishCount", Some(Service::Publish)),
+    ("RepublishCount", Some(Service::Republish)),
+    ("TransferSubscriptionsCount", Some(Service::TransferSubscriptions)),
+    ("DeleteSubscriptionsCount", Some(Service::DeleteSubscriptions)),
+    ("AddNodesCount", None),
+    ("AddReferencesCount", None),
+    ("DeleteNodesCount", None),
+    ("DeleteReferencesCount", None),
+    ("BrowseCount", Some(Service::Browse)),
+    ("BrowseNextCount", Some(Service::BrowseNext)),
+    ("TranslateBrowsePathsToNodeIdsCount", Some(Service::TranslateBrowsePaths)),
+    ("QueryFirstCount", None),
+    ("QueryNextCount", None),
+    ("RegisterNodesCount", Some(Service::RegisterNodes)),
+    ("UnregisterNodesCount", Some(Service::UnregisterNodes)),
 ];
 
 /// How a session's user came in.
@@ -155,7 +162,7 @@ impl OfSession {
         if refused == Some(StatusCode::BAD_USER_ACCESS_DENIED) {
             self.unauthorized.fetch_add(1, Ordering::Relaxed);
         }
-        let place = SERVICES.iter().position(|counted| *counted == Some(service));
+        let place = SERVICES.iter().position(|(_, counted)| *counted == Some(service));
         if let Some(counter) = place.and_then(|place| self.services.get(place)) {
             counter.count(refused.is_some());
         }
@@ -178,55 +185,60 @@ impl OfSession {
         self.security.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a SessionDiagnosticsDataType; `subscriptions` are those of all sessions.
-    pub fn write(&self, subscriptions: &[Arc<OfSubscription>], w: &mut Writer) {
-        let whole = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let own = || subscriptions.iter().filter(|subscription| subscription.session() == self.number);
-        w.extension(SESSION, |w| {
-            w.id(Id::numeric(1, self.number));
-            w.text(&self.client.name);
-            w.0.extend_from_slice(&self.client.application);
-            w.text(&self.client.server_uri);
-            w.text(&self.client.endpoint_url);
-            w.count(0);
-            w.f64(self.timeout);
-            w.u32(self.max_response);
-            w.time(self.connected);
-            w.time(Timestamp::from_ticks(self.contact.load(Ordering::Relaxed)));
-            w.u32(whole(own().count()));
-            w.u32(own().map(|subscription| subscription.items()).sum());
-            w.u32(self.held.requests());
-            self.total.write(w);
-            w.u32(self.unauthorized.load(Ordering::Relaxed));
-            for counter in &self.services {
-                counter.write(w);
-            }
-        });
+    /// What it is called where people look for it: its name, or its number when the client gave it none.
+    pub fn browse_name(&self) -> String {
+        if self.client.name.is_empty() { self.number.to_string() } else { self.client.name.clone() }
     }
 
-    /// Writes a SessionSecurityDiagnosticsDataType.
-    pub fn write_security(&self, w: &mut Writer) {
+    /// As a SessionDiagnosticsDataType; `subscriptions` are those of all sessions.
+    pub fn structure(&self, subscriptions: &[Arc<OfSubscription>]) -> Structure {
+        const APPLICATION_DESCRIPTION: Kind = Kind::Structure(310);
+        const SERVICE_COUNTER: Kind = Kind::Structure(873);
+        let whole = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let own = || subscriptions.iter().filter(|subscription| subscription.session() == self.number);
+        let mut told = Structure::new(SESSION);
+        told.put("SessionId", NODE_ID, |w| w.id(Id::numeric(1, self.number)));
+        told.put("SessionName", STRING, |w| w.text(&self.client.name));
+        told.put("ClientDescription", APPLICATION_DESCRIPTION, |w| w.0.extend_from_slice(&self.client.application));
+        told.put("ServerUri", STRING, |w| w.text(&self.client.server_uri));
+        told.put("EndpointUrl", STRING, |w| w.text(&self.client.endpoint_url));
+        told.put("LocaleIds", STRINGS, |w| w.count(0));
+        told.put("ActualSessionTimeout", Kind::BuiltIn(11), |w| w.f64(self.timeout));
+        told.put("MaxResponseMessageSize", UINT32, |w| w.u32(self.max_response));
+        told.put("ClientConnectionTime", DATE_TIME, |w| w.time(self.connected));
+        let contact = Timestamp::from_ticks(self.contact.load(Ordering::Relaxed));
+        told.put("ClientLastContactTime", DATE_TIME, |w| w.time(contact));
+        told.put("CurrentSubscriptionsCount", UINT32, |w| w.u32(whole(own().count())));
+        told.put("CurrentMonitoredItemsCount", UINT32, |w| w.u32(own().map(|subscription| subscription.items()).sum()));
+        told.put("CurrentPublishRequestsInQueue", UINT32, |w| w.u32(self.held.requests()));
+        told.put("TotalRequestCount", SERVICE_COUNTER, |w| self.total.write(w));
+        told.put("UnauthorizedRequestCount", UINT32, |w| w.u32(self.unauthorized.load(Ordering::Relaxed)));
+        for ((name, _), counter) in SERVICES.iter().zip(&self.services) {
+            told.put(name, SERVICE_COUNTER, |w| counter.write(w));
+        }
+        told
+    }
+
+    /// As a SessionSecurityDiagnosticsDataType.
+    pub fn security_structure(&self) -> Structure {
         let security = self.security();
-        w.extension(SECURITY, |w| {
-            w.id(Id::numeric(1, self.number));
-            w.text(&security.user);
-            w.count(security.history.len());
-            for user in &security.history {
-                w.text(user);
-            }
-            w.text(security.mechanism);
-            w.text("UA Binary");
-            w.text("opc.tcp");
-            w.u32(security.mode as u32);
-            // Not activated yet, it has none.
-            match security.policy {
-                SecurityPolicy::Unknown => w.null(),
-                policy => w.text(policy.to_uri()),
-            }
-            match &self.certificate {
-                Some(certificate) => w.bytes(certificate),
-                None => w.null(),
-            }
+        let mut told = Structure::new(SECURITY);
+        told.put("SessionId", NODE_ID, |w| w.id(Id::numeric(1, self.number)));
+        told.put("ClientUserIdOfSession", STRING, |w| w.text(&security.user));
+        told.put("ClientUserIdHistory", STRINGS, |w| w.texts(&security.history));
+        told.put("AuthenticationMechanism", STRING, |w| w.text(security.mechanism));
+        told.put("Encoding", STRING, |w| w.text("UA Binary"));
+        told.put("TransportProtocol", STRING, |w| w.text("opc.tcp"));
+        told.put("SecurityMode", Kind::BuiltIn(6), |w| w.u32(security.mode as u32));
+        // Not activated yet, it has none.
+        told.put("SecurityPolicyUri", STRING, |w| match security.policy {
+            SecurityPolicy::Unknown => w.null(),
+            policy => w.text(policy.to_uri()),
         });
+        told.put("ClientCertificate", Kind::BuiltIn(15), |w| match &self.certificate {
+            Some(certificate) => w.bytes(certificate),
+            None => w.null(),
+        });
+        told
     }
 }

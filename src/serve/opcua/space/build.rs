@@ -28,6 +28,7 @@ impl Space {
             has_methods: false,
             version,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            sessions: Arc::default(),
         };
         let plan = Arc::clone(&space.plan);
         let mut parents = Vec::with_capacity(plan.tags.len());

@@ -1,5 +1,6 @@
 //! The members of condition instances (Part 9, 5): which type an alarm is of, and what an instance of it has. They are read off the
-//! type nodes of namespace 0 once and shared by all alarms of a shape; no node is stored for a member.
+//! type nodes of namespace 0 once and shared by all alarms of a shape; no node is stored for a member. The objects of sessions are
+//! made the same way.
 
 use std::sync::Arc;
 
@@ -17,24 +18,36 @@ const DEEPEST: usize = 4;
 /// What instances of one shape have.
 #[derive(Debug)]
 pub struct Members {
-    /// The condition's type, in namespace 0.
-    pub condition_type: u32,
+    /// Their type, in namespace 0.
+    pub type_id: u32,
     /// Parents before their children.
     pub list: Vec<Member>,
 }
 
-/// A member of a condition.
+impl Members {
+    /// What instances of a type have that have nothing it leaves open.
+    pub fn mandatory(type_id: u32) -> Self {
+        Shape { type_id, fields: Vec::new(), shelving: false, latching: false }.members()
+    }
+
+    /// The place of the member whose NodeId has this after its owner's.
+    pub fn find(&self, suffix: &str) -> Option<u16> {
+        self.list.iter().position(|member| &*member.suffix == suffix).and_then(|place| u16::try_from(place).ok())
+    }
+}
+
+/// A member of an instance.
 #[derive(Debug)]
 pub struct Member {
-    /// Browse names below the condition, joined by `/`, such as `ActiveState/Id`.
+    /// Browse names below the instance, joined by `/`, such as `ActiveState/Id`.
     pub path: Box<str>,
-    /// What its NodeId has after the condition's, such as `/0:ActiveState/0:Id`.
+    /// What its NodeId has after the instance's, such as `/0:ActiveState/0:Id`.
     pub suffix: Box<str>,
     /// The declaration that it is an instance of, by place in [`Core`]; of a method, the type's method.
     pub declaration: u32,
     /// By which its parent refers to it.
     pub reference: u32,
-    /// Place of the member that it hangs on; `None` for the condition.
+    /// Place of the member that it hangs on; `None` for the instance.
     pub parent: Option<u16>,
 }
 
@@ -58,7 +71,7 @@ impl Member {
 /// What sets one list of members apart from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
-    condition_type: u32,
+    type_id: u32,
     /// What events of the condition carry, which its instance has too.
     fields: Vec<&'static str>,
     shelving: bool,
@@ -70,7 +83,7 @@ impl Shape {
     pub fn of(alarm: &AlarmDef, plan: &Plan) -> Self {
         let tag = plan.tag(alarm.tag);
         Self {
-            condition_type: conditions::event_type(alarm, tag),
+            type_id: conditions::event_type(alarm, tag),
             fields: conditions::paths(alarm, tag).collect(),
             shelving: alarm.shelving,
             latching: alarm.latching,
@@ -91,8 +104,8 @@ impl Shape {
 
     /// What instances of this shape have: of each name, the declaration of the most derived type.
     pub fn members(&self) -> Members {
-        let mut members = Members { condition_type: self.condition_type, list: Vec::new() };
-        for of in types_from(Core::get().find(self.condition_type)) {
+        let mut members = Members { type_id: self.type_id, list: Vec::new() };
+        for of in types_from(Core::get().find(self.type_id)) {
             self.declared(of, None, &mut members.list);
         }
         members
@@ -190,7 +203,7 @@ mod tests {
             _ => Vec::new(),
         };
         let fields = [vec!["ActiveState/TransitionTime", "OutOfServiceState", "MaxTimeShelved"], fields].concat();
-        Shape { condition_type, fields, shelving: true, latching: false }
+        Shape { type_id: condition_type, fields, shelving: true, latching: false }
     }
 
     #[test]

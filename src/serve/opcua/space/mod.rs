@@ -11,8 +11,9 @@ mod fixed;
 mod folders;
 mod members;
 mod references;
+mod sessions;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 pub use fixed::{Argument, Fixed, Metadata, Method};
 use folders::{Children, Folders};
@@ -21,6 +22,7 @@ use members::{AllMembers, Members};
 
 pub use super::wire::STATISTICS_ENCODING;
 use super::{
+    diag::{Living, session::OfSession},
     ns0::{Core, reference},
     wire::{Id, Identifier},
 };
@@ -53,6 +55,10 @@ pub enum NodeRef {
     Property(u32, Property),
     /// A member of a condition: the alarm's place in [`Space`], the member's in its list.
     Member(u32, u16),
+    /// The object of a session, by its number.
+    Session(u32),
+    /// A member of it, by its place in the list.
+    SessionMember(u32, u16),
 }
 
 /// The properties of tags and folders. Their NodeIds are the owner's with `/0:` and the name.
@@ -119,6 +125,8 @@ pub struct Space {
     pub version: u32,
     /// Another number in every space.
     pub generation: usize,
+    /// Those that are there now: sessions come and go while a space stands.
+    pub sessions: Arc<Living<OfSession>>,
 }
 
 impl Space {
@@ -204,6 +212,7 @@ impl Space {
                 .or_else(|| self.find_fixed(id.identifier))
                 .or_else(|| self.find_below(path)),
             Id { namespace: NAMESPACE, identifier } => self.find_fixed(identifier),
+            Id { namespace: sessions::NAMESPACE, identifier } => self.find_session(identifier),
             _ => None,
         }
     }
@@ -220,8 +229,7 @@ impl Space {
         let (owner, suffix) = path.split_at(end);
         let index = self.find_path(owner)?;
         if self.alarm(index).is_some() {
-            let place = self.members_of(index).list.iter().position(|member| &*member.suffix == suffix)?;
-            return Some(NodeRef::Member(index, u16::try_from(place).ok()?));
+            return self.members_of(index).find(suffix).map(|place| NodeRef::Member(index, place));
         }
         let property = Property::ALL.into_iter().find(|property| suffix.strip_prefix("/0:") == Some(property.name()))?;
         self.has_property(index, property).then_some(NodeRef::Property(index, property))
@@ -256,12 +264,16 @@ impl Space {
             NodeRef::Member(alarm, member) => {
                 with(Id::text(NAMESPACE, &[self.path(alarm), &self.member(alarm, member).suffix].concat()))
             }
+            NodeRef::Session(number) => with(Id::numeric(sessions::NAMESPACE, number)),
+            NodeRef::SessionMember(number, member) => {
+                with(Id::text(sessions::NAMESPACE, &format!("{number}{}", Self::session_member(member).suffix)))
+            }
         }
     }
 
     /// The BrowseName of `node`: namespace and name.
-    pub fn browse_name(&self, node: NodeRef) -> (u16, &str) {
-        match node {
+    pub fn browse_name(&self, node: NodeRef) -> (u16, Cow<'_, str>) {
+        let (namespace, name) = match node {
             NodeRef::Core(index) => Core::get().browse_name(index),
             NodeRef::Own(index) => match self.kind(index) {
                 Kind::Fixed(fixed) => fixed.browse_name(),
@@ -269,7 +281,10 @@ impl Space {
             },
             NodeRef::Property(_, property) => (0, property.name()),
             NodeRef::Member(alarm, member) => (0, self.member(alarm, member).name()),
-        }
+            NodeRef::SessionMember(_, member) => (0, Self::session_member(member).name()),
+            NodeRef::Session(number) => return (sessions::NAMESPACE, self.session_name(number).into()),
+        };
+        (namespace, name.into())
     }
 
     /// The NodeClass of `node` (Part 3, 8.29).
@@ -283,6 +298,8 @@ impl Space {
             },
             NodeRef::Property(..) => 2,
             NodeRef::Member(alarm, member) => self.member(alarm, member).class(),
+            NodeRef::Session(_) => 1,
+            NodeRef::SessionMember(_, member) => Self::session_member(member).class(),
         }
     }
 
@@ -296,12 +313,14 @@ impl Space {
             NodeRef::Core(index) => of_core(index),
             NodeRef::Own(index) => match self.kind(index) {
                 Kind::Folder => 61,
-                Kind::Alarm(_) => self.members_of(index).condition_type,
+                Kind::Alarm(_) => self.members_of(index).type_id,
                 Kind::Tag(def) => variable_type(def),
                 Kind::Fixed(fixed) => fixed.type_definition(),
             },
             NodeRef::Property(..) => 68,
             NodeRef::Member(alarm, member) => of_core(self.member(alarm, member).declaration),
+            NodeRef::Session(_) => sessions::TYPE,
+            NodeRef::SessionMember(_, member) => of_core(Self::session_member(member).declaration),
         }
     }
 
@@ -313,7 +332,7 @@ impl Space {
                 (self.first_folder()..self.first_fixed()).contains(&index)
                     && self.folders.is_notifier(index - self.first_folder())
             }
-            NodeRef::Property(..) | NodeRef::Member(..) => false,
+            _ => false,
         }
     }
 }

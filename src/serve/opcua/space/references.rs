@@ -5,10 +5,28 @@ use super::{
     Fixed, Kind, NAMESPACES, NodeRef, OBJECTS, Property, SERVER, STRUCTURE, Space, TWILIO,
     build::{folder_of, source_of},
     folders::Parent,
+    members::Members,
+    sessions,
 };
 
 /// Told of each reference: its type, true when forward, the other node.
 pub type Each<'a> = &'a mut dyn FnMut(u32, bool, NodeRef);
+
+impl NodeRef {
+    /// An alarm or, with a place, a member of it.
+    fn of_alarm(alarm: u32, place: Option<u16>) -> Self {
+        place.map_or(Self::Own(alarm), |place| Self::Member(alarm, place))
+    }
+}
+
+impl Members {
+    /// What hangs on the member at `parent`, or on the instance; `node` gives the node at a place.
+    pub fn below(&self, parent: Option<u16>, node: &dyn Fn(Option<u16>) -> NodeRef, each: Each<'_>) {
+        for (place, member) in (0..).zip(&self.list).filter(|(_, member)| member.parent == parent) {
+            each(member.reference, true, node(Some(place)));
+        }
+    }
+}
 
 impl Space {
     /// Calls `each` with reference type, direction and target of every reference of `node`.
@@ -25,7 +43,11 @@ impl Space {
                 each(reference::HAS_PROPERTY, false, NodeRef::Own(owner));
                 self.define(node, each);
             }
-            NodeRef::Member(alarm, place) => self.member_references(alarm, place, each),
+            NodeRef::Member(alarm, place) => {
+                self.member_references(self.members_of(alarm), place, &|place| NodeRef::of_alarm(alarm, place), each);
+            }
+            NodeRef::Session(number) => self.session_references(number, each),
+            NodeRef::SessionMember(number, place) => self.session_member_references(number, place, each),
         }
     }
 
@@ -45,6 +67,7 @@ impl Space {
             SERVER => self.notified_by(Parent::Objects, each),
             NAMESPACES => each(reference::HAS_COMPONENT, true, self.fixed(Fixed::Metadata)),
             STRUCTURE => each(reference::HAS_SUBTYPE, true, self.fixed(Fixed::DataType)),
+            sessions::SUMMARY => self.session_objects(each),
             _ => {}
         }
     }
@@ -87,7 +110,7 @@ impl Space {
             each(reference::HAS_CONDITION, false, NodeRef::Own(source));
         }
         self.define(NodeRef::Own(index), each);
-        self.members_below(index, None, each);
+        self.members_of(index).below(None, &|place| NodeRef::of_alarm(index, place), each);
         for child in self.children.of(Parent::Own(index)) {
             each(reference::HAS_COMPONENT, true, NodeRef::Own(*child));
         }
@@ -142,20 +165,12 @@ impl Space {
         self.define(self.fixed(fixed), each);
     }
 
-    fn member_references(&self, alarm: u32, place: u16, each: Each<'_>) {
-        let member = self.member(alarm, place);
-        let parent = member.parent.map_or(NodeRef::Own(alarm), |parent| NodeRef::Member(alarm, parent));
-        each(member.reference, false, parent);
-        self.define(NodeRef::Member(alarm, place), each);
-        self.members_below(alarm, Some(place), each);
-    }
-
-    fn members_below(&self, alarm: u32, parent: Option<u16>, each: Each<'_>) {
-        for (place, member) in (0..).zip(&self.members_of(alarm).list) {
-            if member.parent == parent {
-                each(member.reference, true, NodeRef::Member(alarm, place));
-            }
-        }
+    /// Those of the member at `place`; `node` gives the node at a place, and without one the instance.
+    pub(super) fn member_references(&self, members: &Members, place: u16, node: &dyn Fn(Option<u16>) -> NodeRef, each: Each<'_>) {
+        let member = &members.list[usize::from(place)];
+        each(member.reference, false, node(member.parent));
+        self.define(node(Some(place)), each);
+        members.below(Some(place), node, each);
     }
 
     /// HasNotifier and HasEventSource to what lies below a notifier.
@@ -182,7 +197,7 @@ impl Space {
         parent.map_or_else(|| standard(OBJECTS), NodeRef::Own)
     }
 
-    fn define(&self, node: NodeRef, each: Each<'_>) {
+    pub(super) fn define(&self, node: NodeRef, each: Each<'_>) {
         if let Some(target) = Core::get().find(self.type_definition(node)) {
             each(reference::HAS_TYPE_DEFINITION, true, NodeRef::Core(target));
         }
@@ -205,6 +220,6 @@ fn notifier(parent: NodeRef) -> NodeRef {
     if parent == standard(OBJECTS) { standard(SERVER) } else { parent }
 }
 
-fn standard(id: u32) -> NodeRef {
+pub fn standard(id: u32) -> NodeRef {
     NodeRef::Core(Core::get().find(id).expect("a node of the standard"))
 }

@@ -170,7 +170,7 @@ fn alarms_are_conditions_of_the_fitting_type() {
     let both = targets(&space, node(&space, "System/Gateway/Alarms/TwilioFailed"), reference::ORGANIZES, false);
     assert_eq!(both, ["Alarms/System/Gateway", "System/Gateway/Alarms"]);
     let id = node(&space, "Lone/Alarms/On/0:ShelvingState/0:CurrentState/0:Id");
-    assert_eq!((space.browse_name(id), space.class(id), space.type_definition(id)), ((0, "Id"), 2, 68));
+    assert_eq!((space.browse_name(id), space.class(id), space.type_definition(id)), ((0, "Id".into()), 2, 68));
     assert_eq!(targets(&space, id, reference::HAS_PROPERTY, false), ["Lone/Alarms/On/0:ShelvingState/0:CurrentState"]);
 }
 

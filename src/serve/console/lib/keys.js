@@ -1,5 +1,5 @@
 // Single keys as shortcuts. They can be switched off (WCAG 2.1.4), and never fire while somebody types or a dialogue is open.
-import { useEffect } from 'preact/hooks';
+import { useLayoutEffect } from 'preact/hooks';
 import { prefs } from './prefs.js';
 import { Store } from './store.js';
 
@@ -8,7 +8,8 @@ export const shortcuts = new Store([]);
 
 /** Registers `[{ keys, does, run }]` while a component is shown. `keys` is one key, or two such as `g t`. */
 export function useKeys(list, deps = []) {
-  useEffect(() => {
+  // Before the page is painted: a key acts on what its user sees.
+  useLayoutEffect(() => {
     shortcuts.set([...shortcuts.value, ...list]);
     return () => shortcuts.set(shortcuts.value.filter((shortcut) => !list.includes(shortcut)));
   }, deps);

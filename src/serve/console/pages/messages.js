@@ -92,7 +92,7 @@ export function Messages() {
     <${Filters} key=${view} held=${held} params=${params} />
     <${Loaded} resource=${resource}>${(data) => html`
       ${data.held
-        ? html`<${Table} label="Messages not sent" columns=${HELD} rows=${data.entries} keyOf=${(row) => row.id} empty=${filtered ? NONE : 'Nothing was held back.'} />`
+        ? html`<${Table} label="Messages not sent" columns=${HELD} rows=${data.messages} keyOf=${(row) => row.id} empty=${filtered ? NONE : 'Nothing was held back.'} />`
         : html`<${Table} label="Texts and calls" columns=${SENT} rows=${data.messages} keyOf=${(row) => row.row} empty=${filtered ? NONE : 'Nothing was sent yet.'} />`}
       <${More} cursor=${cursor} next=${data.next} go=${(to) => refine({ cursor: to || undefined }, { replace: false })} />`}<//>`;
 }

@@ -11,18 +11,16 @@ const EVERY = 60_000;
 export function OnCall() {
   const duty = useResource((signal) => get('on-call', { days: DAYS }, signal), [], { topics: ['overrides'], every: EVERY });
   const overrides = useResource((signal) => get('overrides', {}, signal), [], { topics: ['overrides'], every: EVERY });
-  const users = useResource((signal) => get('users', {}, signal), []);
   const changed = () => {
     duty.reload();
     overrides.reload();
   };
-  const names = (users.data?.users ?? []).filter((user) => user.phone_number || user.username).map((user) => user.username);
   return html`<h1>On call</h1>
     <${Loaded} resource=${duty}>${({ rosters }) => (rosters.length ? rosters.map((roster) => html`<${Roster} key=${roster.roster} roster=${roster} />`) : html`<p class="empty">No roster is configured.</p>`)}<//>
     <section aria-labelledby="overrides-title">
       <h2 id="overrides-title">Overrides</h2>
       <p class="lead">Somebody takes the duty of somebody else for a while. It holds at once, and ends by itself.</p>
-      <div class="buttons"><${Act} class="primary" onClick=${() => openDialog('New override', () => html`<${OverrideForm} names=${names} changed=${changed} />`)}>New override…<//></div>
+      <div class="buttons"><${Act} class="primary" onClick=${() => openDialog('New override', () => html`<${OverrideForm} changed=${changed} />`)}>New override…<//></div>
       <${Loaded} resource=${overrides}>${(list) => html`<${Overrides} rows=${list.overrides} changed=${changed} />`}<//>
     </section>`;
 }
@@ -89,7 +87,12 @@ function drop(row, changed) {
       }} />`);
 }
 
-function OverrideForm({ names, changed }) {
+function OverrideForm({ changed }) {
+  const users = useResource((signal) => get('users', {}, signal), []);
+  return html`<${Loaded} resource=${users}>${(list) => html`<${OverrideFields} names=${list.users.map((user) => user.username)} changed=${changed} />`}<//>`;
+}
+
+function OverrideFields({ names, changed }) {
   const [now] = useState(() => new Date());
   const select = ({ id, name }) => html`<select id=${id} name=${name} required>${names.map((user) => html`<option value=${user}>${user}</option>`)}</select>`;
   return html`<${Form} label="Make the override" undo="Cancel" onUndo=${closeDialog}

@@ -171,7 +171,7 @@ async fn execute(common: &Common, command: Command) -> Result<String, Failure> {
         Command::Script(args) => script::script(&args, url().as_deref(), who()).await?,
         Command::Report(args) => {
             let loaded = common.load()?;
-            report::report(&args, &loaded.plan, &loaded.store.url, &common.data).await?
+            report::report(&args, &loaded.plan, &loaded.store, &common.data).await?
         }
         Command::WhatIf(args) => what_if::what_if(common.load()?.plan, &args)?,
         Command::Replay(args) => replay::replay(&common.folders(), &args)?,

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock,
+    config::StoreSettings,
     daemon::figures,
     engine::{
         plan::Plan,
@@ -58,12 +59,12 @@ pub struct ReportArgs {
     pub output: OutputArgs,
 }
 
-/// The program's answer to `report`: reads the store at `url` under `data`, takes names and numbers from `plan`.
+/// The program's answer to `report`: reads the store of `settings` under `data`, takes names and numbers from `plan`.
 ///
 /// # Errors
 /// What went wrong and what to do about it.
-pub async fn report(args: &ReportArgs, plan: &Plan, url: &str, data: &Path) -> Result<String, String> {
-    let store = Store::open_read_only(url, data).await?;
+pub async fn report(args: &ReportArgs, plan: &Plan, settings: &StoreSettings, data: &Path) -> Result<String, String> {
+    let store = Store::open_read_only(settings, data).await?;
     let result = if args.users { users(args, plan, &store).await } else { alarms(args, plan, &store).await };
     store.close().await;
     result
@@ -226,7 +227,7 @@ mod tests {
         let alice =
             UserDef { name: "alice".into(), id: Some(0), contacts: vec![contact], role: Role::Operator, ..UserDef::default() };
         let plan = Plan { users: [("alice".to_owned(), Arc::new(alice))].into(), ..Plan::default() };
-        let run = async |line: &str| report(&args(line), &plan, url, folder.path()).await;
+        let run = async |line: &str| report(&args(line), &plan, &StoreSettings::default(), folder.path()).await;
 
         let json: Value = serde_json::from_str(&run("--users --output json").await.unwrap()).unwrap();
         assert_eq!(json["totals"]["messages_sent"], 3);
@@ -247,7 +248,7 @@ mod tests {
         assert!(Line::try_parse_from(["report", "--last", "-1h"]).is_err());
         let error = run("--users --parquet /proc/none/users.parquet").await.unwrap_err();
         assert!(error.starts_with("failed to write /proc/none/users.parquet"), "{error}");
-        let error = report(&args("--users"), &plan, url, &folder.path().join("none")).await.unwrap_err();
+        let error = report(&args("--users"), &plan, &StoreSettings::default(), &folder.path().join("none")).await.unwrap_err();
         assert!(error.starts_with("there is no store at"), "{error}");
     }
 
@@ -311,7 +312,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = "sqlite:annunciator.db";
         let store = Store::open(url, folder.path()).await.unwrap();
-        let empty = report(&args("--output json"), &Plan::default(), url, folder.path()).await.unwrap();
+        let empty = report(&args("--output json"), &Plan::default(), &StoreSettings::default(), folder.path()).await.unwrap();
         assert_eq!(serde_json::from_str::<Value>(&empty).unwrap()["alarms"]["activations"], 0);
         store.commit(&an_hour()).await.unwrap();
         store
@@ -319,7 +320,7 @@ mod tests {
             .await
             .unwrap();
         let plan = Plan { site: "Works".into(), ..Plan::default() };
-        let run = async |line: &str| report(&args(line), &plan, url, folder.path()).await;
+        let run = async |line: &str| report(&args(line), &plan, &StoreSettings::default(), folder.path()).await;
 
         let span = "--from 2026-11-02T01:00:00Z --to 2026-11-02T02:00:00Z";
         let json: Value = serde_json::from_str(&run(&format!("{span} --output json")).await.unwrap()).unwrap();

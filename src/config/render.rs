@@ -92,7 +92,7 @@ fn mask(text: &str) -> String {
             let (before, after) = rest.split_at(equals + 1);
             result.push_str(before);
             rest = after;
-            let key = before[..equals].rsplit([',', '{', ' ', '\t']).find(|word| !word.is_empty()).unwrap_or_default();
+            let key = before[..equals].rsplit([',', '{', ' ', '\t', '?', '&']).find(|word| !word.is_empty()).unwrap_or_default();
             let key = key.trim_matches(['"', '\'']).to_ascii_lowercase();
             let is_secret = !key.ends_with("_file") && SECRET_WORDS.iter().any(|word| key.split('_').any(|part| part == *word));
             let Some(quote) = rest.trim_start().chars().next().filter(|_| is_secret) else { continue };
@@ -102,6 +102,29 @@ fn mask(text: &str) -> String {
         }
         result.push_str(rest);
     }
+    mask_urls(&result)
+}
+
+/// The text with the password of each URL covered: what stands in `scheme://user:password@host` between the colon and the last `@`
+/// before the end of the value.
+fn mask_urls(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        result.push_str(before);
+        let (authority, after) = after.split_at(after.find(['"', '\'', '\n', '\r', ' ', '\t']).unwrap_or(after.len()));
+        match authority.rfind('@').and_then(|at| Some((authority[..at].find(':')?, at))) {
+            Some((colon, at)) => {
+                result.push_str(&authority[..=colon]);
+                result.extend(authority[colon + 1..at].chars().flat_map(cover));
+                result.push_str(&authority[at..]);
+            }
+            None => result.push_str(authority),
+        }
+        rest = after;
+    }
+    result.push_str(rest);
     result
 }
 
@@ -135,6 +158,10 @@ mod tests {
             ("pin = \"4711\nname = 'a'\n", "pin = \"****\nname = 'a'\n"),
             ("u = { name = 'a', password_hash = \"$a=b\" }", "u = { name = 'a', password_hash = \"****\" }"),
             ("pin_file = \"/run/pin\"\nspinning = 'x'\n", "pin_file = \"/run/pin\"\nspinning = 'x'\n"),
+            ("url = \"postgres://a:p/w@1@db:5432/a\" # a@b\n", "url = \"postgres://a:*****@db:5432/a\" # a@b\n"),
+            ("url = 'postgres://db/a?password=x&b=c'\n", "url = 'postgres://db/a?password=*****'\n"),
+            ("url = \"postgres://a@db:5432/a\"\n", "url = \"postgres://a@db:5432/a\"\n"),
+            ("url = \"opc.tcp://plc:4840/a\" to = 'x@y'\n", "url = \"opc.tcp://plc:4840/a\" to = 'x@y'\n"),
         ] {
             assert_eq!(mask(text), shown);
             assert_eq!(mask(text).len(), text.len());

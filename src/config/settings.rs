@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{book::Roots, reader::Section};
-use crate::engine::plan::Role;
+use crate::engine::plan::{Role, Secret};
 
 /// `[server]`: our OPC UA server (SPEC 3, 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,8 +180,10 @@ impl Default for HttpSettings {
 /// `[store]` (SPEC 12).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// `sqlite:` and a path, which is below the data folder unless it is absolute.
+    /// `sqlite:` and a path, which is below the data folder unless it is absolute; or `postgres://user@host:port/database`.
     pub url: String,
+    /// Of the PostgreSQL user, when the server asks for one.
+    pub password: Option<Secret>,
 }
 
 impl StoreSettings {
@@ -190,11 +192,17 @@ impl StoreSettings {
     pub fn sqlite_path(&self) -> &str {
         self.url.strip_prefix("sqlite:").unwrap_or(&self.url)
     }
+
+    /// The store is a PostgreSQL database.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        postgres_part(&self.url).is_some()
+    }
 }
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { url: "sqlite:annunciator.db".into() }
+        Self { url: "sqlite:annunciator.db".into(), password: None }
     }
 }
 
@@ -355,16 +363,39 @@ fn listener(section: &mut Section<'_>, key: &str, setting: &mut Option<SocketAdd
 pub(super) fn store(roots: &mut Roots<'_>) -> StoreSettings {
     let mut settings = StoreSettings::default();
     let Some(mut section) = roots.section("store") else { return settings };
-    let Some(url) = section.string("url") else { return settings };
-    if url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()) {
+    let url = section.string("url");
+    // Empty is none: a variable that is not set.
+    settings.password = section.secret("password").filter(|password| !password.expose().is_empty());
+    let Some(url) = url else { return settings };
+    if let Some(rest) = postgres_part(&url.value) {
+        let example = "write one such as \"postgres://annunciator@db.example.com:5432/annunciator\"";
+        let (server, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = server.split_once('/').unwrap_or((server, ""));
+        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        if user.contains(':') || options.split('&').any(|option| option.starts_with("password=")) {
+            let help = "leave it out of the URL, and give `password_file`, or `password` from the environment: \
+                        password = \"${STORE_PASSWORD}\"";
+            section.error(url.span, "the URL of the store has a password in it", help);
+        } else if user.is_empty() || database.is_empty() || host.is_empty() && !options.contains("host=") {
+            section.error(url.span, "the URL of the store does not name a user, a host and a database", example);
+        } else {
+            settings.url = url.value;
+        }
+    } else if url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()) {
+        if settings.password.is_some() {
+            section.error(section.span(), "a SQLite store has no password", "leave it out; the file is for its owner only");
+        }
         settings.url = url.value;
-    } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        let help = "use \"sqlite:annunciator.db\"";
-        section.error(url.span, "PostgreSQL is not available yet, it comes with a later version", help);
     } else {
-        section.error(url.span, "this is not the URL of a store", "write \"sqlite:annunciator.db\"");
+        let help = "write \"sqlite:annunciator.db\", or \"postgres://user@host:5432/database\"";
+        section.error(url.span, "this is not the URL of a store", help);
     }
     settings
+}
+
+/// What follows the scheme of a PostgreSQL URL.
+fn postgres_part(url: &str) -> Option<&str> {
+    url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"))
 }
 
 /// The host and port of `opc.tcp://host:port/path`.

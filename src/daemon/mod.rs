@@ -184,7 +184,10 @@ pub async fn run(
     let loaded = read_config(&folders, &mut names).map_err(StartError::Config)?;
     let fixed = Fixed { server: loaded.server.clone(), http: loaded.http.clone(), store: loaded.store.clone() };
     let plan = Arc::new(loaded.plan);
-    let store = Arc::new(Store::open(&fixed.store.url, &folders.data).await?);
+    let store = Arc::new(Store::open_configured(&fixed.store, &folders.data).await?);
+    if store.shared() {
+        return Err("the daemon does not run on PostgreSQL yet: use `url = \"sqlite:annunciator.db\"`".to_owned().into());
+    }
     let rows = store.load().await.map_err(|error| format!("failed to read the store: {error}"))?;
     let pki = Pki::open(folders.data.join("pki")).map_err(|error| format!("failed to open the PKI folder: {error}"))?;
     let shared = Arc::new(Shared {

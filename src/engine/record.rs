@@ -29,6 +29,18 @@ pub enum Record {
     Audit(AuditEntry),
     /// Appends to the ledger; a repeated SID with the same direction replaces the row.
     Ledger(LedgerEntry),
+    /// An input that an instance standing by handed in is taken; what it caused is committed with this.
+    HandedIn {
+        /// The input's number.
+        id: u64,
+    },
+    /// The answer to such an input.
+    Answered {
+        /// The input's number.
+        id: u64,
+        /// For whoever handed it in.
+        answer: String,
+    },
 }
 
 /// A value as it is stored: JSON text, made once.

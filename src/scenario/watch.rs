@@ -80,6 +80,8 @@ impl Watch {
                 }
                 Entry::Vacant(place) => _ = place.insert(entry),
             },
+            // The daemon's, not the engine's.
+            Record::HandedIn { .. } | Record::Answered { .. } => {}
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! Reading for figures: everything of a span, lent row by row, a year of it in seconds.
 //!
-//! A row of a query costs its wake-ups and copies more than its content: rows are joined to one text a chunk inside SQLite, and split
-//! here while the next chunk is being joined. What is in a text is told apart by the control characters US and LF, which no path has.
+//! A row of a query costs its wake-ups and copies more than its content: rows are joined to one text a chunk inside the database, and
+//! split here while the next chunk is being joined. What is in a text is told apart by the control characters US and LF, which no path has.
 
-use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Store, StoreError, query::parse_json};
+use super::{Store, StoreError, query::parse_json, sql::Statement};
 use crate::{
     engine::{
         io::Via,
@@ -24,11 +23,13 @@ const UNIT: char = '\u{1F}';
 
 /// The kinds that figures need, as they stand in the journal; the ones that begin or end activity first.
 const KINDS: &str = "'raised','cleared','latched','removed','acknowledged','reached'";
-/// A row as text. A name could hold the two control characters; a path cannot.
-const ROW: &str = "time || char(31) || kind || char(31) || priority || char(31) || coalesce(event, '') || char(31) || \
-                   (text = 'silenced') || char(31) || coalesce(via, '') || char(31) || \
-                   CASE kind WHEN 'acknowledged' THEN replace(replace(user, char(31), ' '), char(10), ' ') ELSE '' END || \
-                   char(31) || alarm";
+/// A row as text; what stands between quotes are US and LF. A name could hold them; a path cannot.
+const ROW: &str = "time || '\u{1F}' || kind || '\u{1F}' || priority || '\u{1F}' || coalesce(event, '') || '\u{1F}' || \
+                   CASE text WHEN 'silenced' THEN '1' ELSE '0' END || '\u{1F}' || coalesce(via, '') || '\u{1F}' || \
+                   CASE kind WHEN 'acknowledged' THEN replace(replace(\"user\", '\u{1F}', ' '), '\n', ' ') ELSE '' END || \
+                   '\u{1F}' || alarm";
+/// Rows as one text, a line each.
+const JOINED: &str = "SELECT string_agg(line, '\n')";
 
 /// What the ledger holds of one text or call, lent while it is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,8 +54,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn first_recorded(&self) -> Result<Option<Timestamp>, StoreError> {
-        let sql = "SELECT min(time) FROM (SELECT min(time) AS time FROM journal UNION ALL SELECT min(time) FROM audit)";
-        let first: Option<i64> = sqlx::query(sql).fetch_one(&self.readers).await?.try_get(0)?;
+        let sql = "SELECT min(time) FROM (SELECT min(time) AS time FROM journal UNION ALL SELECT min(time) FROM audit) AS firsts";
+        let first: Option<i64> = self.reader.fetch_one(Statement::new(sql)).await?.get(0)?;
         Ok(first.map(Timestamp::from_ticks))
     }
 
@@ -69,30 +70,30 @@ impl Store {
         mut take: impl FnMut(&Transition<'_>),
         progress: impl Fn(f64),
     ) -> Result<(), StoreError> {
-        let bounds = sqlx::query(
+        let bounds = Statement::new(
             "SELECT min(id), max(id), (SELECT coalesce(max(id), 0) FROM journal) FROM journal WHERE time >= ? AND time < ?",
         );
-        let bounds = bounds.bind(from.ticks()).bind(to.ticks()).fetch_one(&self.readers).await?;
-        let (first, last): (Option<i64>, Option<i64>) = (bounds.try_get(0)?, bounds.try_get(1)?);
-        let newest: i64 = bounds.try_get(2)?;
+        let bounds = self.reader.fetch_one(bounds.bind(from.ticks()).bind(to.ticks())).await?;
+        let (first, last): (Option<i64>, Option<i64>) = (bounds.get(0)?, bounds.get(1)?);
+        let newest: i64 = bounds.get(2)?;
         let (first, last) = (first.unwrap_or(newest + 1), last.unwrap_or(newest));
         for line in self.standing_at(first).await?.lines() {
             take(&parse(line)?);
         }
         let (sender, mut chunks) = mpsc::channel(2);
-        let readers = self.readers.clone();
+        let reader = self.reader.clone();
         let reading = tokio::spawn(async move {
             let sql = format!(
-                "SELECT group_concat(row, char(10)) FROM (SELECT {ROW} AS row FROM journal WHERE id >= ? AND id < ? AND time >= ? \
-                 AND time < ? AND kind IN ({KINDS}) ORDER BY id)"
+                "{JOINED} FROM (SELECT {ROW} AS line FROM journal WHERE id >= ? AND id < ? AND time >= ? \
+                 AND time < ? AND kind IN ({KINDS}) ORDER BY id) AS lines"
             );
             let mut start = first;
             while start <= last {
-                let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(start).bind((start + i64::from(CHUNK)).min(last + 1));
-                let row = query.bind(from.ticks()).bind(to.ticks()).fetch_one(&readers).await;
-                let text = row.and_then(|row| row.try_get::<Option<String>, _>(0)).map(Option::unwrap_or_default);
+                let query = Statement::new(sql.as_str()).bind(start).bind((start + i64::from(CHUNK)).min(last + 1));
+                let rows = reader.fetch(query.bind(from.ticks()).bind(to.ticks())).await;
+                let text = rows.and_then(|rows| rows.first().map_or(Ok(None), |row| row.get::<Option<String>>(0)));
                 let failed = text.is_err();
-                if sender.send(text).await.is_err() || failed {
+                if sender.send(text.map(Option::unwrap_or_default)).await.is_err() || failed {
                     return;
                 }
                 start += i64::from(CHUNK);
@@ -117,12 +118,12 @@ impl Store {
         let sql = format!(
             "WITH RECURSIVE alarms(path) AS (SELECT min(alarm) FROM journal UNION ALL \
              SELECT (SELECT min(alarm) FROM journal WHERE alarm > alarms.path) FROM alarms WHERE alarms.path IS NOT NULL) \
-             SELECT group_concat(row, char(10)) FROM (SELECT {ROW} AS row FROM alarms JOIN journal ON journal.id = \
+             {JOINED} FROM (SELECT {ROW} AS line FROM alarms JOIN journal ON journal.id = \
              (SELECT id FROM journal WHERE alarm = alarms.path AND id < ? \
-              AND kind IN ('raised','cleared','latched','removed') ORDER BY id DESC LIMIT 1) WHERE kind = 'raised')"
+              AND kind IN ('raised','cleared','latched','removed') ORDER BY id DESC LIMIT 1) WHERE kind = 'raised') AS lines"
         );
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(first).fetch_one(&self.readers).await?;
-        Ok(row.try_get::<Option<String>, _>(0)?.unwrap_or_default())
+        let row = self.reader.fetch_one(Statement::new(sql).bind(first)).await?;
+        Ok(row.get::<Option<String>>(0)?.unwrap_or_default())
     }
 
     /// Lends to `take` what people were told of alarm events in `[from, to)`.
@@ -130,18 +131,18 @@ impl Store {
     /// # Errors
     /// When the store cannot be read, or an entry is damaged.
     pub async fn told(&self, (from, to): (Timestamp, Timestamp), mut take: impl FnMut(Told<'_>)) -> Result<(), StoreError> {
-        let sql = "SELECT id, time, user, events FROM audit WHERE id > ? AND time >= ? AND time < ? \
+        let sql = "SELECT id, time, \"user\", events FROM audit WHERE id > ? AND time >= ? AND time < ? \
                    AND kind IN ('message_sent', 'call_sent') AND events <> '[]' ORDER BY id LIMIT ?";
-        let first = sqlx::query("SELECT coalesce(min(id), 0) - 1 FROM audit WHERE time >= ? AND time < ?");
-        let first = first.bind(from.ticks()).bind(to.ticks()).fetch_one(&self.readers).await?;
-        let mut after: i64 = first.try_get(0)?;
+        let first = Statement::new("SELECT coalesce(min(id), 0) - 1 FROM audit WHERE time >= ? AND time < ?");
+        let first = self.reader.fetch_one(first.bind(from.ticks()).bind(to.ticks())).await?;
+        let mut after: i64 = first.get(0)?;
         loop {
-            let rows = sqlx::query(sql).bind(after).bind(from.ticks()).bind(to.ticks()).bind(CHUNK);
-            let rows = rows.fetch_all(&self.readers).await?;
+            let query = Statement::new(sql).bind(after).bind(from.ticks()).bind(to.ticks()).bind(CHUNK);
+            let rows = self.reader.fetch(query).await?;
             for row in &rows {
-                let events: Vec<Uuid> = parse_json(row.try_get(3)?)?;
-                take(Told { time: Timestamp::from_ticks(row.try_get(1)?), user: row.try_get(2)?, events: &events });
-                after = row.try_get(0)?;
+                let events: Vec<Uuid> = parse_json(row.get(3)?)?;
+                take(Told { time: Timestamp::from_ticks(row.get(1)?), user: row.get(2)?, events: &events });
+                after = row.get(0)?;
             }
             if rows.len() < CHUNK as usize {
                 return Ok(());
@@ -156,8 +157,8 @@ impl Store {
     pub async fn not_sent(&self, (from, to): (Timestamp, Timestamp)) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT result, count(*) FROM audit WHERE kind = 'message_not_sent' AND time >= ? AND time < ? GROUP BY result \
                    ORDER BY 2 DESC, 1";
-        let rows = sqlx::query(sql).bind(from.ticks()).bind(to.ticks()).fetch_all(&self.readers).await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+        let rows = self.reader.fetch(Statement::new(sql).bind(from.ticks()).bind(to.ticks())).await?;
+        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
     }
 
     /// Lends to `take` the ledger's rows in `[from, to)`.
@@ -169,28 +170,28 @@ impl Store {
         (from, to): (Timestamp, Timestamp),
         mut take: impl FnMut(LedgerRow<'_>),
     ) -> Result<(), StoreError> {
-        let sql = "SELECT time, direction = 'sent', channel = 'voice', user, segments, minutes, sid, direction FROM ledger \
+        let sql = "SELECT time, direction = 'sent', channel = 'voice', \"user\", segments, minutes, sid, direction FROM ledger \
                    WHERE time >= ? AND time < ? AND (time, sid, direction) > (?, ?, ?) ORDER BY time, sid, direction LIMIT ?";
         let mut after = (i64::MIN, String::new(), String::new());
         loop {
-            let query = sqlx::query(sql).bind(from.ticks()).bind(to.ticks());
+            let query = Statement::new(sql).bind(from.ticks()).bind(to.ticks());
             let query = query.bind(after.0).bind(after.1.clone()).bind(after.2.clone()).bind(CHUNK);
-            let rows = query.fetch_all(&self.readers).await?;
+            let rows = self.reader.fetch(query).await?;
             for row in &rows {
-                let time: i64 = row.try_get(0)?;
+                let time: i64 = row.get(0)?;
                 take(LedgerRow {
                     time: Timestamp::from_ticks(time),
-                    direction: if row.try_get(1)? { Direction::Sent } else { Direction::Received },
-                    channel: if row.try_get(2)? { Channel::Voice } else { Channel::Sms },
-                    user: row.try_get(3)?,
-                    segments: row.try_get(4)?,
-                    minutes: row.try_get(5)?,
+                    direction: if row.get(1)? { Direction::Sent } else { Direction::Received },
+                    channel: if row.get(2)? { Channel::Voice } else { Channel::Sms },
+                    user: row.get(3)?,
+                    segments: row.small(4)?,
+                    minutes: row.small(5)?,
                 });
             }
             let Some(row) = rows.last().filter(|_| rows.len() == CHUNK as usize) else {
                 return Ok(());
             };
-            after = (row.try_get(0)?, row.try_get(6)?, row.try_get(7)?);
+            after = (row.get(0)?, row.get(6)?, row.get(7)?);
         }
     }
 }
@@ -233,6 +234,6 @@ mod tests {
 
     #[test]
     fn the_query_knows_the_word_of_the_engine() {
-        assert!(ROW.contains(&format!("text = '{SILENCED}'")));
+        assert!(ROW.contains(&format!("CASE text WHEN '{SILENCED}'")));
     }
 }

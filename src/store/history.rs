@@ -1,13 +1,13 @@
 //! The past of tags: written in batches of its own beside the engine's records, read by time in both directions, cut by age and number.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, QueryBuilder, Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store, StoreError,
-    write::{Way, write_rows},
+    Backend, Store, StoreError,
+    sql::{Row, Statement},
+    write::write_rows,
 };
 use crate::tag::{DataType, Moment, Past, PastValue, StatusCode, Timestamp, Value, pack, unpack};
 
@@ -36,37 +36,35 @@ impl Store {
     /// Makes values durable, all or none, in one transaction, each with its tag's path. One that is there already stays as it is.
     ///
     /// # Errors
-    /// When nothing was written: [`StoreError::full`] when there is no room.
+    /// When nothing was written, or nobody knows; the same values may be given again. See [`Store::commit`].
     pub async fn keep_history(&self, values: &[(Arc<str>, PastValue)]) -> Result<(), StoreError> {
         if values.is_empty() {
             return Ok(());
         }
-        let mut writer = self.writer.lock().await;
-        let mut connection = match writer.connection.take() {
-            Some(connection) => connection,
-            None => writer.options.connect().await?,
-        };
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let mut ids = HashMap::new();
-        let mut rows = Vec::with_capacity(values.len());
-        for (path, value) in values {
-            let id = match ids.get(path) {
-                Some(id) => *id,
-                None => *ids.entry(Arc::clone(path)).or_insert(tag_id(&mut transaction, path).await?),
-            };
-            rows.push((id, value, encode(&value.value)?));
-        }
+        let encoded = values.iter().map(|(path, value)| Ok((path, value, encode(&value.value)?)));
+        let rows = encoded.collect::<Result<Vec<_>, StoreError>>()?;
+        let paths: Vec<_> = values.iter().map(|(path, _)| &**path).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut statements = Vec::new();
+        let head = "INSERT INTO history_tag (path) VALUES ";
+        write_rows(&mut statements, (head, "(?)", " ON CONFLICT (path) DO NOTHING"), &paths, |path| vec![(*path).into()]);
         let head = "INSERT INTO history (tag, time, received, status, kind, bits, text) VALUES ";
+        let group = "((SELECT id FROM history_tag WHERE path = ?),?,?,?,?,?,?)";
         let tail = " ON CONFLICT (tag, time, received) DO NOTHING";
-        let bind = |values: &mut super::write::Values, (id, value, (kind, bits, text)): &(i64, &PastValue, Encoded)| {
-            values.bind(*id).bind(value.at.time.ticks()).bind(value.at.received.ticks()).bind(i64::from(value.status.0));
-            values.bind(i64::from(*kind)).bind(bits.cast_signed()).bind(text.clone());
-        };
-        write_rows(&mut Way::OneByOne(&mut transaction), (head, "(?,?,?,?,?,?,?)", tail), &rows, bind).await?;
-        transaction.commit().await?;
-        writer.connection = Some(connection);
-        writer.committed(values.len());
-        Ok(())
+        write_rows(&mut statements, (head, group, tail), &rows, |(path, value, (kind, bits, text))| {
+            vec![
+                (&***path).into(),
+                value.at.time.ticks().into(),
+                value.at.received.ticks().into(),
+                value.status.0.into(),
+                u32::from(*kind).into(),
+                bits.cast_signed().into(),
+                text.clone().into(),
+            ]
+        });
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.apply(statements, values.len()).await,
+            Backend::Postgres(postgres) => postgres.apply(statements).await.map(drop),
+        }
     }
 
     /// A stretch of a tag's past, [`MAX_VALUES`] at most; empty for a tag that has none.
@@ -74,7 +72,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn history(&self, past: &Past) -> Result<Vec<PastValue>, StoreError> {
-        let mut sql = QueryBuilder::new(
+        let mut sql = Statement::new(
             "SELECT time, received, status, kind, bits, text FROM history \
              WHERE tag = (SELECT id FROM history_tag WHERE path = ",
         );
@@ -82,8 +80,8 @@ impl Store {
         sql.push(", ").push_bind(past.after.received.ticks()).push(") AND (time, received) < (");
         sql.push_bind(past.before.time.ticks()).push(", ").push_bind(past.before.received.ticks()).push(")");
         let order = if past.newest_first { "DESC" } else { "ASC" };
-        sql.push(format!(" ORDER BY time {order}, received {order} LIMIT ")).push_bind(past.limit.min(MAX_VALUES));
-        sql.build().fetch_all(&self.readers).await?.iter().map(past_value).collect()
+        sql.push(&format!(" ORDER BY time {order}, received {order} LIMIT ")).push_bind(past.limit.min(MAX_VALUES));
+        self.reader.fetch(sql).await?.iter().map(past_value).collect()
     }
 
     /// How much of the past there is. Counts: not for every second.
@@ -91,10 +89,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn history_extent(&self) -> Result<Extent, StoreError> {
-        let row = sqlx::query("SELECT count(*) FROM history").fetch_one(&self.readers).await?;
-        let values: i64 = row.try_get(0)?;
+        let values: i64 = self.reader.fetch_one(Statement::new("SELECT count(*) FROM history")).await?.get(0)?;
         let sql = "SELECT min((SELECT min(time) FROM history WHERE tag = history_tag.id)) FROM history_tag";
-        let oldest: Option<i64> = sqlx::query(sql).fetch_one(&self.readers).await?.try_get(0)?;
+        let oldest: Option<i64> = self.reader.fetch_one(Statement::new(sql)).await?.get(0)?;
         Ok(Extent { values: values.cast_unsigned(), oldest: oldest.map(Timestamp::from_ticks) })
     }
 
@@ -103,28 +100,17 @@ impl Store {
     /// # Errors
     /// When it cannot be written; some may be gone then.
     pub async fn cut_history(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let tags = sqlx::query("SELECT id FROM history_tag").fetch_all(&self.readers).await?;
         let mut gone = 0;
-        for tag in tags {
-            let id: i64 = tag.try_get(0)?;
-            let mut writer = self.writer.lock().await;
-            let mut connection = match writer.connection.take() {
-                Some(connection) => connection,
-                None => writer.options.connect().await?,
+        for tag in self.reader.fetch(Statement::new("SELECT id FROM history_tag")).await? {
+            let cut =
+                Statement::new("DELETE FROM history WHERE tag = ? AND time < ?").bind(tag.get::<i64>(0)?).bind(before.ticks());
+            gone += match &self.backend {
+                Backend::Sqlite(sqlite) => sqlite.change(cut).await?,
+                Backend::Postgres(postgres) => postgres.apply(vec![cut]).await?,
             };
-            let cut = sqlx::query("DELETE FROM history WHERE tag = ? AND time < ?").bind(id).bind(before.ticks());
-            gone += cut.execute(&mut connection).await?.rows_affected();
-            writer.connection = Some(connection);
         }
         Ok(gone)
     }
-}
-
-async fn tag_id(connection: &mut SqliteConnection, path: &str) -> Result<i64, StoreError> {
-    let sql = "INSERT INTO history_tag (path) VALUES (?) ON CONFLICT (path) DO NOTHING";
-    sqlx::query(AssertSqlSafe(sql)).bind(path.to_owned()).execute(&mut *connection).await?;
-    let row = sqlx::query("SELECT id FROM history_tag WHERE path = ?").bind(path.to_owned()).fetch_one(connection).await?;
-    Ok(row.try_get(0)?)
 }
 
 type Encoded = (u8, u64, Option<String>);
@@ -145,11 +131,11 @@ fn encode(value: &Value) -> Result<Encoded, StoreError> {
     Ok((TEXT, 0, Some(text)))
 }
 
-fn past_value(row: &SqliteRow) -> Result<PastValue, StoreError> {
+fn past_value(row: &Row) -> Result<PastValue, StoreError> {
     let damaged = |what: &dyn std::fmt::Display| StoreError::damaged(&format!("a value of the past is wrong: {what}"));
-    let (status, kind, bits): (i64, i64, i64) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+    let (status, kind, bits): (i64, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
     let kind = u8::try_from(kind).map_err(|error| damaged(&error))?;
-    let value = match row.try_get::<Option<String>, _>(5)? {
+    let value = match row.get::<Option<String>>(5)? {
         None => unpack(kind, bits.cast_unsigned()),
         Some(text) => match serde_json::from_str(&text).map_err(|error| damaged(&error))? {
             Long::Elements(data_type, bits) => {
@@ -159,7 +145,7 @@ fn past_value(row: &SqliteRow) -> Result<PastValue, StoreError> {
         },
     };
     Ok(PastValue {
-        at: Moment { time: Timestamp::from_ticks(row.try_get(0)?), received: Timestamp::from_ticks(row.try_get(1)?) },
+        at: Moment { time: Timestamp::from_ticks(row.get(0)?), received: Timestamp::from_ticks(row.get(1)?) },
         value,
         status: StatusCode(u32::try_from(status).map_err(|error| damaged(&error))?),
     })

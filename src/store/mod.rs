@@ -1,94 +1,50 @@
 //! The store: what must survive a restart, a crash, or a pulled plug (SPEC 12).
 //!
-//! One SQLite file in WAL mode with `synchronous=FULL`: a commit that returned is on the disk. One connection writes, a few read
-//! beside it. Every commit is one transaction; when several engine steps share a commit is the caller's decision. Absent on
-//! purpose: any knowledge of what the state means, retries, and a buffer for times when the disk is full; those are the daemon's.
+//! One SQLite file, or PostgreSQL for instances that share one database. Every commit is one transaction, and durable when it
+//! returns; when several engine steps share a commit is the caller's decision. Absent on purpose: any knowledge of what the state
+//! means, retries, and a buffer for times when the disk is full or the database away; those are the daemon's.
 
 mod columns;
 mod history;
+mod pair;
+mod postgres;
 mod query;
+mod sql;
+mod sqlite;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use columns::LedgerRow;
 pub use history::{Extent, MAX_VALUES};
+pub use pair::{Member, Pair, Standing};
 pub use query::{AuditQuery, Counts, JournalQuery, LedgerQuery, MAX_PAGE, Numbered, Span};
 
-use std::{
-    fmt,
-    fs::{self, File, OpenOptions, TryLockError},
-    path::{Path, PathBuf},
-    time::Duration,
+use std::{fmt, path::Path};
+
+use sqlx::{error::DatabaseError, migrate::MigrateError, postgres::PgDatabaseError, sqlite::SqliteError};
+
+use crate::{
+    config::StoreSettings,
+    engine::record::{Record, StateKind, StateRow},
 };
+use postgres::Postgres;
+use sql::{Dialect, Reader, Statement};
+use sqlite::Sqlite;
 
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Row as _, SqliteConnection, SqlitePool,
-    migrate::{MigrateError, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
-use tokio::{sync::Mutex, task::JoinHandle};
-
-use crate::engine::record::{StateKind, StateRow};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
-
-/// How long a connection waits for another one's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read beside the writer.
 const READERS: u32 = 4;
-/// The write-ahead log is cut back to this after a burst, in bytes.
-const WAL_LIMIT: &str = "67108864";
-
-/// Pages of the write-ahead log beyond which a commit itself moves them into the file: 64 MiB. Before it comes to that they are
-/// moved beside the commits, so that none waits for it …
-const WAL_PAGES: &str = "16384";
-/// … after so many commits …
-const MOVE_AFTER_COMMITS: u32 = 200;
-/// … or so many records.
-const MOVE_AFTER_RECORDS: usize = 5000;
 
 /// The open store. Reads may go on while a commit runs.
 pub struct Store {
-    readers: SqlitePool,
-    writer: Mutex<Writer>,
-    /// Held for as long as the store is open: a second daemon on the same file would send everything twice.
-    _lock: Option<File>,
+    reader: Reader,
+    backend: Backend,
 }
 
-/// The one connection that writes. It is taken out for each commit and put back only after a good one, so that neither an error
-/// nor a caller that gives up leaves half a transaction behind.
-struct Writer {
-    options: SqliteConnectOptions,
-    connection: Option<SqliteConnection>,
-    /// Commits and their records since the log was last moved into the file.
-    since: (u32, usize),
-    /// The log is being moved.
-    moving: Option<JoinHandle<()>>,
-}
-
-impl Writer {
-    /// Moves the log into the file when it is time, beside the next commits.
-    fn committed(&mut self, records: usize) {
-        self.since = (self.since.0 + 1, self.since.1 + records);
-        let due = self.since.0 >= MOVE_AFTER_COMMITS || self.since.1 >= MOVE_AFTER_RECORDS;
-        if !due || self.moving.as_ref().is_some_and(|moving| !moving.is_finished()) {
-            return;
-        }
-        self.since = (0, 0);
-        let options = self.options.clone();
-        self.moving = Some(tokio::spawn(async move {
-            let moved = async {
-                let mut connection = options.connect().await?;
-                // Passive: it takes what no reader needs any more, and holds nobody up.
-                sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await?;
-                sqlx::Connection::close(connection).await
-            };
-            if let Err(error) = moved.await {
-                tracing::warn!(%error, "failed to move the store's log into its file; a later commit does it");
-            }
-        }));
-    }
+/// What writes to the database behind it.
+enum Backend {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 /// Why the store could not be read or written; fits after "failed to …: ".
@@ -96,6 +52,8 @@ impl Writer {
 pub struct StoreError {
     /// The disk, or the room granted to the file, is full.
     pub full: bool,
+    /// This instance is not the active one of those that share the store, and nothing was written.
+    pub fenced: bool,
     /// For people.
     pub message: String,
 }
@@ -109,54 +67,60 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl Store {
-    /// Opens the store that `url` names, making it and bringing its schema up to date as needed. A relative file lies under
-    /// `data_dir`, which is made too. Both are for their owner only.
+    /// Opens the SQLite store that `url` names, or PostgreSQL without a password; otherwise as [`Store::open_configured`].
+    ///
+    /// # Errors
+    /// As [`Store::open_configured`].
+    pub async fn open(url: &str, data_dir: &Path) -> Result<Self, String> {
+        Self::open_configured(&StoreSettings { url: url.to_owned(), password: None }, data_dir).await
+    }
+
+    /// Opens the store, making it and bringing its schema up to date as needed. A relative file lies under `data_dir`, which is made
+    /// too; both are for their owner only. A PostgreSQL database must be there, and its user may create tables in it.
     ///
     /// # Errors
     /// What is wrong and what to do about it: an unknown kind of URL, a file that cannot be made or is no database, one that
-    /// another running daemon holds or that a newer version wrote.
-    pub async fn open(url: &str, data_dir: &Path) -> Result<Self, String> {
-        let file = file_of(url, data_dir)?;
-        make_private(&file).map_err(|error| format!("failed to make the store {}: {error}", file.display()))?;
-        let lock = lock(&file)?;
-        Self::connect(&file, false, Some(lock)).await
+    /// another running daemon holds or that a newer version wrote, a database that does not answer or lets nobody in.
+    pub async fn open_configured(settings: &StoreSettings, data_dir: &Path) -> Result<Self, String> {
+        Self::connect(settings, data_dir, false).await
     }
 
     /// Opens an existing store for reading only, also while a daemon writes to it.
     ///
     /// # Errors
-    /// As [`Store::open`]; also when there is no store yet.
-    pub async fn open_read_only(url: &str, data_dir: &Path) -> Result<Self, String> {
-        let file = file_of(url, data_dir)?;
-        if !file.exists() {
-            return Err(format!("there is no store at {}: has the daemon run with this --data?", file.display()));
-        }
-        Self::connect(&file, true, None).await
+    /// As [`Store::open_configured`]; also when there is no store yet.
+    pub async fn open_read_only(settings: &StoreSettings, data_dir: &Path) -> Result<Self, String> {
+        Self::connect(settings, data_dir, true).await
     }
 
-    async fn connect(file: &Path, read_only: bool, lock: Option<File>) -> Result<Self, String> {
-        let place = |error: &dyn fmt::Display| format!("failed to open the store {}: {error}", file.display());
-        let base = SqliteConnectOptions::new().filename(file).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
-        let writing = base
-            .clone()
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("journal_size_limit", WAL_LIMIT)
-            .pragma("wal_autocheckpoint", WAL_PAGES);
-        let connection = if read_only {
-            None
-        } else {
-            let mut connection = writing.connect().await.map_err(|error| place(&error))?;
-            MIGRATIONS.run(&mut connection).await.map_err(|error| place(&explain_migration(&error)))?;
-            Some(connection)
-        };
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(base.read_only(true))
-            .await
-            .map_err(|error| place(&error))?;
-        let writer = Mutex::new(Writer { options: writing.read_only(read_only), connection, since: (0, 0), moving: None });
-        Ok(Self { readers, writer, _lock: lock })
+    async fn connect(settings: &StoreSettings, data_dir: &Path, read_only: bool) -> Result<Self, String> {
+        if settings.is_postgres() {
+            let (postgres, readers) = Postgres::open(settings, read_only).await?;
+            return Ok(Self { reader: Reader::Postgres(readers), backend: Backend::Postgres(postgres) });
+        }
+        let file = sqlite::file_of(&settings.url, data_dir)?;
+        let (sqlite, readers) = if read_only { Sqlite::open_read_only(&file).await? } else { Sqlite::open(&file).await? };
+        Ok(Self { reader: Reader::Sqlite(readers), backend: Backend::Sqlite(sqlite) })
+    }
+
+    /// Makes `records` durable, all or none, in one transaction. Later state entries of one key win over earlier ones. When this
+    /// returns, they are on the disk. After an error the next call starts afresh, so a caller may try again until it works.
+    ///
+    /// With PostgreSQL an error may leave open whether they were written: the answer was lost. The next call finds out. If they were,
+    /// it leaves out the beginning of its own records that it finds among those, in order: the caller gives what failed again, with
+    /// newer records after it, and may have dropped some of it meanwhile.
+    ///
+    /// # Errors
+    /// When nothing was written as far as is known: [`StoreError::full`] when there is no room, [`StoreError::fenced`] unless the last
+    /// [`Store::beat`] said that this instance is the active one, and it still is.
+    pub async fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.apply(write::statements(records), records.len()).await,
+            Backend::Postgres(postgres) => postgres.commit(records).await,
+        }
     }
 
     /// The whole state, as the last commit left it.
@@ -164,17 +128,37 @@ impl Store {
     /// # Errors
     /// When it cannot be read, or a value is no JSON.
     pub async fn load(&self) -> Result<Vec<StateRow>, StoreError> {
-        let mut rows = Vec::new();
-        for kind in StateKind::ALL {
-            let sql = AssertSqlSafe(format!("SELECT key, value FROM {} ORDER BY key", kind.table()));
-            for row in sqlx::query(sql).fetch_all(&self.readers).await? {
-                let (key, text): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-                let value = serde_json::from_str(&text)
-                    .map_err(|error| StoreError::damaged(&format!("{} {key:?} holds no JSON: {error}", kind.table())))?;
-                rows.push(StateRow { kind, key, value });
-            }
+        Ok(self.snapshot().await?.1)
+    }
+
+    /// The whole state, and the number of the commit that left it so ([`Pair::number`]; 0 with SQLite).
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub async fn snapshot(&self) -> Result<(u64, Vec<StateRow>), StoreError> {
+        // One statement sees one state of the database, whatever is committed meanwhile.
+        let number = match self.reader.dialect() {
+            Dialect::Sqlite => "SELECT CAST(-1 AS BIGINT), '', '0'",
+            Dialect::Postgres => "SELECT CAST(-1 AS BIGINT), '' COLLATE \"C\", CAST(number AS TEXT) FROM commits",
+        };
+        let mut sql = number.to_owned();
+        for (index, kind) in StateKind::ALL.into_iter().enumerate() {
+            sql.extend([" UNION ALL SELECT ", &index.to_string(), ", key, value FROM ", kind.table()]);
         }
-        Ok(rows)
+        sql += " ORDER BY 1, 2";
+        let mut number = 0;
+        let mut rows = Vec::new();
+        for row in self.reader.fetch(Statement::new(sql)).await? {
+            let (kind, key, text): (i64, String, &str) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let Some(kind) = usize::try_from(kind).ok().and_then(|kind| StateKind::ALL.get(kind).copied()) else {
+                number = text.parse().map_err(|_| StoreError::damaged(&format!("{text:?} is no number of a commit")))?;
+                continue;
+            };
+            let value = serde_json::from_str(text)
+                .map_err(|error| StoreError::damaged(&format!("{} {key:?} holds no JSON: {error}", kind.table())))?;
+            rows.push(StateRow { kind, key, value });
+        }
+        Ok((number, rows))
     }
 
     /// Closes all connections, folding the write-ahead log into the file, and gives up the lock.
@@ -184,21 +168,21 @@ impl Store {
 
     /// Closes all connections, folding the write-ahead log into the file. Nothing can be read any more; a commit opens it anew.
     pub async fn fold(&self) {
-        self.readers.close().await;
-        let mut writer = self.writer.lock().await;
-        if let Some(moving) = writer.moving.take() {
-            // It says itself what went wrong.
-            _ = moving.await;
-        }
-        if let Some(connection) = writer.connection.take() {
-            let _ = sqlx::Connection::close(connection).await;
+        self.reader.close().await;
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.fold().await,
+            Backend::Postgres(postgres) => postgres.close().await,
         }
     }
 }
 
 impl StoreError {
+    fn other(message: impl Into<String>) -> Self {
+        Self { full: false, fenced: false, message: message.into() }
+    }
+
     fn damaged(what: &str) -> Self {
-        Self { full: false, message: format!("the store is damaged: {what}") }
+        Self::other(format!("the store is damaged: {what}"))
     }
 }
 
@@ -206,71 +190,26 @@ impl StoreError {
 const SQLITE_READONLY: i64 = 8;
 const SQLITE_IOERR: i64 = 10;
 const SQLITE_FULL: i64 = 13;
+/// PostgreSQL's (postgresql.org/docs/current/errcodes-appendix.html), as far as its own message does not say it.
+const POSTGRES_DISK_FULL: &str = "53100";
+const POSTGRES_LOCK_NOT_AVAILABLE: &str = "55P03";
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let code = match &error {
-            sqlx::Error::Database(inner) => inner.code().and_then(|code| code.parse::<i64>().ok()).map(|code| code & 0xFF),
-            _ => None,
-        };
-        let advice = match code {
-            Some(SQLITE_FULL) => "the disk is full, make room: ",
-            Some(SQLITE_READONLY) => "the file or its folder is read-only, check its owner and mount: ",
-            Some(SQLITE_IOERR) => "the disk refused, check its health, room and quota: ",
+        let database = error.as_database_error();
+        let code = database.and_then(|inner| inner.try_downcast_ref::<SqliteError>()).and_then(DatabaseError::code);
+        let sqlite = code.and_then(|code| code.parse::<i64>().ok()).map(|code| code & 0xFF);
+        let postgres = database.and_then(|inner| inner.try_downcast_ref::<PgDatabaseError>()).map(PgDatabaseError::code);
+        let full = sqlite == Some(SQLITE_FULL) || postgres == Some(POSTGRES_DISK_FULL);
+        let advice = match (sqlite, postgres) {
+            _ if full => "the disk is full, make room: ",
+            (Some(SQLITE_READONLY), _) => "the file or its folder is read-only, check its owner and mount: ",
+            (Some(SQLITE_IOERR), _) => "the disk refused, check its health, room and quota: ",
+            (_, Some(POSTGRES_LOCK_NOT_AVAILABLE)) => "another session holds what is to be written, find it in pg_locks: ",
+            _ if matches!(error, sqlx::Error::PoolTimedOut) => return Self::other(postgres::NO_ANSWER),
             _ => "",
         };
-        Self { full: code == Some(SQLITE_FULL), message: format!("{advice}{error}") }
-    }
-}
-
-/// The file behind a `sqlite:` URL.
-fn file_of(url: &str, data_dir: &Path) -> Result<PathBuf, String> {
-    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        return Err("PostgreSQL comes with the redundant pair in a later release: use `url = \"sqlite:annunciator.db\"`".into());
-    }
-    let path = url.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
-    match path {
-        Some(path) if !path.is_empty() && !path.contains('?') => Ok(data_dir.join(path)),
-        _ => Err("the store's url must be like `sqlite:annunciator.db` (a file under --data, or an absolute path)".into()),
-    }
-}
-
-/// Makes the folder and the file, readable and writable by their owner only. SQLite gives its side files the same rights.
-fn make_private(file: &Path) -> std::io::Result<()> {
-    if let Some(folder) = file.parent().filter(|folder| !folder.exists()) {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder)?;
-    }
-    private_file(file).map(drop)
-}
-
-fn private_file(file: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let opened = options.open(file)?;
-    #[cfg(unix)]
-    opened.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    Ok(opened)
-}
-
-/// Takes the lock file beside the store; the system gives it back when the process ends, however it ends.
-fn lock(file: &Path) -> Result<File, String> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".lock");
-    let path = PathBuf::from(name);
-    let lock = private_file(&path).map_err(|error| format!("failed to open {}: {error}", path.display()))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(format!(
-            "another annunciator already runs on the store {}: stop it, or give this one its own --data",
-            file.display()
-        )),
-        Err(TryLockError::Error(error)) => Err(format!("failed to lock {}: {error}", path.display())),
+        Self { full, fenced: false, message: format!("{advice}{error}") }
     }
 }
 

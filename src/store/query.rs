@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{Store, StoreError, write::word};
+use super::{
+    Store, StoreError,
+    sql::{Dialect, Row, Statement},
+    write::word,
+};
 use crate::{
     engine::{
         plan::Priority,
@@ -118,25 +121,25 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn journal(&self, query: &JournalQuery) -> Result<Vec<Numbered<JournalEntry>>, StoreError> {
-        let mut sql = QueryBuilder::new(
-            "SELECT id, time, alarm, event, kind, priority, value, user, via, text, data FROM journal WHERE true",
+        let mut sql = Statement::new(
+            "SELECT id, time, alarm, event, kind, priority, value, \"user\", via, text, data FROM journal WHERE true",
         );
         if let Some(alarm) = &query.alarm {
             sql.push(" AND alarm = ").push_bind(alarm.to_string());
         }
         prefix(&mut sql, "alarm", query.alarm_prefix.as_deref());
-        pattern(&mut sql, "alarm", query.alarm_pattern.as_deref());
+        pattern(self.reader.dialect(), &mut sql, "alarm", query.alarm_pattern.as_deref());
         if let Some(event) = query.event {
             sql.push(" AND event = ").push_bind(event.to_string());
         }
         among(&mut sql, "kind", &query.kinds);
         among(&mut sql, "priority", &query.priorities);
         if let Some(user) = &query.user {
-            sql.push(" AND user = ").push_bind(user.clone());
+            sql.push(" AND \"user\" = ").push_bind(user.clone());
         }
-        containing(&mut sql, ["alarm", "value", "user", "text"], query.text.as_deref());
+        containing(self.reader.dialect(), &mut sql, ["alarm", "value", "\"user\"", "text"], query.text.as_deref());
         page(&mut sql, (query.from, query.to), query.before, query.limit);
-        sql.build().fetch_all(&self.readers).await?.iter().map(journal_entry).collect()
+        self.reader.fetch(sql).await?.iter().map(journal_entry).collect()
     }
 
     /// A page of the audit log, newest first.
@@ -145,20 +148,20 @@ impl Store {
     /// When the store cannot be read.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<Numbered<AuditEntry>>, StoreError> {
         let mut sql =
-            QueryBuilder::new("SELECT id, time, kind, user, via, subject, text, result, events, sid FROM audit WHERE true");
+            Statement::new("SELECT id, time, kind, \"user\", via, subject, text, result, events, sid FROM audit WHERE true");
         among(&mut sql, "kind", &query.kinds);
         if let Some(user) = &query.user {
-            sql.push(" AND user = ").push_bind(user.clone());
+            sql.push(" AND \"user\" = ").push_bind(user.clone());
         }
         prefix(&mut sql, "subject", query.subject_prefix.as_deref());
-        pattern(&mut sql, "subject", query.subject_pattern.as_deref());
         among(&mut sql, "result", &query.results);
+        pattern(self.reader.dialect(), &mut sql, "subject", query.subject_pattern.as_deref());
         if let Some(event) = query.event {
-            about(&mut sql, event);
+            about(self.reader.dialect(), &mut sql, event);
         }
-        containing(&mut sql, ["subject", "user", "text", "result"], query.text.as_deref());
+        containing(self.reader.dialect(), &mut sql, ["subject", "\"user\"", "text", "result"], query.text.as_deref());
         page(&mut sql, (query.from, query.to), query.before, query.limit);
-        sql.build().fetch_all(&self.readers).await?.iter().map(audit_entry).collect()
+        self.reader.fetch(sql).await?.iter().map(audit_entry).collect()
     }
 
     /// Audit entries about an alarm event, oldest first. `span` keeps the search short: only events by time are indexed.
@@ -167,11 +170,11 @@ impl Store {
     /// When the store cannot be read.
     pub async fn audit_about(&self, event: Uuid, span: Span, limit: u32) -> Result<Vec<Numbered<AuditEntry>>, StoreError> {
         let mut sql =
-            QueryBuilder::new("SELECT id, time, kind, user, via, subject, text, result, events, sid FROM audit WHERE true");
+            Statement::new("SELECT id, time, kind, \"user\", via, subject, text, result, events, sid FROM audit WHERE true");
         range(&mut sql, (Some(span.from), Some(span.to)));
-        about(&mut sql, event);
+        about(self.reader.dialect(), &mut sql, event);
         sql.push(" ORDER BY time, id LIMIT ").push_bind(limit.min(MAX_PAGE));
-        sql.build().fetch_all(&self.readers).await?.iter().map(audit_entry).collect()
+        self.reader.fetch(sql).await?.iter().map(audit_entry).collect()
     }
 
     /// Ledger rows, oldest first.
@@ -179,12 +182,12 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn ledger(&self, query: LedgerQuery) -> Result<Vec<LedgerEntry>, StoreError> {
-        let mut sql = QueryBuilder::new(
-            "SELECT time, sid, direction, channel, user, number, segments, minutes, outbox FROM ledger WHERE true",
+        let mut sql = Statement::new(
+            "SELECT time, sid, direction, channel, \"user\", number, segments, minutes, outbox FROM ledger WHERE true",
         );
         range(&mut sql, (query.from, query.to));
         sql.push(" ORDER BY time, sid, direction");
-        sql.build().fetch_all(&self.readers).await?.iter().map(ledger_entry).collect()
+        self.reader.fetch(sql).await?.iter().map(ledger_entry).collect()
     }
 
     /// How many entries there are.
@@ -193,13 +196,13 @@ impl Store {
     /// When the store cannot be read.
     pub async fn counts(&self) -> Result<Counts, StoreError> {
         let sql = "SELECT (SELECT count(*) FROM journal), (SELECT count(*) FROM audit), (SELECT count(*) FROM ledger)";
-        let row = sqlx::query(sql).fetch_one(&self.readers).await?;
-        Ok(Counts { journal: row.try_get(0)?, audit: row.try_get(1)?, ledger: row.try_get(2)? })
+        let row = self.reader.fetch_one(Statement::new(sql)).await?;
+        Ok(Counts { journal: row.get(0)?, audit: row.get(1)?, ledger: row.get(2)? })
     }
 }
 
 /// Keeps to texts that begin with `wanted`, in a form that an index serves: U+10FFFF sorts after everything.
-fn prefix(sql: &mut QueryBuilder<Sqlite>, column: &'static str, wanted: Option<&str>) {
+fn prefix(sql: &mut Statement, column: &'static str, wanted: Option<&str>) {
     if let Some(wanted) = wanted {
         sql.push(" AND ").push(column).push(" >= ").push_bind(wanted.to_owned());
         sql.push(" AND ").push(column).push(" < ").push_bind(format!("{wanted}\u{10FFFF}"));
@@ -207,42 +210,55 @@ fn prefix(sql: &mut QueryBuilder<Sqlite>, column: &'static str, wanted: Option<&
 }
 
 /// Keeps to texts that fit a pattern; `[` means nothing to the caller, but something to GLOB.
-fn pattern(sql: &mut QueryBuilder<Sqlite>, column: &'static str, wanted: Option<&str>) {
-    if let Some(wanted) = wanted {
-        sql.push(" AND ").push(column).push(" GLOB ").push_bind(wanted.replace('[', "[[]"));
-    }
+fn pattern(dialect: Dialect, sql: &mut Statement, column: &'static str, wanted: Option<&str>) {
+    let Some(wanted) = wanted else { return };
+    sql.push(" AND ").push(column);
+    match dialect {
+        Dialect::Sqlite => sql.push(" GLOB ").push_bind(wanted.replace('[', "[[]")),
+        Dialect::Postgres => {
+            let escaped = wanted.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+            sql.push(" LIKE ").push_bind(escaped.replace('*', "%").replace('?', "_"))
+        }
+    };
 }
 
 /// Keeps to one of these words, or to all when there is none.
-fn among<T: Serialize>(sql: &mut QueryBuilder<Sqlite>, column: &'static str, words: &[T]) {
+fn among<T: Serialize>(sql: &mut Statement, column: &'static str, words: &[T]) {
     if words.is_empty() {
         return;
     }
     sql.push(" AND ").push(column).push(" IN (");
-    let mut list = sql.separated(", ");
-    for wanted in words {
-        list.push_bind(word(wanted));
+    for (index, wanted) in words.iter().enumerate() {
+        sql.push(if index == 0 { "" } else { ", " }).push_bind(word(wanted));
     }
     sql.push(")");
 }
 
 /// Keeps to rows of which one column contains a text.
-fn containing(sql: &mut QueryBuilder<Sqlite>, columns: [&'static str; 4], wanted: Option<&str>) {
+fn containing(dialect: Dialect, sql: &mut Statement, columns: [&'static str; 4], wanted: Option<&str>) {
     let Some(wanted) = wanted else { return };
     let wanted = wanted.to_ascii_lowercase();
     for (index, column) in columns.into_iter().enumerate() {
         sql.push(if index == 0 { " AND (" } else { " OR " });
-        sql.push("instr(lower(").push(column).push("), ").push_bind(wanted.clone()).push(") > 0");
+        sql.push(position(dialect)).push("(lower(").push(column).push("), ").push_bind(wanted.clone()).push(") > 0");
     }
     sql.push(")");
 }
 
 /// Keeps to audit entries about an alarm event.
-fn about(sql: &mut QueryBuilder<Sqlite>, event: Uuid) {
-    sql.push(" AND instr(events, ").push_bind(event.to_string()).push(") > 0");
+fn about(dialect: Dialect, sql: &mut Statement, event: Uuid) {
+    sql.push(" AND ").push(position(dialect)).push("(events, ").push_bind(event.to_string()).push(") > 0");
 }
 
-fn range(sql: &mut QueryBuilder<Sqlite>, (from, to): (Option<Timestamp>, Option<Timestamp>)) {
+/// The function that says where a text contains another, from 1; 0 for nowhere.
+const fn position(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "instr",
+        Dialect::Postgres => "strpos",
+    }
+}
+
+fn range(sql: &mut Statement, (from, to): (Option<Timestamp>, Option<Timestamp>)) {
     if let Some(from) = from {
         sql.push(" AND time >= ").push_bind(from.ticks());
     }
@@ -251,7 +267,7 @@ fn range(sql: &mut QueryBuilder<Sqlite>, (from, to): (Option<Timestamp>, Option<
     }
 }
 
-fn page(sql: &mut QueryBuilder<Sqlite>, times: (Option<Timestamp>, Option<Timestamp>), before: Option<i64>, limit: Option<u32>) {
+fn page(sql: &mut Statement, times: (Option<Timestamp>, Option<Timestamp>), before: Option<i64>, limit: Option<u32>) {
     range(sql, times);
     if let Some(before) = before {
         sql.push(" AND id < ").push_bind(before);
@@ -260,48 +276,48 @@ fn page(sql: &mut QueryBuilder<Sqlite>, times: (Option<Timestamp>, Option<Timest
     sql.push(" ORDER BY id DESC LIMIT ").push_bind(limit.unwrap_or(MAX_PAGE).min(MAX_PAGE + 1));
 }
 
-fn journal_entry(row: &SqliteRow) -> Result<Numbered<JournalEntry>, StoreError> {
+fn journal_entry(row: &Row) -> Result<Numbered<JournalEntry>, StoreError> {
     let entry = JournalEntry {
-        time: Timestamp::from_ticks(row.try_get(1)?),
-        alarm: row.try_get::<String, _>(2)?.into(),
-        event: row.try_get::<Option<String>, _>(3)?.map(|text| parse_id(&text)).transpose()?,
-        kind: parse_word(row.try_get(4)?)?,
-        priority: parse_word(row.try_get(5)?)?,
-        value: row.try_get(6)?,
-        user: row.try_get(7)?,
-        via: row.try_get::<Option<String>, _>(8)?.map(parse_word).transpose()?,
-        text: row.try_get(9)?,
-        data: parse_json(row.try_get(10)?)?,
+        time: Timestamp::from_ticks(row.get(1)?),
+        alarm: row.get::<String>(2)?.into(),
+        event: row.get::<Option<String>>(3)?.map(|text| parse_id(&text)).transpose()?,
+        kind: parse_word(row.get(4)?)?,
+        priority: parse_word(row.get(5)?)?,
+        value: row.get(6)?,
+        user: row.get(7)?,
+        via: row.get::<Option<String>>(8)?.map(parse_word).transpose()?,
+        text: row.get(9)?,
+        data: parse_json(row.get(10)?)?,
     };
-    Ok(Numbered { id: row.try_get(0)?, entry })
+    Ok(Numbered { id: row.get(0)?, entry })
 }
 
-fn audit_entry(row: &SqliteRow) -> Result<Numbered<AuditEntry>, StoreError> {
+fn audit_entry(row: &Row) -> Result<Numbered<AuditEntry>, StoreError> {
     let entry = AuditEntry {
-        time: Timestamp::from_ticks(row.try_get(1)?),
-        kind: parse_word(row.try_get(2)?)?,
-        user: row.try_get(3)?,
-        via: parse_word(row.try_get(4)?)?,
-        subject: row.try_get(5)?,
-        text: row.try_get(6)?,
-        result: row.try_get(7)?,
-        events: parse_json(row.try_get(8)?)?,
-        sid: row.try_get(9)?,
+        time: Timestamp::from_ticks(row.get(1)?),
+        kind: parse_word(row.get(2)?)?,
+        user: row.get(3)?,
+        via: parse_word(row.get(4)?)?,
+        subject: row.get(5)?,
+        text: row.get(6)?,
+        result: row.get(7)?,
+        events: parse_json(row.get(8)?)?,
+        sid: row.get(9)?,
     };
-    Ok(Numbered { id: row.try_get(0)?, entry })
+    Ok(Numbered { id: row.get(0)?, entry })
 }
 
-fn ledger_entry(row: &SqliteRow) -> Result<LedgerEntry, StoreError> {
+fn ledger_entry(row: &Row) -> Result<LedgerEntry, StoreError> {
     Ok(LedgerEntry {
-        time: Timestamp::from_ticks(row.try_get(0)?),
-        sid: row.try_get(1)?,
-        direction: parse_word(row.try_get(2)?)?,
-        channel: parse_word(row.try_get(3)?)?,
-        user: row.try_get(4)?,
-        number: row.try_get(5)?,
-        segments: row.try_get(6)?,
-        minutes: row.try_get(7)?,
-        row: row.try_get::<Option<i64>, _>(8)?.map(i64::cast_unsigned),
+        time: Timestamp::from_ticks(row.get(0)?),
+        sid: row.get(1)?,
+        direction: parse_word(row.get(2)?)?,
+        channel: parse_word(row.get(3)?)?,
+        user: row.get(4)?,
+        number: row.get(5)?,
+        segments: row.small(6)?,
+        minutes: row.small(7)?,
+        row: row.get::<Option<i64>>(8)?.map(i64::cast_unsigned),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What every store must do, and what only SQLite's file does.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -15,10 +15,19 @@ use crate::{
     tag::{DataType, Moment, Past, PastValue, StatusCode, Timestamp, Value},
 };
 
+mod postgres;
+
 const URL: &str = "sqlite:annunciator.db";
 
 async fn open(folder: &Path) -> Store {
     Store::open(URL, folder).await.expect("opens")
+}
+
+fn sqlite(store: &Store) -> &Sqlite {
+    match &store.backend {
+        Backend::Sqlite(sqlite) => sqlite,
+        Backend::Postgres(_) => panic!("not a file"),
+    }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -97,7 +106,8 @@ async fn contract(store: Store, reopen: impl AsyncFn(Store) -> Store) {
         .commit(&[Record::Ledger(ledger(5, "CA1", Direction::Sent, 0)), Record::Ledger(ledger(6, "CA1", Direction::Received, 1))])
         .await
         .unwrap();
-    store.commit(&[Record::Ledger(ledger(5, "CA1", Direction::Sent, 3))]).await.unwrap();
+    let twice = [Record::Ledger(ledger(5, "CA1", Direction::Sent, 2)), Record::Ledger(ledger(5, "CA1", Direction::Sent, 3))];
+    store.commit(&twice).await.unwrap();
 
     let store = reopen(store).await;
 
@@ -125,6 +135,24 @@ async fn contract(store: Store, reopen: impl AsyncFn(Store) -> Store) {
     let query = JournalQuery { event: Some(Uuid::from_u128(9)), ..JournalQuery::default() };
     assert_eq!(store.journal(&query).await.unwrap().len(), 1);
 
+    let only = async |query: JournalQuery| store.journal(&query).await.unwrap().len();
+    assert_eq!(only(JournalQuery { alarm_pattern: Some("Plant/*/Alarms/?igh".into()), ..JournalQuery::default() }).await, 300);
+    assert_eq!(only(JournalQuery { alarm_pattern: Some("Plant_A/%[]\\".into()), ..JournalQuery::default() }).await, 0);
+    assert_eq!(
+        only(JournalQuery { alarm_pattern: Some("Pl?nt".into()), user: Some("alice".into()), ..JournalQuery::default() }).await,
+        150
+    );
+    assert_eq!(only(JournalQuery { text: Some("drop TABLE".into()), ..JournalQuery::default() }).await, 600);
+    assert_eq!(
+        only(JournalQuery { text: Some("plÄnt".into()), ..JournalQuery::default() }).await,
+        0,
+        "only ASCII's case is alike"
+    );
+    assert_eq!(only(JournalQuery { kinds: vec![JournalKind::Raised], ..JournalQuery::default() }).await, 0);
+    assert_eq!(store.first_recorded().await.unwrap(), Some(at(0)));
+    let about = store.audit_about(Uuid::from_u128(7), Span { from: at(0), to: at(9) }, 5).await.unwrap();
+    assert_eq!(about.iter().map(|row| &row.entry.user[..]).collect::<Vec<_>>(), ["alice", "bob"]);
+
     let bobs = store.audit(&AuditQuery { user: Some("bob".into()), ..AuditQuery::default() }).await.unwrap();
     assert_eq!(bobs.iter().map(|row| &row.entry).collect::<Vec<_>>(), [&audit(2, "bob")]);
     let none = AuditQuery { kinds: vec![AuditKind::Login], ..AuditQuery::default() };
@@ -135,7 +163,43 @@ async fn contract(store: Store, reopen: impl AsyncFn(Store) -> Store) {
     let query = LedgerQuery { from: Some(at(6)), to: None };
     assert_eq!(store.ledger(query).await.unwrap(), expected[1..]);
     assert_eq!(store.counts().await.unwrap(), Counts { journal: 600, audit: 2, ledger: 2 });
+    figures_contract(&store).await;
     history_contract(store, reopen).await;
+}
+
+/// The part of the contract that is about figures.
+async fn figures_contract(store: &Store) {
+    let (high, low) = ("Plant/A/Alarms/High", "Plant/A/Alarms/Low");
+    let kinds =
+        [(high, JournalKind::Raised), (low, JournalKind::Raised), (low, JournalKind::Cleared), (high, JournalKind::Acknowledged)];
+    let mut entries: Vec<_> = (1000..).zip(kinds).map(|(second, (alarm, kind))| journal(second, alarm, kind)).collect();
+    entries[0].text = crate::engine::record::SILENCED.into();
+    entries[3].user = "b\no\u{1F}b".into();
+    store.commit(&entries.into_iter().map(Record::Journal).collect::<Vec<_>>()).await.unwrap();
+    let mut seen = Vec::new();
+    let take = |row: &crate::engine::record::Transition<'_>| {
+        seen.push((row.time, row.alarm.to_owned(), row.kind, row.silenced, row.user.to_owned(), row.via));
+    };
+    store.transitions((at(1002), at(2000)), take, |_| {}).await.unwrap();
+    let via = Some(Via::OpcUa);
+    let standing = [
+        (at(1000), high.to_owned(), JournalKind::Raised, true, String::new(), via),
+        (at(1001), low.to_owned(), JournalKind::Raised, false, String::new(), via),
+    ];
+    assert_eq!(seen[..2], standing, "what was active already comes first");
+    assert_eq!(seen[2], (at(1002), low.to_owned(), JournalKind::Cleared, false, String::new(), via));
+    assert_eq!(seen[3], (at(1003), high.to_owned(), JournalKind::Acknowledged, false, "b o b".to_owned(), via));
+    assert_eq!(seen.len(), 4);
+    let mut told = Vec::new();
+    store.told((at(0), at(3)), |row| told.push((row.user.to_owned(), row.events.to_vec()))).await.unwrap();
+    let event = vec![Uuid::from_u128(7)];
+    assert_eq!(told, [("alice".to_owned(), event.clone()), ("bob".to_owned(), event)]);
+    let mut rows = Vec::new();
+    store.ledger_rows((at(0), at(9)), |row| rows.push((row.direction, row.channel, row.minutes))).await.unwrap();
+    assert_eq!(rows, [(Direction::Sent, Channel::Voice, 3), (Direction::Received, Channel::Voice, 1)]);
+    let refused = AuditEntry { kind: AuditKind::MessageNotSent, result: "flood".into(), ..audit(5, "alice") };
+    store.commit(&[Record::Audit(refused.clone()), Record::Audit(refused)]).await.unwrap();
+    assert_eq!(store.not_sent((at(0), at(9))).await.unwrap(), [("flood".to_owned(), 2)]);
 }
 
 fn past(tag: &str, second: i64, received: i64, value: Value) -> (Arc<str>, PastValue) {
@@ -206,7 +270,7 @@ async fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     let store = open(folder.path()).await;
     store.commit(&[Record::Audit(audit(1, "alice"))]).await.unwrap();
     let unlimited = {
-        let mut writer = store.writer.lock().await;
+        let mut writer = sqlite(&store).writer.lock().await;
         writer.connection = None;
         let unlimited = writer.options.clone();
         writer.options = unlimited.clone().pragma("max_page_count", "64");
@@ -219,7 +283,7 @@ async fn a_full_disk_is_told_and_leaves_nothing_half_written() {
         assert!(error.to_string().starts_with("the disk is full, make room"), "{error}");
     }
     assert_eq!(store.counts().await.unwrap(), Counts { journal: 0, audit: 1, ledger: 0 });
-    store.writer.lock().await.options = unlimited;
+    sqlite(&store).writer.lock().await.options = unlimited;
     store.commit(&many).await.unwrap();
     assert_eq!(store.counts().await.unwrap().journal, 5000);
 }
@@ -253,7 +317,7 @@ async fn files_are_for_their_owner_only_and_one_daemon_holds_them() {
     }
     let error = Store::open(URL, &data).await.err().unwrap();
     assert!(error.starts_with("another annunciator already runs on the store"), "{error}");
-    let reader = Store::open_read_only(URL, &data).await.unwrap();
+    let reader = Store::open_read_only(&StoreSettings::default(), &data).await.unwrap();
     assert_eq!(reader.counts().await.unwrap().audit, 1);
     assert!(reader.commit(&[Record::Audit(audit(2, "alice"))]).await.is_err());
     store.close().await;
@@ -267,18 +331,21 @@ async fn what_cannot_be_opened_says_what_to_do() {
         let error = Store::open(url, folder.path()).await.err().unwrap_or_default();
         assert!(error.contains(expected), "{url}: {error}");
     };
-    check("postgres://pair/annunciator", "comes with the redundant pair").await;
+    check("postgres://annunciator@127.0.0.1:1/annunciator", "failed to open the store postgres://annunciator@127.0.0.1:1").await;
     check("mysql://x", "must be like `sqlite:annunciator.db`").await;
     check("sqlite:", "must be like `sqlite:annunciator.db`").await;
     check("sqlite:/proc/none/annunciator.db", "failed to make the store").await;
     fs::write(folder.path().join("text.db"), "this is no database, not at all, it is a plain text".repeat(20)).unwrap();
     check("sqlite:text.db", "file is not a database").await;
-    let error = Store::open_read_only("sqlite:nothing.db", folder.path()).await.err().unwrap_or_default();
+    let error = Store::open_read_only(&StoreSettings { url: "sqlite:nothing.db".into(), password: None }, folder.path())
+        .await
+        .err()
+        .unwrap_or_default();
     assert!(error.starts_with("there is no store at"), "{error}");
 
     let store = Store::open("sqlite:newer.db", folder.path()).await.unwrap();
     {
-        let mut writer = store.writer.lock().await;
+        let mut writer = sqlite(&store).writer.lock().await;
         let sql = "UPDATE _sqlx_migrations SET version = version + 999999";
         sqlx::query(sql).execute(writer.connection.as_mut().unwrap()).await.unwrap();
     }

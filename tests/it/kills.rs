@@ -15,6 +15,7 @@ use std::{
 };
 
 use annunciator::{
+    config::StoreSettings,
     engine::record::{Direction, LedgerEntry},
     simulate::twilio::{Fault, FaultKind, PhoneText},
     store::{LedgerQuery, Store},
@@ -288,7 +289,7 @@ async fn nothing_is_lost_or_doubled_when_it_is_killed() {
 }
 
 async fn ledger(plant: &Plant) -> Vec<LedgerEntry> {
-    let store = Store::open_read_only("sqlite:annunciator.db", &plant.folder.path().join("data")).await.unwrap();
+    let store = Store::open_read_only(&StoreSettings::default(), &plant.folder.path().join("data")).await.unwrap();
     let ledger = store.ledger(LedgerQuery::default()).await.unwrap();
     store.close().await;
     ledger

@@ -12,6 +12,7 @@ use std::{
 };
 
 use annunciator::{
+    config::StoreSettings,
     engine::record::Direction,
     simulate::twilio::{Fault, FaultKind, Reports, Voice, VoiceMode},
     store::{LedgerQuery, Store},
@@ -169,7 +170,7 @@ async fn no_call_is_lost_or_doubled_when_it_is_killed() {
 
 /// What Twilio has taken is what ledger and counters say, and no row of the outbox was called twice.
 async fn check_calls(plant: &Plant, daemon: &Daemon) {
-    let store = Store::open_read_only("sqlite:annunciator.db", &plant.folder.path().join("data")).await.unwrap();
+    let store = Store::open_read_only(&StoreSettings::default(), &plant.folder.path().join("data")).await.unwrap();
     let ledger = store.ledger(LedgerQuery::default()).await.unwrap();
     store.close().await;
     let sent: Vec<_> = ledger.iter().filter(|entry| entry.direction == Direction::Sent).collect();

@@ -233,7 +233,7 @@ impl Loop {
                     self.row(key, &value.json()["job"]["Text"]);
                 }
             }
-            Record::State { .. } | Record::Ledger(_) => {}
+            Record::State { .. } | Record::Ledger(_) | Record::HandedIn { .. } | Record::Answered { .. } => {}
             Record::Journal(entry) => {
                 self.report.record_bytes += serde_json::to_vec(&entry).expect("JSON").len();
                 if entry.kind == JournalKind::Raised && entry.alarm.starts_with("Plant/") {

@@ -1,0 +1,216 @@
+//! What instances that share a store tell each other by it: who lives, who is the active one, and inputs for that one (SPEC 12).
+//!
+//! The lease is the row in `commits`: whoever holds it is the active one, in an epoch that every commit checks. All times are the
+//! database's own, so no two clocks are ever compared.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use futures_util::future::BoxFuture;
+use sqlx::{PgConnection, Row as _, postgres::types::PgInterval};
+use uuid::Uuid;
+
+use super::{
+    Backend, Store, StoreError,
+    postgres::{NO_ANSWER, Postgres},
+    sql::Statement,
+};
+
+/// How long [`Store::beat`] and [`Store::give_up`] take at most.
+const BEAT: Duration = Duration::from_secs(1);
+/// A member that was not seen for so many leases is gone.
+const GONE: i32 = 10;
+
+/// One instance, as the others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Random for each start of the process.
+    pub id: Uuid,
+    /// Its ApplicationUri.
+    pub uri: String,
+    /// `opc.tcp://…`
+    pub endpoint: String,
+    /// Of the program.
+    pub version: String,
+    /// It would take over.
+    pub ready: bool,
+}
+
+/// Whether this instance is the active one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is.
+    Active,
+    /// It stands by.
+    Standby {
+        /// The active one; `None` when there is none at present.
+        active: Option<Member>,
+    },
+}
+
+/// Where the instances stand.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// This one.
+    pub standing: Standing,
+    /// All that were seen within 10 leases, this one among them, by their uri.
+    pub members: Vec<Member>,
+    /// Of the last commit; it grows with each, not always by one. 0 with SQLite.
+    pub number: u64,
+}
+
+impl Store {
+    /// Whether several instances may share this store (PostgreSQL).
+    #[must_use]
+    pub fn shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres(_))
+    }
+
+    /// Says that `me` lives, and takes or renews the lease if it may; 1 s at most. The one that holds it renews it, for as long as
+    /// nobody has taken it. It is taken when it is free, was given up, or has not been renewed for `lease`; by one that is not
+    /// ready only when no ready one lives, that is, was seen within `lease`. SQLite has no other instances: always active.
+    ///
+    /// # Errors
+    /// When the database does not answer, or refuses. Whether commits work is unchanged then.
+    pub async fn beat(&self, me: &Member, lease: Duration) -> Result<Pair, StoreError> {
+        let Backend::Postgres(postgres) = &self.backend else {
+            return Ok(Pair { standing: Standing::Active, members: vec![me.clone()], number: 0 });
+        };
+        in_time(postgres.beat(me, lease)).await
+    }
+
+    /// Gives the lease up at once (a graceful end, or a readiness rule), so that a standby takes it with its next beat. Commits of
+    /// this store are fenced from now until [`Store::beat`] says again that it is active; it takes the lease again if it may.
+    ///
+    /// # Errors
+    /// When the database does not answer, or refuses: the lease runs out by itself then. Commits are fenced all the same.
+    pub async fn give_up(&self, me: &Member) -> Result<(), StoreError> {
+        let Backend::Postgres(postgres) = &self.backend else { return Ok(()) };
+        postgres.epoch.store(0, Ordering::Release);
+        in_time(postgres.give_up(me)).await
+    }
+
+    /// Hands an input to the active instance: durable when it returns. What is in it is the daemon's business; it is kept for a
+    /// day. Gives its number, for [`Store::answer`].
+    ///
+    /// # Errors
+    /// When it could not be written; a SQLite store is not shared and takes none.
+    pub async fn hand_in(&self, input: &str) -> Result<u64, StoreError> {
+        self.only_shared()?;
+        let sql = "INSERT INTO handed (time, input) VALUES (clock_timestamp(), ?) RETURNING id";
+        let id: i64 = self.reader.fetch_one(Statement::new(sql).bind(input)).await?.get(0)?;
+        Ok(id.cast_unsigned())
+    }
+
+    /// Inputs handed in and not yet taken ([`Record::HandedIn`](crate::engine::record::Record::HandedIn)), oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When they cannot be read; a SQLite store has none.
+    pub async fn handed_in(&self, limit: usize) -> Result<Vec<(u64, String)>, StoreError> {
+        self.only_shared()?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql = "SELECT id, input FROM handed WHERE taken IS NULL ORDER BY id LIMIT ?";
+        let rows = self.reader.fetch(Statement::new(sql).bind(limit)).await?;
+        rows.iter().map(|row| Ok((row.get::<i64>(0)?.cast_unsigned(), row.get(1)?))).collect()
+    }
+
+    /// The answer to an input ([`Record::Answered`](crate::engine::record::Record::Answered)), once there.
+    ///
+    /// # Errors
+    /// When it cannot be read; a SQLite store has none.
+    pub async fn answer(&self, id: u64) -> Result<Option<String>, StoreError> {
+        self.only_shared()?;
+        let rows = self.reader.fetch(Statement::new("SELECT answer FROM handed WHERE id = ?").bind(id.cast_signed())).await?;
+        rows.first().map_or(Ok(None), |row| row.get(0))
+    }
+
+    fn only_shared(&self) -> Result<(), StoreError> {
+        if self.shared() { Ok(()) } else { Err(StoreError::other("a SQLite store is not shared with other instances")) }
+    }
+}
+
+async fn in_time<T>(work: BoxFuture<'_, Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(BEAT, work).await.unwrap_or_else(|_| Err(StoreError::other(NO_ANSWER)))
+}
+
+impl Postgres {
+    fn beat<'f>(&'f self, me: &'f Member, lease: Duration) -> BoxFuture<'f, Result<Pair, StoreError>> {
+        Box::pin(async move {
+            let mut keeper = self.keeper.lock().await;
+            let mut connection = self.kept(&mut keeper).await?;
+            let (pair, epoch) = beat(&mut connection, me, lease).await?;
+            self.epoch.store(epoch.unwrap_or(0), Ordering::Release);
+            *keeper = Some(connection);
+            Ok(pair)
+        })
+    }
+
+    fn give_up<'f>(&'f self, me: &'f Member) -> BoxFuture<'f, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut keeper = self.keeper.lock().await;
+            // Whatever a beat that was on its way has found.
+            self.epoch.store(0, Ordering::Release);
+            let mut connection = self.kept(&mut keeper).await?;
+            let sql = "UPDATE commits SET holder = NULL WHERE holder = $1";
+            sqlx::query(sql).bind(me.id.to_string()).execute(&mut connection).await?;
+            *keeper = Some(connection);
+            Ok(())
+        })
+    }
+
+    /// The connection that keeps the lease; it is put back only after good work.
+    async fn kept(&self, keeper: &mut Option<PgConnection>) -> Result<PgConnection, StoreError> {
+        match keeper.take() {
+            Some(connection) => Ok(connection),
+            None => self.connect().await,
+        }
+    }
+}
+
+/// The beat itself; with the epoch when `me` is active.
+async fn beat(connection: &mut PgConnection, me: &Member, lease: Duration) -> Result<(Pair, Option<i64>), StoreError> {
+    let id = me.id.to_string();
+    let long = interval(lease);
+    let sql = "INSERT INTO member (id, uri, endpoint, version, ready, seen) VALUES ($1, $2, $3, $4, $5, clock_timestamp()) \
+               ON CONFLICT (id) DO UPDATE SET uri = excluded.uri, endpoint = excluded.endpoint, version = excluded.version, \
+               ready = excluded.ready, seen = excluded.seen";
+    let said = sqlx::query(sql).bind(&id).bind(&me.uri).bind(&me.endpoint).bind(&me.version).bind(me.ready);
+    said.execute(&mut *connection).await?;
+
+    let sql = "UPDATE commits SET renewed = clock_timestamp() WHERE holder = $1 RETURNING epoch";
+    let mut mine = sqlx::query(sql).bind(&id).fetch_optional(&mut *connection).await?;
+    if mine.is_none() {
+        // Of several that try at once, the others see the row as the first has left it.
+        let sql = "UPDATE commits SET epoch = epoch + 1, holder = $1, renewed = clock_timestamp() \
+                   WHERE (holder IS NULL OR renewed < clock_timestamp() - $2) AND ($3 OR NOT EXISTS \
+                   (SELECT 1 FROM member WHERE id <> $1 AND ready AND seen > clock_timestamp() - $2)) RETURNING epoch";
+        mine = sqlx::query(sql).bind(&id).bind(long).bind(me.ready).fetch_optional(&mut *connection).await?;
+        if mine.is_some() {
+            let sql = "DELETE FROM member WHERE seen < clock_timestamp() - interval '1 day'";
+            sqlx::query(sql).execute(&mut *connection).await?;
+        }
+    }
+    let sql = "SELECT number, CASE WHEN renewed >= clock_timestamp() - $1 THEN holder END FROM commits";
+    let row = sqlx::query(sql).bind(long).fetch_one(&mut *connection).await?;
+    let (number, holder): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+    let sql = "SELECT id, uri, endpoint, version, ready FROM member WHERE seen > clock_timestamp() - $1 * $2 ORDER BY uri, id";
+    let rows = sqlx::query(sql).bind(GONE).bind(long).fetch_all(&mut *connection).await?;
+    let mut members = Vec::with_capacity(rows.len());
+    for row in rows {
+        let id = row.try_get::<String, _>(0)?;
+        let id = Uuid::parse_str(&id).map_err(|_| StoreError::damaged(&format!("{id:?} is no id of an instance")))?;
+        let (uri, endpoint, version, ready) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+        members.push(Member { id, uri, endpoint, version, ready });
+    }
+    let epoch = mine.map(|row| row.try_get(0)).transpose()?;
+    let standing = if epoch.is_some() {
+        Standing::Active
+    } else {
+        let active = members.iter().find(|member| holder.as_deref() == Some(&*member.id.to_string())).cloned();
+        Standing::Standby { active }
+    };
+    Ok((Pair { standing, members, number: number.cast_unsigned() }, epoch))
+}
+
+fn interval(time: Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(time.as_micros()).unwrap_or(i64::MAX) }
+}

@@ -1,0 +1,202 @@
+//! A PostgreSQL of our own: one private cluster a process, made in a temporary folder and listening on loopback, with a database for
+//! each test. Shared by the library's tests, which take this file in by its path.
+
+#![allow(dead_code, reason = "not every test that takes this file in needs all of it")]
+
+use std::{
+    env, fs,
+    io::{self, Write as _},
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long starting or stopping may take.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// Runs the server "$@" until it is told a word, or whoever started it is gone; then removes its folder, unless the word is `keep`.
+const KEEPER: &str = r#"folder=$1; shift; "$@" & server=$!; read -r word; kill -INT $server; wait $server
+[ "$word" = keep ] || rm -rf "$folder""#;
+
+/// A running cluster; stopped, and its folder removed, at its end or the process's.
+pub struct Cluster {
+    folder: PathBuf,
+    programs: PathBuf,
+    port: u16,
+    server: Option<Child>,
+}
+
+/// A new, empty database in the process's own cluster, as a URL without a password; `None` (said on stdout) when there is no PostgreSQL
+/// on this machine, which `ANNUNCIATOR_REQUIRE_PEERS=1` makes a failure.
+pub fn database() -> Option<String> {
+    static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
+    CLUSTER.get_or_init(Cluster::start).as_ref().map(Cluster::database)
+}
+
+impl Cluster {
+    /// Makes and starts one; `None` as [`database`].
+    pub fn start() -> Option<Self> {
+        match Self::try_start() {
+            Ok(cluster) => Some(cluster),
+            Err(error) if env::var_os("ANNUNCIATOR_REQUIRE_PEERS").is_some_and(|value| value == "1") => {
+                panic!("PostgreSQL is required but failed to start: {error}")
+            }
+            Err(error) => {
+                println!("skipped: PostgreSQL failed to start: {error}");
+                None
+            }
+        }
+    }
+
+    fn try_start() -> io::Result<Self> {
+        let programs = programs()?;
+        let folder = tempfile::Builder::new().prefix("annunciator-postgres").tempdir()?.keep();
+        if is_root() {
+            // The server refuses to run as root.
+            run(Command::new("chown").arg("postgres").arg(&folder))?;
+        }
+        let mut cluster = Self { folder, programs, port: free_port()?, server: None };
+        let data = cluster.data();
+        let user = ["--username=annunciator", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"];
+        run(cluster.command("initdb").args(user).arg("--pgdata").arg(&data))?;
+        cluster.run_server()?;
+        Ok(cluster)
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Makes a database.
+    pub fn database(&self) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("CREATE DATABASE {name}")).expect("a database is made");
+        format!("postgres://annunciator@127.0.0.1:{}/{name}?sslmode=disable", self.port)
+    }
+
+    /// Ends the server as a crash does, and waits until all of it is gone.
+    pub fn kill(&mut self) {
+        let pid = fs::read_to_string(self.data().join("postmaster.pid")).expect("a server runs");
+        let pid = pid.lines().next().expect("an id");
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("its processes");
+        run(Command::new("kill").args(["-KILL", pid])).expect("it is there");
+        // Its children end themselves when they see that it is gone.
+        let gone = |pid: &str| !Path::new("/proc").join(pid).exists();
+        self.wait("the server's processes have ended", |_| children.split_whitespace().all(gone));
+        self.stop();
+    }
+
+    /// Stops the server as an administrator does who does not wait for clients.
+    pub fn stop(&mut self) {
+        self.end("keep");
+    }
+
+    fn end(&mut self, word: &str) {
+        let Some(mut keeper) = self.server.take() else { return };
+        // Gone already is as good.
+        _ = keeper.stdin.take().map(|mut stdin| writeln!(stdin, "{word}"));
+        keeper.wait().expect("it has ended");
+    }
+
+    /// Starts the server again.
+    pub fn start_again(&mut self) {
+        self.run_server().expect("it starts again");
+    }
+
+    fn run_server(&mut self) -> io::Result<()> {
+        let server = self.command("postgres");
+        let mut command = Command::new("sh");
+        command.args(["-c", KEEPER, "sh"]).arg(&self.folder).arg(server.get_program()).args(server.get_args());
+        command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        command.args(["-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]);
+        self.server = Some(command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        self.wait("the server answers", |cluster| cluster.sql("postgres", "SELECT 1").is_ok());
+        Ok(())
+    }
+
+    fn wait(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while !done(self) {
+            assert!(began.elapsed() < BOUND, "{what} within {BOUND:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn sql(&self, database: &str, sql: &str) -> io::Result<()> {
+        let port = self.port.to_string();
+        run(Command::new(self.programs.join("psql")).args([
+            "--quiet",
+            "--no-psqlrc",
+            "--host=127.0.0.1",
+            "--port",
+            &port,
+            "--username=annunciator",
+            "--dbname",
+            database,
+            "--command",
+            sql,
+        ]))
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// One of PostgreSQL's programs, by a user that it accepts.
+    fn command(&self, program: &str) -> Command {
+        let program = self.programs.join(program);
+        let mut command = if is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.current_dir("/");
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.end("");
+        // Of one that was stopped.
+        _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn programs() -> io::Result<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path().join("bin"));
+    let newest = versions.filter(|folder| folder.join("initdb").is_file()).max_by_key(|folder| version(folder));
+    newest.ok_or_else(|| io::Error::other("there is none below /usr/lib/postgresql: apt-get install postgresql"))
+}
+
+fn version(folder: &Path) -> u32 {
+    let name = folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    name.and_then(|name| name.parse().ok()).unwrap_or(0)
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| io::Error::other(format!("{command:?}: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())))
+}

@@ -51,6 +51,10 @@ pub struct Metrics {
     heartbeats: Family<Outcome, Counter>,
     /// OPC UA subscriptions.
     pub opcua_subscriptions: Gauge,
+    /// Sessions of people who have logged in to the console.
+    pub console_sessions: Gauge,
+    /// Open event streams of the console and the HTTP API.
+    pub event_streams: Gauge,
     /// How long a commit took, in seconds.
     pub store_commit: Histogram,
     /// Records committed.
@@ -175,6 +179,8 @@ impl Metrics {
             opcua_connections: plain(to, "opcua_connections", "Open OPC UA connections", Gauge::default()),
             opcua_sessions: plain(to, "opcua_sessions", "OPC UA sessions", Gauge::default()),
             opcua_subscriptions: plain(to, "opcua_subscriptions", "OPC UA subscriptions", Gauge::default()),
+            console_sessions: plain(to, "console_sessions", "Sessions of people logged in to the console", Gauge::default()),
+            event_streams: plain(to, "event_streams", "Open event streams of the HTTP API", Gauge::default()),
             store_commit: seconds(to, "store_commit", "How long a commit took"),
             store_records: plain(to, "store_records", "Records committed", Counter::default()),
             store_failures: plain(to, "store_failures", "Commits that failed", Counter::default()),

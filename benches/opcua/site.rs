@@ -175,7 +175,7 @@ impl Gateway for Site {
         true
     }
 
-    fn metrics(&self) -> String {
+    fn metrics(&self, _: annunciator::serve::ConsoleLoad) -> String {
         String::new()
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct RenewArgs {
     /// Put it in force within a minute: peers that do not trust it yet refuse us
     #[arg(long)]
     now: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(clap::Args)]
@@ -41,6 +43,8 @@ pub(super) struct ListArgs {
 pub(super) struct ThumbprintArgs {
     /// The beginning of its thumbprint, as `pki list` shows it
     thumbprint: String,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(super) fn pki(data: &Path, command: &PkiCommand) -> Result<String, Failure> {
@@ -52,28 +56,35 @@ pub(super) fn pki(data: &Path, command: &PkiCommand) -> Result<String, Failure> 
                 .output
                 .print(&json, |_| table(&["Folder", "Thumbprint", "Subject", "Kind", "Until"], pki.list().iter().map(row))))
         }
-        PkiCommand::Trust(args) => Ok(moved("trusted", &pki.trust(&args.thumbprint)?)),
-        PkiCommand::Reject(args) => Ok(moved("rejected", &pki.reject(&args.thumbprint)?)),
-        PkiCommand::Renew(args) => renew(&pki, args.now),
+        PkiCommand::Trust(args) => Ok(moved("trusted", &pki.trust(&args.thumbprint)?, args.output)),
+        PkiCommand::Reject(args) => Ok(moved("rejected", &pki.reject(&args.thumbprint)?, args.output)),
+        PkiCommand::Renew(args) => renew(&pki, args),
     }
 }
 
-fn renew(pki: &Pki, now: bool) -> Result<String, Failure> {
-    let file = pki.make_next().map_err(|error| format!("failed to {error}"))?;
-    if now {
+fn renew(pki: &Pki, args: &RenewArgs) -> Result<String, Failure> {
+    pki.make_next().map_err(|error| format!("failed to {error}"))?;
+    if args.now {
         pki.take_over().map_err(|error| format!("failed to {error}"))?;
-        return Ok("in force: a running daemon shows it within a minute, to clients that connect from then on\n".into());
     }
-    let next = pki.list().into_iter().find(|listed| listed.folder == Folder::Next);
-    let thumbprint = next.map(|next| next.thumbprint).unwrap_or_default();
-    Ok(format!(
-        "{}\nthumbprint {thumbprint}: let every client and server trust it, then run `annunciator pki renew --now`;\nwithout that it takes over a day before the present one ends\n",
-        file.display()
-    ))
+    let folder = if args.now { Folder::Own } else { Folder::Next };
+    let made = pki.list().into_iter().find(|listed| listed.folder == folder);
+    let made = made.ok_or_else(|| "failed to read the certificate that was just made".to_owned())?;
+    Ok(args.output.print(&to_json(&made), |_| {
+        if args.now {
+            return "in force: a running daemon shows it within a minute, to clients that connect from then on\n".into();
+        }
+        format!(
+            "{}\nthumbprint {}: let every client and server trust it, then run `annunciator pki renew --now`;\nwithout that it takes over a day before the present one ends\n",
+            made.file.display(),
+            made.thumbprint
+        )
+    }))
 }
 
-fn moved(word: &str, listed: &Listed) -> String {
-    format!("{word}: {} {}\n", listed.thumbprint, listed.subject)
+/// What became of a certificate; as JSON with the folder that it is in now.
+fn moved(word: &str, listed: &Listed, output: OutputArgs) -> String {
+    output.print(&to_json(listed), |_| format!("{word}: {} {}\n", listed.thumbprint, listed.subject))
 }
 
 fn to_json(listed: &Listed) -> serde_json::Value {

@@ -15,7 +15,7 @@ use crate::{
         record::{AuditEntry, Record},
         view::{AlarmView, OutboxView, UserStatistics},
     },
-    serve::{Changed, Drawing, Gateway, ReportError},
+    serve::{Changed, ConsoleLoad, Drawing, Gateway, ReportError},
     tag::{Past, PastValue, StatusCode, TagId, TagTable, Timestamp, Value},
 };
 
@@ -194,7 +194,7 @@ impl Gateway for Arc<Shared> {
         Box::pin(async move { self.report_chart(from, to, &drawing).await })
     }
 
-    fn metrics(&self) -> String {
-        self.metrics_text()
+    fn metrics(&self, console: ConsoleLoad) -> String {
+        self.metrics_text(console)
     }
 }

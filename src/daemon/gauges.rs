@@ -4,6 +4,7 @@ use super::Shared;
 use crate::{
     engine::plan::{AlarmNode, Mode, Plan},
     metrics::TagCounts,
+    serve::ConsoleLoad,
     tag::{TagId, Timestamp, Value},
 };
 
@@ -28,12 +29,12 @@ const MESSAGES: [(&str, &str, &str); 4] = [
 
 impl Shared {
     /// All figures as text.
-    pub(super) fn metrics_text(&self) -> String {
+    pub(super) fn metrics_text(&self, console: ConsoleLoad) -> String {
         let plan = self.plan.load_full();
         self.gauge_tags(&plan);
         self.gauge_alarms(&plan);
         self.gauge_messages(&plan);
-        self.gauge_servers();
+        self.gauge_servers(console);
         self.metrics.encode()
     }
 
@@ -85,10 +86,12 @@ impl Shared {
         }
     }
 
-    fn gauge_servers(&self) {
+    fn gauge_servers(&self, console: ConsoleLoad) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.console_sessions.set(gauge(console.sessions));
+        self.metrics.event_streams.set(gauge(console.streams));
         if let Some(load) = &*self.opcua_load.load() {
             let figures = load.figures();
-            let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
             self.metrics.opcua_connections.set(gauge(figures.connections));
             self.metrics.opcua_sessions.set(gauge(figures.sessions));
             self.metrics.opcua_subscriptions.set(gauge(figures.subscriptions));

@@ -29,6 +29,7 @@ mod what_if;
 use std::{
     net::IpAddr,
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 use axum::{
@@ -49,7 +50,7 @@ pub use self::{
     sessions::Limits as SessionLimits,
     what_if::{WhatIf, span},
 };
-use super::Gateway;
+use super::{ConsoleLoad, Gateway};
 use crate::store::Store;
 
 /// The largest request body, bytes.
@@ -188,7 +189,8 @@ async fn ready(State(api): State<Api>) -> (StatusCode, &'static str) {
 
 async fn metrics(State(api): State<Api>, _: auth::LocalOrViewer) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], api.gateway.metrics()).into_response()
+    let load = ConsoleLoad { sessions: api.sessions.count(Instant::now()), streams: api.live.streams() };
+    ([(header::CONTENT_TYPE, kind)], api.gateway.metrics(load)).into_response()
 }
 
 async fn unknown(uri: Uri) -> Problem {

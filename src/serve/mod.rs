@@ -48,6 +48,15 @@ pub struct Changed {
     pub overrides: bool,
 }
 
+/// How many people and programs use the console listener now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleLoad {
+    /// Sessions of people who have logged in with a password.
+    pub sessions: usize,
+    /// Open event streams.
+    pub streams: usize,
+}
+
 /// Which chart, and in which colours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drawing {
@@ -164,5 +173,5 @@ pub trait Gateway: Send + Sync {
     /// True once sources, store and engine are up.
     fn ready(&self) -> bool;
     /// Metrics in the Prometheus text format.
-    fn metrics(&self) -> String;
+    fn metrics(&self, console: ConsoleLoad) -> String;
 }

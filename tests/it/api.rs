@@ -133,6 +133,56 @@ fn tags() -> String {
     TAGS.replace("coil:1'", &format!("coil:{COIL}'"))
 }
 
+/// A cookie as a browser reads it: its name, and its attributes in small letters, sorted.
+fn cookie(answer: &Response) -> (String, Vec<String>) {
+    let text = answer.headers()["set-cookie"].to_str().unwrap();
+    let mut parts = text.split(';').map(str::trim);
+    let (name, _) = parts.next().unwrap().split_once('=').unwrap();
+    let mut attributes: Vec<_> = parts.map(str::to_lowercase).collect();
+    attributes.sort();
+    (name.to_owned(), attributes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_browser_keeps_the_sessions_cookie_from_everything_else() {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+    let certificate = fixtures.join("loopback.cert.pem");
+    let root = reqwest::Certificate::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
+    // It also installs the program's cryptography for the other client.
+    let plain = http();
+    let secure = Client::builder().no_proxy().tls_certs_only([root]).timeout(BOUND).build().unwrap();
+    let body = json!({ "user": "bob", "password": PASSWORD });
+
+    let plant = Plant::new(&tags(), "").await;
+    let daemon = plant.start().await;
+    let answer = plain.post(format!("http://127.0.0.1:{}/api/v1/session", plant.console)).json(&body).send().await.unwrap();
+    let attributes = ["httponly", "max-age=43200", "path=/", "samesite=strict"];
+    assert_eq!(cookie(&answer), ("annunciator".to_owned(), attributes.map(str::to_owned).to_vec()));
+    daemon.stop();
+
+    let config = std::fs::read_to_string(plant.folder.path().join("config/main.toml")).unwrap();
+    let key = fixtures.join("loopback.key.pem");
+    let tls = format!("[http]\ntls_cert = '{}'\ntls_key = '{}'\n", certificate.display(), key.display());
+    plant.write("config/main.toml", &config.replace("[http]\n", &tls));
+    let daemon = plant.spawn();
+    let base = format!("https://127.0.0.1:{}/api/v1", plant.console);
+    let log_in = async || secure.post(format!("{base}/session")).json(&body).send().await.ok();
+    let answer = until("a log-in over TLS", BOUND, log_in).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let (name, found) = cookie(&answer);
+    // A browser takes a cookie of this prefix only with Secure, Path=/ and no Domain (RFC 6265bis, section 4.1.3.2).
+    assert_eq!(name, "__Host-annunciator");
+    assert_eq!(found, ["httponly", "max-age=43200", "path=/", "samesite=strict", "secure"]);
+    let value = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let asked = async |cookie: String| {
+        secure.get(format!("{base}/session")).header("cookie", cookie).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(asked(value.clone()).await, 200);
+    assert_eq!(asked(value.replace("__Host-", "")).await, 401, "the name without the prefix is not ours over TLS");
+    assert!(plain.get(format!("http://127.0.0.1:{}/", plant.console)).send().await.is_err(), "no plain HTTP beside it");
+    daemon.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_follows_an_alarm_from_its_flank_to_its_story() {
     let plant = Plant::new(&tags(), "").await;

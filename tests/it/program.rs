@@ -11,6 +11,7 @@ use annunciator::simulate::{
     modbus_plc::{Event as PlantEvent, Plc},
     twilio::{Fault, FaultKind, TextOutcome},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -290,6 +291,36 @@ async fn whoever_texts_gets_a_clear_answer() {
     let store = std::fs::read(plant.folder.path().join("data/annunciator.db")).unwrap();
     assert!(store.len() > 10_000);
     no_secrets(&String::from_utf8_lossy(&store));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_read_what_became_of_a_certificate() {
+    let plant = Plant::new(TAGS, "").await;
+    plant.start().await.stop();
+    let rejected = plant.folder.path().join("data/pki/rejected");
+    let pem = std::fs::read_to_string("tests/fixtures/tls/loopback.cert.pem").unwrap();
+    let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    std::fs::create_dir_all(&rejected).unwrap();
+    std::fs::write(rejected.join("peer.der"), BASE64_STANDARD.decode(base64).unwrap()).unwrap();
+    let json = async |arguments: &[&str]| plant.run(&[&["pki"], arguments, &["--output", "json"]].concat()).await.json();
+    let of = |list: &Value, folder: &str| {
+        let found = list.as_array().unwrap().iter().filter(|row| row["folder"] == folder);
+        found.map(|row| row["thumbprint"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let list = json(&["list"]).await;
+    let (own, peer) = (of(&list, "own").pop().unwrap(), of(&list, "rejected").pop().unwrap());
+    for (act, folder) in [("trust", "trusted"), ("reject", "rejected")] {
+        let moved = json(&[act, &peer[..8]]).await;
+        assert_eq!((&moved["folder"], &moved["thumbprint"]), (&json!(folder), &json!(peer)), "{moved}");
+        assert_eq!(of(&json(&["list"]).await, folder), std::slice::from_ref(&peer));
+    }
+    let next = json(&["renew"]).await;
+    assert!(next["folder"] == "own/next" && next["thumbprint"] != own, "{next}");
+    assert_eq!(of(&json(&["list"]).await, "own"), [own], "it is not in force yet");
+    let now = json(&["renew", "--now"]).await;
+    assert_eq!((&now["folder"], &now["thumbprint"]), (&json!("own"), &next["thumbprint"]), "{now}");
+    let unknown = plant.run(&["pki", "trust", "00000000", "--output", "json"]).await;
+    assert_eq!((unknown.code, unknown.out.as_str()), (Some(1), ""), "{}", unknown.err);
 }
 
 /// The live counters, the ledger as polars sums it, and Twilio's own list say the same.

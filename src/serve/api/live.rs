@@ -36,7 +36,7 @@ const MAX_EVENTS: usize = 4096;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// A stream takes no further event once what it took is longer, in bytes: what waits in the sockets of many slow clients is this,
 /// and one event, for each.
-const MAX_PIECE: usize = 64 * 1024;
+pub const MAX_PIECE: usize = 64 * 1024;
 /// Alarms or messages of one event.
 const PER_EVENT: usize = 200;
 /// Changes are gathered for so long before they are told.
@@ -154,6 +154,11 @@ impl Live {
         entered.ok()?;
         self.opened.notify_one();
         Some(Seat(Arc::clone(self)))
+    }
+
+    /// How many are open.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Acquire)
     }
 
     /// Tells the number that the next event will have, whenever that changes.

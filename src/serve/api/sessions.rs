@@ -155,6 +155,11 @@ impl Sessions {
         Some(Who { user: session.user.clone(), role: session.role, remains })
     }
 
+    /// How many are open.
+    pub fn count(&self, now: Instant) -> usize {
+        self.lock().values().filter(|session| session.lives(self.limits, now)).count()
+    }
+
     /// Ends it.
     pub fn close(&self, id: &Id) {
         self.lock().remove(&id.hash());
@@ -207,6 +212,7 @@ mod tests {
         let (used, idle, closed) = (open(), open(), open());
         sessions.close(&closed);
         assert_eq!(sessions.find(&plan, &closed, start), None);
+        assert_eq!((sessions.count(start), sessions.count(start + 60 * MINUTE)), (2, 0));
         for minute in (0..12 * 60).step_by(59) {
             let who = sessions.find(&plan, &used, start + minute * MINUTE).expect("used once an hour");
             assert_eq!(who.remains, (12 * 60 - minute) * MINUTE);

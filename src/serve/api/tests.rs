@@ -175,8 +175,8 @@ impl Gateway for Plant {
         false
     }
 
-    fn metrics(&self) -> String {
-        "# EOF\n".into()
+    fn metrics(&self, console: ConsoleLoad) -> String {
+        format!("sessions {} streams {}\n# EOF\n", console.sessions, console.streams)
     }
 }
 

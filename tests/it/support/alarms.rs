@@ -279,7 +279,7 @@ impl Gateway for Alarms {
         true
     }
 
-    fn metrics(&self) -> String {
+    fn metrics(&self, _: annunciator::serve::ConsoleLoad) -> String {
         String::new()
     }
 }

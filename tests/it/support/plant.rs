@@ -257,7 +257,7 @@ impl Gateway for Plant {
         true
     }
 
-    fn metrics(&self) -> String {
+    fn metrics(&self, _: annunciator::serve::ConsoleLoad) -> String {
         String::new()
     }
 }

@@ -226,7 +226,7 @@ impl Gateway for Recorder {
         true
     }
 
-    fn metrics(&self) -> String {
+    fn metrics(&self, _: annunciator::serve::ConsoleLoad) -> String {
         String::new()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::BodyDataStream;
 use futures_util::StreamExt as _;
 
-use super::*;
+use super::{super::live::MAX_PIECE, *};
 use crate::{engine::plan::Priority, tag::Sample};
 
 /// The longest wait for an event.
@@ -128,6 +128,63 @@ async fn who_falls_behind_begins_anew_and_holds_nobody_up() {
     assert_eq!((event.name.as_str(), &event.data), ("reload", &json!({ "reason": "behind" })));
     change(&bench, &["Tank/Alarms/High"]);
     assert_eq!(slow.wait("alarms").await.data["alarms"][0]["path"], "Tank/Alarms/High", "and goes on");
+}
+
+#[tokio::test]
+async fn a_slow_stream_takes_a_bounded_piece_at_a_time_and_misses_nothing() {
+    const EVENTS: usize = 30;
+    let bench = Bench::new().await;
+    let mut slow = Stream::open(&bench, "?topics=alarms", None).await;
+    slow.wait("hello").await;
+    let paths: Vec<_> = (0..100).map(|n| format!("Tank{n}/Alarms/High")).collect();
+    for _ in 0..EVENTS {
+        change(&bench, &paths.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(bench.ask("GET", "/api/v1/alarms?prefix=None", "viewer", None).await.0, 200);
+    }
+    let (mut pieces, mut longest_event, mut seen) = (0, 0, 0);
+    let mut longest_piece = 0;
+    while seen < EVENTS {
+        let piece = tokio::time::timeout(BOUND, slow.body.next()).await.expect("a piece in time").unwrap().unwrap();
+        let text = std::str::from_utf8(&piece).unwrap();
+        let events: Vec<_> = text.split_inclusive("\n\n").filter(|event| event.contains("event: alarms")).collect();
+        assert!(!text.contains("event: reload"), "it is not behind");
+        pieces += usize::from(!events.is_empty());
+        seen += events.len();
+        longest_event = longest_event.max(events.iter().map(|event| event.len()).max().unwrap_or(0));
+        longest_piece = longest_piece.max(text.len());
+    }
+    assert_eq!(seen, EVENTS);
+    assert!(longest_event > 20_000, "{longest_event}");
+    assert!(longest_piece > MAX_PIECE && longest_piece <= MAX_PIECE + longest_event, "{longest_piece}");
+    assert!(pieces >= EVENTS * longest_event / (MAX_PIECE + longest_event), "{pieces}");
+}
+
+#[tokio::test]
+async fn two_hundred_streams_get_a_change_at_once() {
+    let bench = Bench::new().await;
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        open.push(Stream::open(&bench, "?topics=alarms", None).await);
+    }
+    let (_, metrics) = bench.ask("GET", "/metrics", "viewer", None).await;
+    assert!(metrics.as_str().unwrap().contains("streams 200\n"), "{metrics}");
+    // Every tenth reads nothing until the others have all of it.
+    for number in 1..=3 {
+        change(&bench, &[&format!("Tank/Alarms/Number{number}")]);
+        let quick = open.iter_mut().enumerate().filter(|(index, _)| index % 10 != 0);
+        let told = futures_util::future::join_all(quick.map(|(_, stream)| stream.wait("alarms"))).await;
+        assert_eq!(told.len(), 180);
+        let path = json!(format!("Tank/Alarms/Number{number}"));
+        assert!(told.iter().all(|event| event.data["alarms"][0]["path"] == path && event.id == told[0].id));
+    }
+    for slow in open.iter_mut().step_by(10) {
+        for number in 1..=3 {
+            assert_eq!(slow.wait("alarms").await.data["alarms"][0]["path"], format!("Tank/Alarms/Number{number}"));
+        }
+    }
+    open.clear();
+    let (_, metrics) = bench.ask("GET", "/metrics", "viewer", None).await;
+    assert!(metrics.as_str().unwrap().contains("streams 0\n"), "their seats come back: {metrics}");
 }
 
 #[tokio::test]

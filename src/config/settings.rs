@@ -372,7 +372,9 @@ pub(super) fn store(roots: &mut Roots<'_>) -> StoreSettings {
         let (server, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, database) = server.split_once('/').unwrap_or((server, ""));
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        if user.contains(':') || options.split('&').any(|option| option.starts_with("password=")) {
+        // A password may hold what else ends the part before the host.
+        let before_host = rest.rsplit_once('@').map_or("", |(before, _)| before);
+        if before_host.contains(':') || options.split('&').any(|option| option.starts_with("password=")) {
             let help = "leave it out of the URL, and give `password_file`, or `password` from the environment: \
                         password = \"${STORE_PASSWORD}\"";
             section.error(url.span, "the URL of the store has a password in it", help);

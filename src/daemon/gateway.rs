@@ -181,7 +181,7 @@ impl Gateway for Arc<Shared> {
 
     #[cfg(feature = "report")]
     fn figures(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> BoxFuture<'_, Result<String, ReportError>> {
-        Box::pin(self.report_json(from, to))
+        Box::pin(self.reports.json(&self.store, from, to))
     }
 
     #[cfg(feature = "report")]
@@ -191,7 +191,7 @@ impl Gateway for Arc<Shared> {
         to: Option<Timestamp>,
         drawing: Drawing,
     ) -> BoxFuture<'_, Result<Option<String>, ReportError>> {
-        Box::pin(async move { self.report_chart(from, to, &drawing).await })
+        Box::pin(async move { self.reports.chart(&self.store, from, to, &drawing).await })
     }
 
     fn metrics(&self, console: ConsoleLoad) -> String {

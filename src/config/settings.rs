@@ -150,8 +150,6 @@ pub struct HttpSettings {
     pub console: Option<SocketAddr>,
     /// Paths of certificate and key (PEM) for both listeners.
     pub tls: Option<(String, String)>,
-    /// Bytes of a request body, 1,024 to 16 MiB.
-    pub body_limit: usize,
     /// Connections of one listener, 1 to 10,000.
     pub connections: usize,
     /// Reverse proxies before the console, which speak TLS to browsers and say whom they speak for in `X-Forwarded-For`.
@@ -168,8 +166,7 @@ impl Default for HttpSettings {
             webhooks: Some(([0, 0, 0, 0], 8088).into()),
             console: Some(([127, 0, 0, 1], 8089).into()),
             tls: None,
-            body_limit: 65_536,
-            connections: 512,
+            connections: 256,
             proxies: Vec::new(),
             session_idle: Duration::from_secs(3600),
             session_lifetime: Duration::from_secs(12 * 3600),
@@ -309,9 +306,6 @@ pub(super) fn http(roots: &mut Roots<'_>) -> HttpSettings {
             None
         }
     };
-    if let Some(limit) = section.integer("body_limit", 1_024..=16 * 1024 * 1024).and_then(|value| usize::try_from(value).ok()) {
-        settings.body_limit = limit;
-    }
     if let Some(limit) = section.integer("max_connections", 1..=10_000).and_then(|value| usize::try_from(value).ok()) {
         settings.connections = limit;
     }

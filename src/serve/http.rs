@@ -17,7 +17,7 @@ use axum::{
     Router,
     body::Body,
     extract::ConnectInfo,
-    http::{HeaderValue, Request, Response, StatusCode, header},
+    http::{HeaderValue, Request, Response, StatusCode, Version, header},
 };
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -34,7 +34,8 @@ use tower::ServiceExt;
 
 /// How long requests under way may still take once the listener is told to stop.
 pub const DRAIN: Duration = Duration::from_secs(5);
-/// Longest request line and headers together, bytes.
+/// Request line and headers together, bytes: read no further than this without having their end. What one reading brings beyond it
+/// may still be taken, but never twice as much.
 pub const MAX_HEAD: usize = 32 * 1024;
 const MAX_HEADERS: usize = 100;
 const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
@@ -46,6 +47,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The answer to a request that took too long (RFC 9457).
 const TOO_LONG: &str = r#"{"type":"about:blank","title":"Request Timeout","status":408,"detail":"the request took too long"}"#;
+
+/// The answer to HTTP/1.1 without a Host, or to two of them.
+const NOT_ONE_HOST: &str = r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"there must be one Host"}"#;
 
 /// What one listener bears.
 #[derive(Clone, Debug)]
@@ -212,20 +216,28 @@ fn give_up_on_silence(stream: &TcpStream) {
 fn give_up_on_silence(_: &TcpStream) {}
 
 async fn answer(router: Router, request: Request<Incoming>, peer: SocketAddr, patience: Duration) -> Response<Body> {
+    // Which of two is meant, a proxy before us may see otherwise (RFC 9112, 3.2).
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        return refusal(StatusCode::BAD_REQUEST, NOT_ONE_HOST);
+    }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     match timeout(patience, router.oneshot(request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => {
-            let mut response = Response::new(Body::from(TOO_LONG));
-            *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-            response
-        }
+        Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, TOO_LONG),
     }
+}
+
+/// An answer that is the connection's last.
+fn refusal(status: StatusCode, problem: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(problem));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// How many connections each address has open; an address without any has no entry, so that this is bounded by the connections.

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::program::free_port;
+use crate::support::program::{finish, free_port};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -42,7 +42,7 @@ fn the_tutorial_does_what_it_says() {
     {
         command.env_remove(name);
     }
-    let output = command.output().unwrap();
+    let output = finish(&mut command);
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     for expected in [
         "no errors: 1 sources, 2 tags, 1 alarms, 1 users, 1 pipelines",

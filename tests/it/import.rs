@@ -4,11 +4,11 @@ use std::{fs, path::Path, process::Output};
 
 use serde_json::{Value, json};
 
-use crate::support::program::binary;
+use crate::support::program::{binary, finish};
 
 /// Runs the program in a folder with the shipped configuration and no tags but those that are imported.
 fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = binary().current_dir(folder).args(arguments).output().unwrap();
+    let Output { status, stdout, stderr } = finish(binary().current_dir(folder).args(arguments));
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 

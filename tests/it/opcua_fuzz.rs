@@ -28,7 +28,8 @@ const WINDOW: usize = 50;
 /// The request id and handle of the request that ends a window.
 const END: u32 = 0x00E2_D0FF;
 
-fn setting(name: &str, default: u64) -> u64 {
+/// A number of the environment.
+pub fn setting(name: &str, default: u64) -> u64 {
     env::var(name).ok().map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::support::{
     BOUND, peers,
     process::Child,
-    program::{ALICE, Daemon, PASSWORD, PIN, Plant, binary, demo, free_port, no_secrets, until},
+    program::{ALICE, Daemon, PASSWORD, PIN, Plant, binary, demo, finish, free_port, no_secrets, until},
     twilio::http,
 };
 
@@ -122,9 +122,9 @@ async fn commands_reload_and_stop() {
     assert_eq!(plant.run(&["shelve", TRIP, "--for", "40m"]).await.code, Some(1), "critical: at most 30 min");
     let users = plant.run(&["users"]).await;
     assert!(users.out.contains("alice") && !users.out.contains(ALICE), "numbers are masked: {}", users.out);
-    let wrong = plant.command(&["users"]).env("ANNUNCIATOR_PASSWORD", "wrong").output().unwrap();
+    let wrong = finish(plant.command(&["users"]).env("ANNUNCIATOR_PASSWORD", "wrong"));
     assert_eq!(wrong.status.code(), Some(1));
-    let nobody = plant.command(&["alarms"]).env_remove("ANNUNCIATOR_USER").output().unwrap();
+    let nobody = finish(plant.command(&["alarms"]).env_remove("ANNUNCIATOR_USER"));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("ANNUNCIATOR_USER"), "says how to log in");
 
     // A good reload: a new tag, and nothing forgotten.
@@ -175,16 +175,16 @@ fn check_tells_every_problem_and_exits_with_2() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/unknown_references");
     let check = |arguments: &[&str]| {
         let folders = [format!("--config={folder}/config"), format!("--tags={folder}/tags")];
-        binary().arg("check").args(folders).args(arguments).output().unwrap()
+        finish(binary().arg("check").args(folders).args(arguments))
     };
     let plain = check(&[]);
     let text = [&plain.stderr, &plain.stdout].map(|bytes| String::from_utf8_lossy(bytes)).concat();
     assert_eq!(plain.status.code(), Some(2), "{text}");
     assert!(text.contains("12 errors, 1 warning") && text.contains("did you mean"), "{text}");
-    let run = binary().arg("run").args([format!("--config={folder}/config"), format!("--tags={folder}/tags")]).output().unwrap();
+    let run = finish(binary().arg("run").args([format!("--config={folder}/config"), format!("--tags={folder}/tags")]));
     assert_eq!(run.status.code(), Some(2), "the daemon does not start on it");
-    assert_eq!(binary().args(["check", "--config", "/nowhere"]).output().unwrap().status.code(), Some(2));
-    assert_eq!(binary().arg("chek").output().unwrap().status.code(), Some(2));
+    assert_eq!(finish(binary().args(["check", "--config", "/nowhere"])).status.code(), Some(2));
+    assert_eq!(finish(binary().arg("chek")).status.code(), Some(2));
 }
 
 #[test]
@@ -590,7 +590,7 @@ fn simulators_alone_listen_where_they_are_told() {
         let address = format!("127.0.0.1:{}", free_port());
         let mut child = Child::start(binary().args(["simulate", kind, "--listen", &address]));
         assert!(child.line(words, BOUND).ends_with(&address));
-        let taken = binary().args(["simulate", kind, "--listen", &address]).output().unwrap();
+        let taken = finish(binary().args(["simulate", kind, "--listen", &address]));
         assert_eq!(taken.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&taken.stderr).contains("--listen chooses another"));
         let id = child.id().to_string();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     BOUND,
-    program::{ALICE, PIN, Plant, no_secrets, until, until_or},
+    program::{ALICE, PIN, Plant, finish, no_secrets, until, until_or},
 };
 
 const TAGS: &str = "
@@ -87,7 +87,7 @@ async fn the_command_runs_a_script_against_the_daemon() {
 
     let mut nobody = plant.command(&["script", &plant.folder.path().join("x.rhai").display().to_string()]);
     plant.write("x.rhai", "tag(\"Limit\")");
-    let nobody = nobody.env_remove("ANNUNCIATOR_USER").output().unwrap();
+    let nobody = finish(nobody.env_remove("ANNUNCIATOR_USER"));
     assert_eq!(nobody.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("ANNUNCIATOR_USER"), "says how to log in");
 

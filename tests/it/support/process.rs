@@ -1,42 +1,86 @@
 //! Child processes that end with their test.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read as _, Write},
     process::{Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    },
     thread,
     time::{Duration, Instant},
 };
 
+use super::program::no_secrets;
+
 /// Lines of a child's output that may wait to be read; a child that writes more is held up.
 const LINES: usize = 10_000;
 
-/// A child process with its standard output as lines; killed on drop.
+/// A child process with its standard output as lines; killed on drop. One that is our program must not have told a secret.
 pub struct Child {
     name: String,
     process: std::process::Child,
     lines: Receiver<String>,
+    /// Its standard output so far, and its standard error.
+    told: [Arc<Mutex<String>>; 2],
+    reader: Option<thread::JoinHandle<()>>,
 }
 
 impl Child {
-    /// Starts `command`; its standard error goes to the test's.
+    /// Starts `command`; its standard error goes to the test's too.
     pub fn start(command: &mut Command) -> Self {
+        Self::spawn(command, true)
+    }
+
+    /// Starts `command`; its standard error is only kept.
+    pub fn silent(command: &mut Command) -> Self {
+        Self::spawn(command, false)
+    }
+
+    fn spawn(command: &mut Command, echo: bool) -> Self {
         let name = format!("{}", command.get_program().display());
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("failed to start {name}: {error}"));
-        let stdout = process.stdout.take().expect("stdout is piped");
+        let (stdout, mut stderr) = (process.stdout.take().expect("a pipe"), process.stderr.take().expect("a pipe"));
+        let told = [Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(String::new()))];
         let (sender, lines) = sync_channel(LINES);
+        let said = Arc::clone(&told[0]);
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                said.lock().unwrap().extend([&*line, "\n"]);
                 if sender.send(line).is_err() {
                     return;
                 }
             }
         });
-        Self { name, process, lines }
+        let log = Arc::clone(&told[1]);
+        let reader = thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = stderr.read(&mut bytes) {
+                if echo {
+                    drop(std::io::stderr().write_all(&bytes[..length]));
+                }
+                log.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
+            }
+        });
+        Self { name, process, lines, told, reader: Some(reader) }
+    }
+
+    /// What it has written to its standard error.
+    pub fn log(&self) -> String {
+        self.told[1].lock().unwrap().clone()
+    }
+
+    /// The same to its end, which must be near.
+    pub fn whole_log(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.log()
     }
 
     /// The next line that contains `text`; lines before it are passed over.
@@ -96,5 +140,12 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
+        // What strangers print of what they were given is theirs to know.
+        if self.name == env!("CARGO_BIN_EXE_annunciator") && !thread::panicking() {
+            self.whole_log();
+            for told in &self.told {
+                no_secrets(&told.lock().unwrap());
+            }
+        }
     }
 }

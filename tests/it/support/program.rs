@@ -2,11 +2,9 @@
 
 use std::{
     fs,
-    io::Read as _,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     process::{Command, Output, Stdio},
-    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -149,7 +147,7 @@ impl Plant {
     /// Runs a command to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
         let mut command = self.command(arguments);
-        let output = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output().unwrap()).await.unwrap();
+        let output = tokio::task::spawn_blocking(move || finish(&mut command)).await.unwrap();
         Ended::new(&output)
     }
 
@@ -181,10 +179,7 @@ pub struct Ended {
 impl Ended {
     fn new(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let ended = Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) };
-        no_secrets(&ended.out);
-        no_secrets(&ended.err);
-        ended
+        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
 
     /// Standard output as JSON.
@@ -194,24 +189,33 @@ impl Ended {
     }
 }
 
-/// Fails when `text` names the token, a PIN or a password.
+/// Runs a command of the binary to its end; whatever it says, it tells no secret.
+pub fn finish(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    for told in [&output.stdout, &output.stderr] {
+        no_secrets(&String::from_utf8_lossy(told));
+    }
+    output
+}
+
+/// Fails when `text` names a token, a PIN or a password, of these tests or of the shipped configuration.
 pub fn no_secrets(text: &str) {
-    for secret in [TOKEN, PASSWORD] {
+    for secret in [TOKEN, PASSWORD, "simulated-auth-token"] {
         assert!(!text.contains(secret), "a secret is shown: {text}");
     }
-    // A PIN is five digits here that no further digit touches.
+    assert_eq!(pin_in(text), None, "a PIN is shown: {text}");
+}
+
+/// A PIN that `text` tells: five digits here that no further digit touches.
+pub fn pin_in(text: &str) -> Option<&str> {
     let digit = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
-    for (at, _) in text.match_indices(PIN) {
-        let alone = !digit(at + 5) && (at == 0 || !digit(at - 1));
-        assert!(!(alone && digit(at + 3) && digit(at + 4)), "a PIN is shown: {text}");
-    }
+    let alone = |at: usize| digit(at + 3) && digit(at + 4) && !digit(at + 5) && (at == 0 || !digit(at - 1));
+    text.match_indices(PIN).find(|(at, _)| alone(*at)).map(|(at, _)| &text[at..at + 5])
 }
 
 /// A running daemon; killed on drop.
 pub struct Daemon {
     pub child: Child,
-    log: Arc<Mutex<String>>,
-    reader: Option<thread::JoinHandle<()>>,
     api: Api,
 }
 
@@ -249,24 +253,12 @@ impl Api {
 impl Daemon {
     /// Starts `command`, whose console listens on `console`.
     pub fn spawn(command: &mut Command, console: u16) -> Self {
-        let (mut reader, writer) = std::io::pipe().unwrap();
-        let child = Child::start(command.stderr(writer));
-        // The other copy of the pipe's end would keep it open.
-        command.stderr(Stdio::null());
-        let log = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&log);
-        let reader = thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(length @ 1..) = reader.read(&mut bytes) {
-                kept.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
-            }
-        });
-        Self { child, log, reader: Some(reader), api: Api { console, http: http() } }
+        Self { child: Child::silent(command), api: Api { console, http: http() } }
     }
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.child.log()
     }
 
     /// Waits for a text in the log.
@@ -350,8 +342,7 @@ impl Daemon {
     /// The exit code and the whole log of a daemon that ends by itself.
     pub fn end(mut self) -> (Option<i32>, String) {
         let code = self.child.exit_code(BOUND);
-        self.reader.take().unwrap().join().unwrap();
-        (code, self.log())
+        (code, self.child.whole_log())
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::{fs, path::Path, process::Command};
 
+use crate::support::program::finish;
+
 /// Runs the program; what it printed on both streams, and its exit status.
 fn printed(arguments: &[&str]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_annunciator"));
-    let output = command.args(arguments).current_dir(root).env_remove("COLUMNS").output().unwrap();
+    let output = finish(command.args(arguments).current_dir(root).env_remove("COLUMNS"));
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let status = output.status.code().unwrap();
     format!("$ annunciator {}\n{}{}exit {status}\n\n", arguments.join(" "), text(&output.stdout), text(&output.stderr))

@@ -1,7 +1,7 @@
 //! Annunciator: reads tags from PLCs, evaluates alarms on them, texts the people on call until somebody acknowledges, writes
 //! the acknowledgement back, and shows everything as an OPC UA server.
 //!
-//! Dependencies point one way: `tag`, `engine` <- `config` <- `scenario`, `source`, `notify`, `serve`, `store`, `report` <- `daemon` <-
+//! Dependencies point one way: `tag`, `engine` <- `lease`, `config` <- `scenario`, `source`, `notify`, `serve`, `store`, `report` <- `daemon` <-
 //! `cli` <- `main`; adapters never import one another.
 
 use std::{future::Future, pin::Pin};
@@ -10,6 +10,7 @@ use std::{future::Future, pin::Pin};
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod lease;
 pub mod scenario;
 pub mod script;
 pub mod tag;

@@ -46,6 +46,10 @@ pub struct Metrics {
     sources: Family<Source, Gauge>,
     /// Open OPC UA connections.
     pub opcua_connections: Gauge,
+    /// 1 on the active instance, 0 on one that stands by.
+    pub active: Gauge,
+    /// Instances on the store, this one among them; 1 without a shared store.
+    pub instances: Gauge,
     /// OPC UA sessions.
     pub opcua_sessions: Gauge,
     heartbeats: Family<Outcome, Counter>,
@@ -177,6 +181,8 @@ impl Metrics {
             sources: plain(to, "source_connected", "Sources: 1 when connected", Family::default()),
             heartbeats: plain(to, "heartbeats", "Signs of life: sent, or what failed", Family::default()),
             opcua_connections: plain(to, "opcua_connections", "Open OPC UA connections", Gauge::default()),
+            active: plain(to, "active", "1 on the active instance, 0 on one that stands by", Gauge::default()),
+            instances: plain(to, "instances", "Instances on the store, this one among them", Gauge::default()),
             opcua_sessions: plain(to, "opcua_sessions", "OPC UA sessions", Gauge::default()),
             opcua_subscriptions: plain(to, "opcua_subscriptions", "OPC UA subscriptions", Gauge::default()),
             console_sessions: plain(to, "console_sessions", "Sessions of people logged in to the console", Gauge::default()),

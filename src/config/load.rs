@@ -14,7 +14,7 @@ use super::{
     problems::{Problem, Problems, Severity, SourceText},
     reader::{Context, Loader, Section, parse},
     retention, rota,
-    settings::{self, HttpSettings, ServerSettings, StoreSettings},
+    settings::{self, HttpSettings, RedundancySettings, ServerSettings, StoreSettings},
     system::{self, Own},
     tag_files::{self, Room, Texts},
     tags::Around,
@@ -42,6 +42,8 @@ pub struct Loaded {
     pub http: HttpSettings,
     /// `[store]`; a change needs a restart.
     pub store: StoreSettings,
+    /// `[redundancy]`; a change needs a restart.
+    pub redundancy: RedundancySettings,
     /// What somebody should know; no errors among them.
     pub warnings: Problems,
 }
@@ -191,6 +193,7 @@ fn read(
     let server = settings::server(&mut config);
     let http = settings::http(&mut config);
     let store = settings::store(&mut config);
+    let redundancy = settings::redundancy(&mut config, book);
     tell_what_is_elsewhere(&mut config);
     pipeline::check_use(&plan, book, &mut room.problems.borrow_mut());
     advice::give(&plan, book, &mut room.problems.borrow_mut());
@@ -203,7 +206,7 @@ fn read(
     }
     plan.tags.shrink_to_fit();
     plan.tag_index.shrink_to_fit();
-    Ok(Loaded { plan, server, http, store, warnings: Problems::default() })
+    Ok(Loaded { plan, server, http, store, redundancy, warnings: Problems::default() })
 }
 
 /// The likeliest reason for an unknown table: the wrong folder.

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{book::Roots, reader::Section};
+use super::{
+    book::{Book, Kind, Roots},
+    reader::Section,
+};
 use crate::engine::plan::{Role, Secret};
 
 /// `[server]`: our OPC UA server (SPEC 3, 5).
@@ -201,6 +204,36 @@ impl Default for StoreSettings {
     fn default() -> Self {
         Self { url: "sqlite:annunciator.db".into(), password: None }
     }
+}
+
+/// `[redundancy]`: how several instances on one store take turns (SPEC 12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedundancySettings {
+    /// An active instance that was silent for so long is replaced, 1 s to 60 s.
+    pub lease: Duration,
+    /// Sources without which another instance shall try.
+    pub readiness: Vec<String>,
+    /// How long one of them may be lost, 1 s to 1 h.
+    pub readiness_after: Duration,
+}
+
+impl Default for RedundancySettings {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(3), readiness: Vec::new(), readiness_after: Duration::from_secs(10) }
+    }
+}
+
+/// `[redundancy]`.
+pub(super) fn redundancy(roots: &mut Roots<'_>, book: &Book) -> RedundancySettings {
+    let mut settings = RedundancySettings::default();
+    let Some(mut section) = roots.section("redundancy") else { return settings };
+    let second = Duration::from_secs(1);
+    settings.lease = section.duration("lease", second..=60 * second).unwrap_or(settings.lease);
+    settings.readiness_after = section.duration("readiness_after", second..=3600 * second).unwrap_or(settings.readiness_after);
+    let sources = section.strings("readiness").unwrap_or_default();
+    settings.readiness =
+        sources.into_iter().filter(|name| book.refers(Kind::Source, &section, name)).map(|name| name.value).collect();
+    settings
 }
 
 /// `[site] name`, for messages.

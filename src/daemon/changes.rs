@@ -56,16 +56,31 @@ impl Default for Changes {
 impl Changes {
     /// Notes what a record is about.
     pub(super) fn note(&self, record: &Record) {
+        match record {
+            Record::State { kind, key, .. } => self.note_state(*kind, key),
+            Record::Audit(entry) if entry.kind == AuditKind::MessageNotSent => self.note_not_sent(),
+            _ => {}
+        }
+    }
+
+    fn note_not_sent(&self) {
+        let mut noted = self.lock();
+        if noted.looked {
+            noted.not_sent += 1;
+        }
+    }
+
+    /// Notes that an entry of the state is another one now, or is gone.
+    pub(super) fn note_state(&self, kind: StateKind, key: &str) {
         let mut noted = self.lock();
         if !noted.looked {
             return;
         }
-        match record {
-            Record::State { kind: StateKind::Alarm | StateKind::Run, key, .. } => _ = noted.alarms.insert(key.as_str().into()),
-            Record::State { kind: StateKind::Outbox, key, .. } => noted.rows.extend(key.parse().map(OutboxId)),
-            Record::State { kind: StateKind::Call, key, .. } => _ = noted.calls.insert(key.clone()),
-            Record::State { kind: StateKind::Override, .. } => noted.overrides = true,
-            Record::Audit(entry) if entry.kind == AuditKind::MessageNotSent => noted.not_sent += 1,
+        match kind {
+            StateKind::Alarm | StateKind::Run => _ = noted.alarms.insert(key.into()),
+            StateKind::Outbox => noted.rows.extend(key.parse().map(OutboxId)),
+            StateKind::Call => _ = noted.calls.insert(key.to_owned()),
+            StateKind::Override => noted.overrides = true,
             _ => return,
         }
         if noted.alarms.len() + noted.rows.len() + noted.calls.len() > MAX_NOTED {

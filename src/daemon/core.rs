@@ -25,6 +25,7 @@ use crate::{
         io::{Effect, Effects, Input, Outcome, RequestId},
         record::Record,
     },
+    lease::{Fate, fate},
 };
 
 /// Records that wait in memory while the store cannot be written (SPEC 12).
@@ -57,7 +58,12 @@ impl Requests {
         RequestId(self.next.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    fn answer(&self, id: RequestId, outcome: Outcome) {
+    /// Nobody is going to answer: whoever waits is told so.
+    pub(super) fn forget(&self) {
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+    }
+
+    pub(super) fn answer(&self, id: RequestId, outcome: Outcome) {
         let waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
         if let Some(waiting) = waiting {
             // Whoever asked may have gone.
@@ -97,9 +103,11 @@ pub(super) struct Core {
     /// Effects of the start, to be carried out first.
     pub(super) pending: Effects,
     buffered: Vec<Record>,
-    /// Reads and writes wait here while the store cannot be written.
+    /// What waits for the store to be written again.
     held: Effects,
     failed_since: Option<Instant>,
+    /// Requests of what other instances handed in, by what they wait for in the store.
+    handed: HashMap<RequestId, u64>,
 }
 
 /// One who waits for a commit.
@@ -107,7 +115,16 @@ type Waiting = oneshot::Sender<Result<(), ()>>;
 
 impl Core {
     pub(super) fn new(shared: Arc<Shared>, engine: Engine, clock: EngineClock, pending: Effects) -> Self {
-        Self { shared, engine, clock, pending, buffered: Vec::new(), held: Vec::new(), failed_since: None }
+        Self {
+            shared,
+            engine,
+            clock,
+            pending,
+            buffered: Vec::new(),
+            held: Vec::new(),
+            failed_since: None,
+            handed: HashMap::new(),
+        }
     }
 
     /// Runs until `stop`; then what has arrived is handled and committed, and nothing more is sent.
@@ -163,6 +180,17 @@ impl Core {
                     waiting.push(waits);
                 }
                 Message::Query(query) => queries.push(query),
+                Message::Handed(id, handed) => {
+                    effects.push(Effect::Record(Record::HandedIn { id }));
+                    let request = self.shared.requests.number();
+                    match handed.into_input(request) {
+                        Ok(input) => {
+                            self.handed.insert(request, id);
+                            self.handle(input, &mut effects);
+                        }
+                        Err(entries) => effects.extend(entries.into_iter().map(|entry| Effect::Record(Record::Audit(entry)))),
+                    }
+                }
                 Message::Records(own, waits) => {
                     records.extend(own);
                     waiting.push(waits);
@@ -189,7 +217,8 @@ impl Core {
         queries: Vec<Query>,
         oldest_sample: Option<Instant>,
     ) {
-        let (records, effects): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| matches!(effect, Effect::Record(_)));
+        let effects = effects.into_iter().map(|effect| self.answer_elsewhere(effect));
+        let (records, effects): (Vec<_>, Vec<_>) = effects.partition(|effect| matches!(effect, Effect::Record(_)));
         let records = records.into_iter().filter_map(|effect| match effect {
             Effect::Record(record) => Some(record),
             _ => None,
@@ -217,6 +246,20 @@ impl Core {
         self.shared.metrics.store_waiting.set(i64::try_from(self.buffered.len()).unwrap_or(i64::MAX));
     }
 
+    /// An answer that another instance waits for goes through the store.
+    fn answer_elsewhere(&mut self, effect: Effect) -> Effect {
+        match &effect {
+            Effect::Answer { request, outcome } => match self.handed.remove(request) {
+                Some(id) => {
+                    let answer = serde_json::to_string(outcome).expect("an outcome is plain data");
+                    Effect::Record(Record::Answered { id, answer })
+                }
+                None => effect,
+            },
+            _ => effect,
+        }
+    }
+
     /// Commits what is buffered and gives it, or `None`. A failure is told to the engine, whose records of it join the buffer.
     async fn commit(&mut self) -> Option<Vec<Record>> {
         if self.failed_since.is_some_and(|since| since.elapsed() < STORE_RETRY) {
@@ -241,6 +284,13 @@ impl Core {
                     self.act(held, true, None);
                 }
                 Some(committed)
+            }
+            Err(error) if error.fenced => {
+                tracing::warn!("another instance has become active: nothing more is done here");
+                self.shared.pair.lease.end();
+                self.buffered.clear();
+                self.held.clear();
+                None
             }
             Err(error) => {
                 self.failed_since = Some(Instant::now());
@@ -273,7 +323,17 @@ impl Core {
 
     fn act(&mut self, effects: Effects, durable: bool, oldest_sample: Option<Instant>) {
         let mut published = Vec::new();
+        let (held, alone) = (self.shared.pair.lease.held(), self.shared.pair.alone());
         for effect in effects {
+            match fate(&effect, durable, held, alone) {
+                Fate::Act => {}
+                Fate::Hold => {
+                    self.held.push(effect);
+                    continue;
+                }
+                // Whoever waits for an answer is told when this ends.
+                Fate::Drop => continue,
+            }
             trace::effect(&self.engine, &effect);
             match effect {
                 Effect::Record(_) => {}
@@ -287,8 +347,6 @@ impl Core {
                 }
                 Effect::EndCall { twilio, sid, last_words } => self.shared.end_call(twilio, sid, last_words),
                 Effect::Lookup(lookup) => self.shared.look_up(lookup),
-                // A write to a machine only ever follows its record.
-                Effect::Read { .. } | Effect::Write { .. } if !durable => self.held.push(effect),
                 Effect::Read { row, tag } => self.shared.read_for(row, tag),
                 Effect::Write { row, writes, read_back } => self.shared.write_for(row, writes, read_back),
             }

@@ -1,6 +1,9 @@
 //! What the servers may ask of the program.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError},
+};
 
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -15,7 +18,7 @@ use crate::{
         record::{AuditEntry, Record},
         view::{AlarmView, OutboxView, UserStatistics},
     },
-    serve::{Changed, ConsoleLoad, Drawing, Gateway, ReportError},
+    serve::{Changed, ConsoleLoad, Drawing, Gateway, Redundancy, ReportError},
     tag::{Past, PastValue, StatusCode, TagId, TagTable, Timestamp, Value},
 };
 
@@ -32,7 +35,12 @@ impl Shared {
     pub(super) async fn command(&self, by: Actor, command: Command) -> Outcome {
         let (request, outcome) = self.requests.open();
         self.inbox.input(Input::Command { request, by, command });
-        outcome.await.unwrap_or_else(|_| Outcome::refused(StatusCode::BAD_RESOURCE_UNAVAILABLE, "the program is stopping"))
+        outcome.await.unwrap_or_else(|_| {
+            Outcome::refused(
+                StatusCode::BAD_RESOURCE_UNAVAILABLE,
+                "the program is stopping, or another instance has become active: look whether it was done",
+            )
+        })
     }
 
     /// Has the engine take an input; resolves once what follows from it is committed.
@@ -168,11 +176,16 @@ impl Gateway for Arc<Shared> {
         if let Some(tag) = self.plan.load().system.get("Certificate/Expires") {
             self.publish_own(vec![(tag, Value::DateTime(until))]);
         }
+        *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = expiring.clone();
         self.inbox.input(Input::Certificate { expiring });
     }
 
     fn history(&self, past: Past) -> BoxFuture<'_, Result<Vec<PastValue>, StatusCode>> {
         Box::pin(async move { self.history.read(self, &past).await })
+    }
+
+    fn redundancy(&self) -> Redundancy {
+        self.redundancy_view()
     }
 
     fn ready(&self) -> bool {

@@ -87,6 +87,9 @@ impl Shared {
     }
 
     fn gauge_servers(&self, console: ConsoleLoad) {
+        self.metrics.active.set(self.pair.lease.held().into());
+        let instances = self.pair.last().map_or(1, |seen| seen.pair.members.len());
+        self.metrics.instances.set(i64::try_from(instances).unwrap_or(i64::MAX));
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.console_sessions.set(gauge(console.sessions));
         self.metrics.event_streams.set(gauge(console.streams));

@@ -121,6 +121,11 @@ impl History {
     async fn write(&self, shared: &Shared) {
         let mut state: MutexGuard<'_, State> = self.0.lock().await;
         state.look(shared);
+        if !shared.pair.lease.held() {
+            // The past of the plant is the active instance's; this one has no values.
+            state.waiting.clear();
+            return;
+        }
         while !state.waiting.is_empty() {
             let count = state.waiting.len().min(BATCH);
             let batch: Vec<_> = state.waiting.iter().take(count).cloned().collect();
@@ -165,6 +170,9 @@ pub(super) async fn record(shared: Arc<Shared>, stop: CancellationToken) {
             _ = look.tick() => shared.history.0.lock().await.look(&shared),
             _ = write.tick() => shared.history.write(&shared).await,
             _ = cut.tick() => {
+                if !shared.pair.lease.held() {
+                    continue;
+                }
                 let retention = shared.plan.load().retention;
                 if let Err(error) = keep_within(&shared, retention).await {
                     tracing::warn!(%error, "failed to cut the history");

@@ -13,6 +13,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
+use super::handed::Handed;
 use crate::{
     engine::{Engine, io::Input, record::Record},
     tag::Sample,
@@ -34,6 +35,8 @@ pub(super) enum Message {
     Query(Query),
     /// Records that are not the engine's; answered once they are committed.
     Records(Vec<Record>, oneshot::Sender<Result<(), ()>>),
+    /// What another instance handed in, by its number in the store.
+    Handed(u64, Handed),
 }
 
 #[derive(Default)]

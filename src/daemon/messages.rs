@@ -52,7 +52,7 @@ pub(super) fn notifiers(plan: &Plan) -> Result<Notifiers, String> {
 impl Shared {
     /// One attempt; its result comes back as an input.
     pub(super) fn send(self: &Arc<Self>, message: Outgoing, events: Vec<Uuid>, flank: Option<Instant>) {
-        if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
+        if !self.may_act() {
             // The row stays as it is in the store: at the next start its fate is looked up.
             return;
         }
@@ -63,7 +63,11 @@ impl Shared {
         tokio::spawn(async move {
             let notifier = shared.notifiers.load().get(&message.twilio).cloned();
             let result = match notifier {
-                Some(notifier) => notifier.send(&message).await,
+                Some(notifier) => match shared.pair.lease.guard(notifier.send(&message)).await {
+                    Some(result) => result,
+                    // Another instance finds the row as it is, and looks up what became of it.
+                    None => return,
+                },
                 None => Err(SendFailure::Retry { code: None, reason: "its Twilio profile is gone".to_owned(), after: None }),
             };
             shared.metrics.count_send(&result);
@@ -89,7 +93,10 @@ impl Shared {
         tokio::spawn(async move {
             let notifier = shared.notifiers.load().get(&lookup.message.twilio).cloned();
             let result = match notifier {
-                Some(notifier) => notifier.lookup(&lookup).await,
+                Some(notifier) => match shared.pair.lease.guard(notifier.lookup(&lookup)).await {
+                    Some(result) => result,
+                    None => return,
+                },
                 None => Err("its Twilio profile is gone".to_owned()),
             };
             shared.inbox.input(Input::LookupResult { row: lookup.message.row, result });
@@ -103,7 +110,7 @@ impl Shared {
             let mut waits = END_AGAIN.into_iter();
             loop {
                 let Some(notifier) = shared.notifiers.load().get(&twilio).cloned() else { return };
-                let Err(error) = notifier.end_call(&sid, &last_words).await else { return };
+                let Some(Err(error)) = shared.pair.lease.guard(notifier.end_call(&sid, &last_words)).await else { return };
                 let Some(wait) = waits.next() else {
                     tracing::warn!(%sid, %error, "failed to end a call: it ends by itself");
                     return;

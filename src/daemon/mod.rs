@@ -1,5 +1,6 @@
 //! The composition root: assembles the rooms, runs them, and shuts them down in order.
 
+mod active;
 mod changes;
 mod conditions;
 mod core;
@@ -7,16 +8,19 @@ mod core;
 pub mod figures;
 mod gateway;
 mod gauges;
+mod handed;
 mod heartbeat;
 mod history;
 mod inbox;
 #[cfg(feature = "report")]
 mod kpis;
 mod messages;
+mod pair;
 #[cfg(feature = "report")]
 mod reports;
 mod scripts;
 mod sources;
+mod standby;
 mod trace;
 mod write;
 
@@ -35,36 +39,27 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    core::{Core, EngineClock, Requests},
-    inbox::Inbox,
-    messages::Notifiers,
-    sources::Sources,
-};
+use self::{active::Active, core::Requests, inbox::Inbox, messages::Notifiers, sources::Sources};
 use crate::{
     clock,
     config::{
-        HttpSettings, Loaded, Problems, ServerSettings, StoreSettings, driver::Driver, folder::read_folders, render::render,
+        HttpSettings, Loaded, Problems, RedundancySettings, ServerSettings, StoreSettings, driver::Driver, folder::read_folders,
+        render::render,
     },
     engine::{
         Engine,
         io::{Actor, Input, Via},
         plan::{AlarmNode, Plan, SourceDef},
-        record::{AuditEntry, AuditKind, Record, StateKind, StateRow},
+        record::{AuditEntry, AuditKind, Record},
     },
     metrics::Metrics,
     pki::Pki,
-    serve::{api, console, http, opcua, passwords::Passwords, webhooks},
+    serve::{Redundancy, api, console, http, opcua, passwords::Passwords, webhooks},
     source::{self, Source},
     store::Store,
     tag::{Names, Sample, StatusCode, TagId, TagTable, Value},
 };
 
-/// How long the engine may take to commit what it has when the program ends. With the servers', the store's and the sources' own
-/// patience the program ends within 10 s (SPEC 2).
-const ENGINE_PATIENCE: Duration = Duration::from_secs(3);
-/// So many first values are written at once.
-const BATCH: usize = 4096;
 /// How long servers may take to end.
 const SERVERS_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long the store may take to close.
@@ -142,6 +137,10 @@ pub(crate) struct Shared {
     #[cfg(feature = "report")]
     reports: reports::Reports,
     opcua_load: ArcSwapOption<opcua::Load>,
+    /// Whether this instance may act.
+    pair: pair::Instances,
+    /// What people are told of our own OPC UA certificate.
+    certificate: Mutex<Option<String>>,
     ready: AtomicBool,
     stopping: AtomicBool,
 }
@@ -152,6 +151,18 @@ struct Fixed {
     server: ServerSettings,
     http: HttpSettings,
     store: StoreSettings,
+    redundancy: RedundancySettings,
+}
+
+impl Fixed {
+    fn of(loaded: &Loaded) -> Self {
+        Self {
+            server: loaded.server.clone(),
+            http: loaded.http.clone(),
+            store: loaded.store.clone(),
+            redundancy: loaded.redundancy.clone(),
+        }
+    }
 }
 
 /// Reads the configuration of `folders`.
@@ -182,13 +193,9 @@ pub async fn run(
     std::thread::spawn(opcua::prepare);
     let mut names = Names::default();
     let loaded = read_config(&folders, &mut names).map_err(StartError::Config)?;
-    let fixed = Fixed { server: loaded.server.clone(), http: loaded.http.clone(), store: loaded.store.clone() };
+    let fixed = Fixed::of(&loaded);
     let plan = Arc::new(loaded.plan);
     let store = Arc::new(Store::open_configured(&fixed.store, &folders.data).await?);
-    if store.shared() {
-        return Err("the daemon does not run on PostgreSQL yet: use `url = \"sqlite:annunciator.db\"`".to_owned().into());
-    }
-    let rows = store.load().await.map_err(|error| format!("failed to read the store: {error}"))?;
     let pki = Pki::open(folders.data.join("pki")).map_err(|error| format!("failed to open the PKI folder: {error}"))?;
     let shared = Arc::new(Shared {
         plan: ArcSwap::new(Arc::clone(&plan)),
@@ -214,6 +221,8 @@ pub async fn run(
         #[cfg(feature = "report")]
         reports: reports::Reports::default(),
         opcua_load: ArcSwapOption::empty(),
+        pair: pair::Instances::new(fixed.redundancy.clone()),
+        certificate: Mutex::default(),
         ready: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         folders,
@@ -223,46 +232,59 @@ pub async fn run(
     let endpoints = listen(&shared, &fixed, &mut listeners, &servers_stop).await?;
     shared.history.apply(&shared, &plan).await;
     listeners.spawn(history::record(Arc::clone(&shared), servers_stop.child_token()));
-    let core_stop = CancellationToken::new();
-    let core = start_engine(&shared, &plan, rows, core_stop.clone());
-    // An alarm of an earlier run that the store failed is over: it was just read.
-    shared.inbox.input(Input::Store { failed: false });
-    shared.audit_own(AuditKind::Start, env!("CARGO_PKG_VERSION")).await;
-    shared.sources.apply(&shared, &plan).await;
-    let poller = tokio::spawn(messages::poll(Arc::clone(&shared), servers_stop.child_token()));
     #[cfg(feature = "report")]
-    let kpis = tokio::spawn(kpis::publish(Arc::clone(&shared), servers_stop.child_token()));
-    let heart = tokio::spawn(heartbeat::beat(Arc::clone(&shared), servers_stop.child_token()));
-    shared.ready.store(true, Ordering::Release);
-    started(&endpoints, &Watch(Arc::clone(&shared)));
+    listeners.spawn(kpis::publish(Arc::clone(&shared), servers_stop.child_token()));
+    let beats_stop = CancellationToken::new();
+    let beats = shared.store.shared().then(|| {
+        let part = pair::Part::new(Arc::clone(&shared), endpoints.opcua.clone());
+        tokio::spawn(part.beat(beats_stop.clone()))
+    });
+    if beats.is_none() {
+        shared.pair.lease.begin(None);
+    }
+    let mut started = Some(started);
+    let mut shown = || {
+        shared.ready.store(true, Ordering::Release);
+        if let Some(started) = started.take() {
+            started(&endpoints, &Watch(Arc::clone(&shared)));
+        }
+    };
+    // One turn after the other: standing by until the lease is ours, active until it is over.
     loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(()) = reload.recv() => {
-                let by = Actor { name: "SIGHUP".to_owned(), role: crate::engine::plan::Role::Engineer, via: Via::System };
-                match Shared::reload(&shared, &by).await {
-                    Ok(words) => tracing::info!("{words}"),
-                    Err(problems) => tracing::error!("the configuration was not reloaded:\n{problems}"),
-                }
+        if !shared.pair.lease.held() {
+            let stand_by = standby::stand_by(&shared, &mut shown);
+            if serve_until(&shared, stand_by, &stop, &mut reload).await.is_none() {
+                break;
             }
         }
+        let active = match Active::begin(&shared).await {
+            Ok(active) => active,
+            Err(error) if shared.store.shared() => {
+                tracing::error!("failed to {error}; standing by");
+                shared.pair.lease.end();
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        shown();
+        let over = shared.pair.lease.ended();
+        let over = serve_until(&shared, over, &stop, &mut reload).await;
+        if over.is_some() {
+            // At once: ending takes its time.
+            shared.publish_program(&shared.plan.load(), "standby");
+        }
+        active.end().await;
+        if over.is_none() {
+            break;
+        }
     }
-    // In order: no new values, then the engine drains, then nobody is served any more (SPEC 2).
     shared.ready.store(false, Ordering::Release);
-    heart.abort();
-    #[cfg(feature = "report")]
-    kpis.abort();
-    shared.sources.stop().await;
-    let drained = async {
-        shared.audit_own(AuditKind::Stop, "").await;
-        core_stop.cancel();
-        core.await
-    };
-    if tokio::time::timeout(ENGINE_PATIENCE, drained).await.is_err() {
-        tracing::error!("the engine did not end in time");
+    beats_stop.cancel();
+    if let Some(beats) = beats {
+        // Bounded by the store's own patience; it says itself what went wrong.
+        _ = beats.await;
     }
     servers_stop.cancel();
-    poller.abort();
     let end = async { while listeners.join_next().await.is_some() {} };
     if tokio::time::timeout(SERVERS_PATIENCE, end).await.is_err() {
         tracing::warn!("some connections did not end in time");
@@ -273,37 +295,31 @@ pub async fn run(
     Ok(())
 }
 
-fn start_engine(
+/// Serves, and reloads when asked, until `work` has ended; `None` when the program shall stop first.
+async fn serve_until<T>(
     shared: &Arc<Shared>,
-    plan: &Arc<Plan>,
-    rows: Vec<StateRow>,
-    stop: CancellationToken,
-) -> tokio::task::JoinHandle<()> {
-    let retained = retained(&rows);
-    let mut clock = EngineClock::new();
-    let now = clock.now();
-    let mut effects = Vec::new();
-    let mut entropy = [0; 8];
-    if let Err(error) = getrandom::fill(&mut entropy) {
-        tracing::warn!(%error, "the system gives no random numbers; the time is used instead");
-        entropy = now.ticks().to_le_bytes();
+    work: impl Future<Output = T>,
+    stop: &CancellationToken,
+    reload: &mut tokio::sync::mpsc::Receiver<()>,
+) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            done = &mut work => return Some(done),
+            Some(()) = reload.recv() => {
+                let shared = Arc::clone(shared);
+                // Beside: what serves must go on meanwhile.
+                tokio::spawn(async move {
+                    let by = Actor { name: "SIGHUP".to_owned(), role: crate::engine::plan::Role::Engineer, via: Via::System };
+                    match Shared::reload(&shared, &by).await {
+                        Ok(words) => tracing::info!("{words}"),
+                        Err(problems) => tracing::error!("the configuration was not reloaded:\n{problems}"),
+                    }
+                });
+            }
+        }
     }
-    let (engine, problems) = Engine::restore(Arc::clone(plan), rows, u64::from_le_bytes(entropy), now, &mut effects);
-    for problem in problems {
-        tracing::error!("{problem}");
-    }
-    shared.publish_program(plan);
-    for tags in plan.tags.chunks(BATCH) {
-        let memory = tags.iter().filter_map(|def| write::initial_sample(def, retained.get(&*def.path).cloned(), now));
-        shared.take_samples(memory.collect());
-    }
-    let core = Core::new(Arc::clone(shared), engine, clock, effects);
-    tokio::spawn(core.run(stop))
-}
-
-fn retained(rows: &[StateRow]) -> HashMap<String, Value> {
-    let retained = rows.iter().filter(|row| row.kind == StateKind::Retained);
-    retained.filter_map(|row| Some((row.key.clone(), serde_json::from_value(row.value.clone()).ok()?))).collect()
 }
 
 fn alarm_nodes(plan: &Plan) -> HashMap<TagId, (Arc<str>, AlarmNode)> {
@@ -379,6 +395,7 @@ impl Shared {
                 return Err(words);
             }
         };
+        let kept = *fixed != Fixed::of(&loaded);
         let plan = Arc::new(loaded.plan);
         let notifiers = messages::notifiers(&plan)?;
         *shared.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
@@ -393,13 +410,15 @@ impl Shared {
         shared.inbox.samples(shared.present_values(newly.into_iter().filter(|tag| shared.table.version(*tag) > 0)));
         shared.mark_changed_tags(&old, &plan);
         drop(old);
-        shared.publish_program(&plan);
-        shared.sources.apply(shared, &plan).await;
+        if shared.pair.lease.held() {
+            shared.publish_program(&plan, "active");
+            shared.sources.apply(shared, &plan).await;
+        }
         // The servers look at the new plan only now: every node that it names has a value.
         shared.plan_changes.send_replace(Arc::clone(&plan));
         shared.audit(AuditKind::Reload, by, "applied").await;
-        let kept = *fixed != Fixed { server: loaded.server, http: loaded.http, store: loaded.store };
-        let restart = if kept { "; changes in [server], [http], [store] need a restart, the old ones are kept" } else { "" };
+        let restart =
+            if kept { "; changes in [server], [http], [store], [redundancy] need a restart, the old ones are kept" } else { "" };
         Ok(format!("configuration applied: {} tags, {} alarms{restart}", plan.tags.len(), plan.alarms.len()))
     }
 
@@ -425,11 +444,27 @@ impl Shared {
         self.take_samples(initial);
     }
 
+    /// This instance may do something to the world outside.
+    fn may_act(&self) -> bool {
+        !self.stopping.load(Ordering::Acquire) && self.pair.lease.held()
+    }
+
+    fn redundancy_view(&self) -> Redundancy {
+        let level = match (self.ready.load(Ordering::Acquire), self.pair.lease.held()) {
+            (false, _) => 1,
+            (true, true) => 255,
+            (true, false) => 100,
+        };
+        let seen = self.pair.last();
+        let servers = seen.into_iter().flat_map(|seen| seen.pair.members);
+        Redundancy { level, servers: servers.map(|member| (member.uri, member.endpoint)).collect() }
+    }
+
     /// The program's own facts under `System/Gateway/`.
-    fn publish_program(&self, plan: &Plan) {
+    fn publish_program(&self, plan: &Plan, role: &str) {
         let mut values = vec![
             ("Version", Value::string(env!("CARGO_PKG_VERSION"))),
-            ("Role", Value::string("active")),
+            ("Role", Value::string(role)),
             ("ConfigErrors", Value::Int32(0)),
         ];
         if let Some(tag) = plan.system.get("StartTime").filter(|tag| self.table.version(*tag) == 0) {

@@ -82,6 +82,11 @@ impl Sources {
         }
     }
 
+    /// A source is connected.
+    pub(super) fn is_connected(&self, source: &str) -> bool {
+        lock(&self.links).contains_key(source)
+    }
+
     /// Ends all sessions.
     pub(super) async fn stop(&self) {
         let all: Vec<Running> = lock(&self.running).drain().map(|(_, running)| running).collect();
@@ -248,14 +253,17 @@ async fn session(
         stats: Arc::clone(&state.stats),
         sink: Arc::clone(&sink) as Arc<dyn SourceSink>,
     };
-    let mut running = Box::pin(guarded(source.session(&mut link)));
+    let lease = &shared.pair.lease;
+    let mut running = Box::pin(lease.guard(guarded(source.session(&mut link))));
     let mut watch = tokio::time::interval(WATCH);
     loop {
         tokio::select! {
             end = &mut running => return match end {
-                SessionEnd::Stopped if stop.is_cancelled() => None,
-                SessionEnd::Stopped => Some("the session ended".to_owned()),
-                SessionEnd::Lost(reason) => Some(reason),
+                // Another instance speaks to the device now.
+                None => None,
+                Some(SessionEnd::Stopped) if stop.is_cancelled() => None,
+                Some(SessionEnd::Stopped) => Some("the session ended".to_owned()),
+                Some(SessionEnd::Lost(reason)) => Some(reason),
             },
             _ = watch.tick() => {
                 let connected = sink.connected.load(Ordering::Acquire);

@@ -27,6 +27,10 @@ impl Shared {
         if let Some((alarm, node)) = self.alarm_nodes.load().get(&tag) {
             return self.write_alarm_node(by, alarm, *node, &value).await;
         }
+        if !self.pair.lease.held() {
+            // Only the active instance of a redundant pair speaks to devices.
+            return StatusCode::BAD_INVALID_STATE;
+        }
         // The record comes first; a store that cannot be written lets no write through to a machine (SPEC 12).
         if !self.record(vec![write_record(&by, def, &value)]).await {
             return StatusCode::BAD_RESOURCE_UNAVAILABLE;

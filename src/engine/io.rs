@@ -162,7 +162,8 @@ pub enum Via {
 }
 
 /// A request of a person or program.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Acknowledges the alarm at this path, up to its newest event.
     Acknowledge {
@@ -272,7 +273,7 @@ pub enum Command {
 }
 
 /// A text that Twilio handed to us, by webhook or by polling.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboundText {
     /// Name of the Twilio profile.
     pub twilio: String,
@@ -289,7 +290,7 @@ pub struct InboundText {
 }
 
 /// What Twilio tells of one call, by webhook or by polling (Twilio, "Voice webhooks" and "Call resource").
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallEvent {
     /// Name of the Twilio profile.
     pub twilio: String,
@@ -659,7 +660,7 @@ pub struct Lookup {
 }
 
 /// The answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Good, or why not.
     pub status: StatusCode,

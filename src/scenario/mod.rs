@@ -7,6 +7,7 @@
 
 mod expect;
 pub mod forecast;
+pub mod pair;
 pub mod phone;
 mod play;
 pub mod rig;

@@ -257,8 +257,7 @@ impl World {
     pub(super) fn ask_again(&mut self, now: Timestamp) {
         let asked: Vec<_> = self.calls.iter().filter_map(|call| call.asked.clone()).collect();
         for (request, call) in asked {
-            self.next += 1;
-            self.pending.insert((now + ASKED_AGAIN, self.next), Due::Input(Input::Call { request, call }));
+            self.after_pause(now, ASKED_AGAIN, Input::Call { request, call });
         }
     }
 

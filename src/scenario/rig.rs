@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Setup,
+    pair::{Committed, Pair},
     watch::{Broken, Watch},
     world::{Act, Device, Due, World},
 };
@@ -21,6 +22,7 @@ use crate::{
         plan::{Origin, Plan, Role, TagDef},
         record::StateRow,
     },
+    lease::{Fate, fate},
     tag::{DataType, Names, Sample, StatusCode, TagId, Timestamp, Value},
 };
 
@@ -31,6 +33,8 @@ pub enum Crash {
     BeforeCommit,
     /// It is, and this many of its effects are carried out.
     After(usize),
+    /// It does not die, but is stopped there, to go on later; for one of two instances.
+    Freeze(usize),
 }
 
 /// Whether a message is lost although its acceptance is pretended.
@@ -39,11 +43,15 @@ pub type LosesMessage = fn(&Watch, &World, &Outgoing, Timestamp) -> bool;
 /// Steps that are remembered.
 const STEPS: usize = 50;
 /// Inputs at one instant; more means that the engine spins.
-const MAX_TURNS: usize = 100_000;
+pub(super) const MAX_TURNS: usize = 100_000;
 
 /// The program in its world.
 pub struct Rig {
-    engine: Option<Engine>,
+    pub(super) engine: Option<Engine>,
+    /// Two instances, when there are two.
+    pub(super) pair: Option<Pair>,
+    /// How often the program was started.
+    pub(super) runs_begun: u64,
     /// The configuration that the program has, or starts with.
     pub plan: Arc<Plan>,
     names: Names,
@@ -69,6 +77,10 @@ pub struct Rig {
     pub meddle_input: Option<fn(&mut Input) -> Option<Outcome>>,
     /// May lose a message for which Twilio's acceptance is pretended.
     pub meddle_send: Option<LosesMessage>,
+    /// The last thing that happened was a beat of one of two instances, which changed nothing.
+    pub idle: bool,
+    /// SIDs of texts that an instance took and handed in.
+    pub taken: Vec<String>,
     /// The text from a person that the last step was about.
     pub heard: Option<InboundText>,
     /// The last steps, for whoever looks for a fault.
@@ -96,6 +108,8 @@ impl Rig {
     pub fn with_plan(plan: Arc<Plan>, names: Names, start: Timestamp, entropy: u64) -> Self {
         Self {
             engine: None,
+            pair: None,
+            runs_begun: 0,
             plan,
             names,
             now: start,
@@ -109,6 +123,8 @@ impl Rig {
             meddle_rows: None,
             meddle_input: None,
             meddle_send: None,
+            idle: false,
+            taken: Vec::new(),
             heard: None,
             steps: VecDeque::new(),
             broken: None,
@@ -130,7 +146,7 @@ impl Rig {
     }
 
     /// Notes a rule that was broken, unless another was before.
-    fn rule(&mut self, result: Result<(), Broken>) {
+    pub(super) fn rule(&mut self, result: Result<(), Broken>) {
         if let Err(broken) = result {
             self.broken.get_or_insert(broken);
         }
@@ -145,6 +161,7 @@ impl Rig {
         }
         self.now = self.now + span;
         self.world.shift(false, |at| at + span);
+        self.shift_pair(span);
     }
 
     /// Starts the program on what is committed; sources connect at once.
@@ -165,6 +182,7 @@ impl Rig {
             self.rule(Err(format!("stored rows cannot be read: {problems:?}")));
         }
         self.engine = Some(engine);
+        self.begins_run();
         self.note("start");
         self.carry_out(out);
         self.connect_all();
@@ -173,11 +191,9 @@ impl Rig {
     /// Kills the program: answers that were under way never arrive; what Twilio tells, it tells again.
     pub fn stop_program(&mut self) {
         self.engine = None;
-        let stays = |due: &Due| match due {
-            Due::Input(input) => matches!(input, Input::Inbound { .. } | Input::Status { .. } | Input::Call { .. }),
-            Due::Phone { .. } => true,
-        };
-        self.world.pending.retain(|_, due| stays(due));
+        self.side_dies();
+        let run = self.world.asker;
+        self.world.forget_answers(|other| other == run);
         self.world.ask_again(self.now);
     }
 
@@ -192,7 +208,7 @@ impl Rig {
         Ok(())
     }
 
-    fn connect_all(&mut self) {
+    pub(super) fn connect_all(&mut self) {
         let memory = self.samples_of(|origin| matches!(origin, Origin::Memory { .. }));
         self.input(Input::Samples(memory));
         for source in self.plan.sources.iter().map(|source| Arc::clone(&source.name)).collect::<Vec<_>>() {
@@ -299,7 +315,11 @@ impl Rig {
     }
 
     /// One input and what follows from it; nothing while the program does not run.
-    pub fn input(&mut self, mut input: Input) {
+    pub fn input(&mut self, input: Input) {
+        if self.pair.is_some() { self.input_to_pair(input) } else { self.step(input) }
+    }
+
+    pub(super) fn step(&mut self, mut input: Input) {
         self.heard = if let Input::Inbound { text, .. } = &input { Some(text.clone()) } else { None };
         let pretended = self.meddle_input.and_then(|meddle| meddle(&mut input));
         if let (Some(outcome), Input::Command { request, .. }) = (pretended, &input) {
@@ -318,7 +338,7 @@ impl Rig {
         let mut out = Vec::new();
         engine.handle(self.now, input, &mut out);
         self.note(&step);
-        if let Some(input) = again.filter(|_| self.crash == Some(Crash::BeforeCommit)) {
+        if let Some(input) = again.filter(|_| self.crash == Some(Crash::BeforeCommit) && !self.is_handed()) {
             // Whoever brought it was not answered and brings it again.
             self.world.after(self.now, input);
         }
@@ -350,25 +370,45 @@ impl Rig {
             return self.stop_program();
         }
         let records = out.iter().take_while(|effect| matches!(effect, Effect::Record(_))).count();
-        let rest = out.split_off(records);
-        for effect in out {
-            if let Effect::Record(record) = effect {
-                let result = self.watch.commit(record);
-                self.rule(result);
-            }
+        let mut rest = out.split_off(records);
+        let records = out.into_iter().filter_map(|effect| if let Effect::Record(record) = effect { Some(record) } else { None });
+        let (committed, records) = self.try_commit(records.collect());
+        for record in records {
+            let result = self.watch.commit(record);
+            self.rule(result);
         }
-        for (place, effect) in rest.into_iter().enumerate() {
-            if crash == Some(Crash::After(place)) {
-                break;
+        if committed == Committed::Fenced {
+            return self.lose_lease();
+        }
+        let later = match crash {
+            Some(Crash::After(place) | Crash::Freeze(place)) => rest.split_off(place.min(rest.len())),
+            _ => Vec::new(),
+        };
+        self.act(rest, committed == Committed::Yes);
+        match crash {
+            Some(Crash::Freeze(_)) => self.side_freezes(later),
+            Some(_) => self.stop_program(),
+            None => {}
+        }
+    }
+
+    /// Carries out what may be, of a step that is committed or not.
+    pub(super) fn act(&mut self, effects: Effects, committed: bool) {
+        let held = if committed { self.take_held() } else { Vec::new() };
+        for effect in held.into_iter().chain(effects) {
+            match fate(&effect, committed, self.holds_lease(), self.is_alone()) {
+                Fate::Act => {}
+                Fate::Hold => {
+                    self.hold(effect);
+                    continue;
+                }
+                Fate::Drop => continue,
             }
             if !matches!(effect, Effect::Publish(_)) {
                 self.note(&format!("  {effect:?}"));
             }
             let result = self.effect(effect);
             self.rule(result);
-        }
-        if crash.is_some() {
-            self.stop_program();
         }
     }
 
@@ -458,17 +498,23 @@ impl Rig {
     #[must_use]
     pub fn next_event(&self) -> Option<Timestamp> {
         let deadline = self.engine.as_ref().and_then(Engine::next_deadline);
-        let pending = self.world.pending.keys().next().map(|(at, _)| *at).filter(|_| self.runs());
-        [deadline, pending].into_iter().flatten().min()
+        let deadline = deadline.filter(|_| self.looks_at_the_acting());
+        let pending = self.world.pending.keys().next().map(|(at, _)| *at).filter(|_| self.runs() || self.pair.is_some());
+        [deadline, pending, self.next_of_pair()].into_iter().flatten().min()
     }
 
     /// Lets the next thing happen, if it is due by `until`; false when nothing is.
     pub fn advance(&mut self, until: Timestamp) -> bool {
         let Some(next) = self.next_event().filter(|next| *next <= until) else { return false };
         self.now = self.now.max(next);
+        self.idle = false;
+        if self.pair.is_some() && self.advance_pair() {
+            return true;
+        }
         let due = self.world.pending.first_entry().filter(|entry| entry.key().0 <= self.now).map(OccupiedEntry::remove);
         match due {
-            Some(Due::Input(input)) => self.input(input),
+            Some(Due::Input(run, input)) if self.pair.is_some() && is_result(&input) => self.result_for(run, input),
+            Some(Due::Input(_, input)) => self.input(input),
             Some(Due::Phone { sid, number, turn }) => self.world.happens(self.now, &sid, number, turn),
             None => self.input(Input::Tick),
         }
@@ -495,4 +541,9 @@ impl Rig {
         }
         self.now = self.now.max(until);
     }
+}
+
+/// An answer to what the program has asked for; it finds nobody else.
+pub(super) fn is_result(input: &Input) -> bool {
+    !matches!(input, Input::Inbound { .. } | Input::Status { .. } | Input::Call { .. })
 }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::phone::{Call, Phone, Turn};
+use super::{
+    phone::{Call, Phone, Turn},
+    rig::is_result,
+};
 use crate::{
     engine::{
         io::{Accepted, DeliveryState, InboundText, Input, Lookup, OutboxId, Outgoing, RequestId, SendFailure},
@@ -133,8 +136,8 @@ pub enum Act {
 /// Something that is under way.
 #[derive(Clone, Debug)]
 pub(super) enum Due {
-    /// To the program.
-    Input(Input),
+    /// To the program; an answer to the run of it that asked.
+    Input(u64, Input),
     /// Within Twilio: a call goes on, unless something overtook it.
     Phone { sid: String, number: u64, turn: Turn },
 }
@@ -199,6 +202,8 @@ pub struct World {
     pub phones: HashMap<String, Phone>,
     /// Doubles and mixes up the status callbacks of calls.
     pub callbacks: Option<fastrand::Rng>,
+    /// The run of the program that asks at present.
+    pub(super) asker: u64,
     /// What is under way.
     pub(super) pending: BTreeMap<(Timestamp, u64), Due>,
     /// Numbers given so far.
@@ -222,8 +227,20 @@ impl World {
 
     /// An input that arrives after the present latency.
     pub(super) fn after(&mut self, now: Timestamp, input: Input) {
+        self.after_pause(now, self.latency, input);
+    }
+
+    pub(super) fn after_pause(&mut self, now: Timestamp, pause: Duration, input: Input) {
         self.next += 1;
-        self.pending.insert((now + self.latency, self.next), Due::Input(input));
+        self.pending.insert((now + pause, self.next), Due::Input(self.asker, input));
+    }
+
+    /// Answers to these runs of the program find nobody.
+    pub(super) fn forget_answers(&mut self, gone: impl Fn(u64) -> bool) {
+        self.pending.retain(|_, due| match due {
+            Due::Input(run, input) => !(is_result(input) && gone(*run)),
+            Due::Phone { .. } => true,
+        });
     }
 
     pub(super) fn saw(&mut self, at: Timestamp, act: Act) {

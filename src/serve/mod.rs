@@ -57,6 +57,15 @@ pub struct ConsoleLoad {
     pub streams: usize,
 }
 
+/// How this server stands among others that serve the same (OPC 10000-4, 6.6.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redundancy {
+    /// ServiceLevel: 0 maintenance, 1 no data, 2 to 199 degraded, 200 to 255 healthy.
+    pub level: u8,
+    /// The servers of the set as `(ApplicationUri, endpoint)`, this one among them; empty without redundancy.
+    pub servers: Vec<(String, String)>,
+}
+
 /// Which chart, and in which colours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drawing {
@@ -169,6 +178,10 @@ pub trait Gateway: Send + Sync {
         _drawing: Drawing,
     ) -> BoxFuture<'_, Result<Option<String>, ReportError>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+    /// How this server stands among others; alone by default.
+    fn redundancy(&self) -> Redundancy {
+        Redundancy { level: if self.ready() { 255 } else { 1 }, servers: Vec::new() }
     }
     /// True once sources, store and engine are up.
     fn ready(&self) -> bool;

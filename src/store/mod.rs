@@ -131,6 +131,19 @@ impl Store {
         Ok(self.snapshot().await?.1)
     }
 
+    /// The whole state, for one who is to change it: commits go on from exactly this. An earlier commit of this instance that comes
+    /// true only now makes the next one fail as fenced.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub async fn take_up(&self) -> Result<Vec<StateRow>, StoreError> {
+        let (number, rows) = self.snapshot().await?;
+        if let Backend::Postgres(postgres) = &self.backend {
+            postgres.go_on_from(number).await;
+        }
+        Ok(rows)
+    }
+
     /// The whole state, and the number of the commit that left it so ([`Pair::number`]; 0 with SQLite).
     ///
     /// # Errors

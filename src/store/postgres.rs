@@ -77,6 +77,8 @@ struct Writer {
     doubt: Option<Doubt>,
     /// What the caller takes for not committed, though it is: it begins its next commit with these, or some of them.
     known: Vec<Record>,
+    /// The commit that left the state from which the caller goes on; looked at once.
+    from: Option<i64>,
 }
 
 struct Live {
@@ -147,6 +149,13 @@ impl Postgres {
         }
     }
 
+    /// The caller goes on from the state as commit `number` left it, and has forgotten what it wanted to commit before. Should a commit
+    /// of then be made yet, its next one is fenced.
+    pub(super) async fn go_on_from(&self, number: u64) {
+        let mut writer = self.writer.lock().await;
+        *writer = Writer { from: Some(number.cast_signed()), ..Writer::default() };
+    }
+
     /// See [`super::Store::commit`]. Boxed, as are others here: the compiler cannot tell of sqlx's futures, for every lifetime at
     /// once, that they may go to another thread.
     pub(super) fn commit<'f>(&'f self, records: &'f [Record]) -> BoxFuture<'f, Result<(), StoreError>> {
@@ -206,6 +215,9 @@ impl Postgres {
         let row = within(WRITE, sqlx::query(sql).fetch_one(&mut live.connection)).await?;
         live.number = row.try_get(1)?;
         if row.try_get::<i64, _>(0)? != epoch {
+            return Err(self.told(Ended::Moved, epoch));
+        }
+        if writer.from.take().is_some_and(|from| from != live.number) {
             return Err(self.told(Ended::Moved, epoch));
         }
         if writer.doubt.as_ref().is_some_and(|doubt| doubt.epoch != epoch) {

@@ -26,6 +26,7 @@ mod opcua_services;
 mod opcua_soak;
 mod opcua_space;
 mod opcua_tools;
+mod pair;
 mod phone;
 mod program;
 mod report;

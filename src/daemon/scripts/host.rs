@@ -1,7 +1,7 @@
 //! The program as its own scripts see it. Every call comes from the script's thread and waits there for the daemon's tasks.
 
 use std::{
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -115,7 +115,7 @@ impl Host for ScriptHost {
     }
 
     fn over(&self) -> Option<String> {
-        if self.shared.stopping.load(Ordering::Acquire) {
+        if !self.shared.may_act() {
             return Some("the program is stopping".to_owned());
         }
         (Instant::now() >= self.deadline).then(|| too_long(self.limit))

@@ -198,7 +198,8 @@ pub struct Branch {
 }
 
 /// A method of a condition (Part 9, 5.5 to 5.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Acknowledges the event that this notification told of.
     Acknowledge(NoticeId),

@@ -36,17 +36,19 @@ pub fn get_endpoints(server: &Server, header: &RequestHeader<'_>, body: &mut Rea
     Ok(w.0)
 }
 
-/// FindServers: ourselves, unless other servers are asked for.
+/// FindServers: ourselves and the others of a redundant set (Part 4, 6.6.2.4.5), unless other servers are asked for.
 pub fn find_servers(server: &Server, header: &RequestHeader<'_>, body: &mut Reader<'_>) -> Read<Vec<u8>> {
     let url = body.text()?;
     read_texts(body)?;
     let uris = read_texts(body)?;
     let mut w = send::response(Service::FindServers.response(), header.handle, StatusCode::GOOD);
-    if uris.is_empty() || uris.contains(&&*server.settings.application_uri) {
-        w.count(1);
-        application(server, &server.url_for(url), &mut w);
-    } else {
-        w.count(0);
+    let own = &server.settings.application_uri;
+    let mut servers = vec![(own.clone(), server.url_for(url))];
+    servers.extend(server.gateway.redundancy().servers.into_iter().filter(|(uri, _)| uri != own));
+    servers.retain(|(uri, _)| uris.is_empty() || uris.contains(&uri.as_str()));
+    w.count(servers.len());
+    for (uri, url) in servers {
+        application(server, &uri, &url, &mut w);
     }
     Ok(w.0)
 }
@@ -84,7 +86,7 @@ pub fn endpoints(server: &Server, own: &OwnCertificate, url: &str, w: &mut Write
     w.count(offered.len());
     for (policy, mode, level) in offered {
         w.text(&url);
-        application(server, &url, w);
+        application(server, &server.settings.application_uri, &url, w);
         w.bytes(own.certificate.as_byte_string().as_ref());
         w.u32(mode as u32);
         w.text(policy.to_uri());
@@ -112,8 +114,8 @@ fn token_policies(server: &Server, policy: SecurityPolicy, w: &mut Writer) {
     }
 }
 
-fn application(server: &Server, url: &str, w: &mut Writer) {
-    w.text(&server.settings.application_uri);
+fn application(server: &Server, uri: &str, url: &str, w: &mut Writer) {
+    w.text(uri);
     w.text(PRODUCT_URI);
     w.localized_text(&server.settings.application_name);
     w.u32(0);

@@ -39,14 +39,13 @@ pub fn write(server: &Server, id: u32, w: &mut Writer) -> Result<bool, StatusCod
         2256 => extension(w, |w| w.extension(SERVER_STATUS, |w| server_status(server, w))),
         2257 => w.variant(&Value::DateTime(server.started)),
         2258 => w.variant(&Value::DateTime(clock::now())),
-        2259 | 3709 => w.variant(&Value::Int32(0)),
+        2259 => w.variant(&Value::Int32(0)),
         2260 => extension(w, |w| w.extension(BUILD_INFO, build_info)),
         2262 => w.variant(&Value::string(PRODUCT_URI)),
         2261 | 2263 => w.variant(&Value::string(PRODUCT)),
         2264 | 2265 => w.variant(&Value::string(env!("CARGO_PKG_VERSION"))),
         2266 => w.variant(&Value::DateTime(Timestamp::NULL)),
-        // Healthy, or no data yet (Part 4, 6.6.2.4.2).
-        2267 => w.variant(&Value::Byte(if server.gateway.ready() { 255 } else { 1 })),
+        2267 => w.variant(&Value::Byte(server.gateway.redundancy().level)),
         2269 => texts(w, &["http://opcfoundation.org/UA-Profile/Server/MicroEmbeddedDevice2017"]),
         2271 => texts(w, &["en"]),
         2294 | 2994 => w.variant(&Value::Boolean(true)),
@@ -56,6 +55,12 @@ pub fn write(server: &Server, id: u32, w: &mut Writer) -> Result<bool, StatusCod
             w.localized_text("");
         }
         2275 => extension(w, |w| w.extension(DIAGNOSTICS_SUMMARY, |w| diag::write_summary(server, w))),
+        // RedundancySupport: None, or Warm (Part 5, 12.5).
+        3709 => w.variant(&Value::Int32(if server.gateway.redundancy().servers.is_empty() { 0 } else { 2 })),
+        11_314 => {
+            let servers = server.gateway.redundancy().servers;
+            texts(w, &servers.iter().map(|(uri, _)| uri.as_str()).collect::<Vec<_>>());
+        }
         // Each subscription samples at its own intervals.
         2289 => return Err(StatusCode::BAD_NOT_SUPPORTED),
         _ => return Ok(false),

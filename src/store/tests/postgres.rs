@@ -326,7 +326,7 @@ async fn of_many_instances_no_two_are_active_in_one_epoch() {
         assert_eq!(holders.entry(epoch).or_insert(&row.entry.user), &&row.entry.user, "one writer an epoch");
     }
     let writers: std::collections::BTreeSet<_> = holders.values().collect();
-    assert!(holders.len() > 8 && writers.len() > 2, "the lease changed hands: {holders:?}");
+    assert!(holders.len() > 2 && writers.len() > 1, "the lease changed hands: {holders:?}");
 }
 
 #[tokio::test]

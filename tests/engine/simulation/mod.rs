@@ -25,6 +25,7 @@ use annunciator::{
     },
     scenario::{
         Rig,
+        pair::Flaw,
         phone::Phone,
         rig::Crash,
         world::{Device, Message, Mood, Scripts},
@@ -42,6 +43,8 @@ use self::{
 const CHAOS: Duration = Duration::from_secs(2400);
 /// How long everything works afterwards, before and after all alarms are raised once more.
 const PEACE: [Duration; 2] = [Duration::from_secs(2 * 3600), Duration::from_secs(3 * 3600)];
+/// The lease of a pair.
+const LEASE: Duration = Duration::from_secs(3);
 /// Seeds within which each mutant must be found.
 const MUTANT_SEEDS: u64 = 1000;
 /// Seeds of a usual test run.
@@ -61,6 +64,8 @@ const STARTS: [&str; 8] = [
 
 struct Simulation {
     rig: Rig,
+    /// Two instances run.
+    pair: bool,
     random: fastrand::Rng,
     plant: Plant,
     oracle: Oracle,
@@ -70,8 +75,28 @@ struct Simulation {
     reported: usize,
 }
 
-fn run(seed: u64, mutant: Option<Mutant>) -> Result<usize, String> {
-    let mut simulation = Simulation::new(seed, mutant);
+/// What is simulated.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// One instance of the program; with a fault of it.
+    One(Option<Mutant>),
+    /// Two on one store; with a fault of the lease's rules.
+    Pair(Option<Flaw>),
+}
+
+impl Kind {
+    /// What whoever finds its fault says, one of these; without a fault everything is found.
+    fn signs(self) -> &'static [&'static str] {
+        match self {
+            Self::One(Some(mutant)) => mutant.signs(),
+            Self::Pair(Some(flaw)) => mutants::signs_of(flaw),
+            Self::One(None) | Self::Pair(None) => &[""],
+        }
+    }
+}
+
+fn run(seed: u64, kind: Kind) -> Result<usize, String> {
+    let mut simulation = Simulation::new(seed, kind);
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
         simulation.chaos();
         simulation.peace();
@@ -84,7 +109,8 @@ fn run(seed: u64, mutant: Option<Mutant>) -> Result<usize, String> {
 }
 
 impl Simulation {
-    fn new(seed: u64, mutant: Option<Mutant>) -> Self {
+    fn new(seed: u64, kind: Kind) -> Self {
+        let mutant = if let Kind::One(mutant) = kind { mutant } else { None };
         let mut random = fastrand::Rng::with_seed(seed);
         let plant = Plant::new(&mut random);
         let zone = mutant.map_or(ZONE, Mutant::zone);
@@ -93,8 +119,11 @@ impl Simulation {
         if let Some(mutant) = mutant {
             mutant.meddle_with(&mut rig);
         }
+        if let Kind::Pair(flaw) = kind {
+            rig.become_pair(LEASE, seed, flaw);
+        }
         rig.world.callbacks = Some(fastrand::Rng::with_seed(seed));
-        Self { rig, random, plant, oracle: Oracle::default(), zone, variant: 0, reported: 0 }
+        Self { pair: matches!(kind, Kind::Pair(_)), rig, random, plant, oracle: Oracle::default(), zone, variant: 0, reported: 0 }
     }
 
     fn tag(&self, path: &str) -> TagId {
@@ -110,7 +139,9 @@ impl Simulation {
     }
 
     fn chaos(&mut self) {
-        self.rig.start_program();
+        if !self.pair {
+            self.rig.start_program();
+        }
         let mut passed = Duration::ZERO;
         while passed < CHAOS {
             let pause = Duration::from_millis(self.random.u64(0..20_000));
@@ -119,10 +150,16 @@ impl Simulation {
             while self.rig.next_event().is_some_and(|next| next <= until) {
                 self.maybe_crash();
                 self.rig.advance(until);
-                self.check();
+                if !self.rig.idle {
+                    self.check();
+                }
             }
             self.rig.now = until;
-            if self.rig.runs() {
+            if self.pair {
+                self.maybe_crash();
+                self.rig.strike();
+                self.happen();
+            } else if self.rig.runs() {
                 self.maybe_crash();
                 self.happen();
             } else if self.random.u8(..3) == 0 {
@@ -146,9 +183,14 @@ impl Simulation {
     }
 
     fn maybe_crash(&mut self) {
-        if self.random.u16(..150) == 0 {
+        // Most of what happens to a pair are beats.
+        if self.random.u16(..if self.pair { 900 } else { 150 }) == 0 {
             let place = self.random.usize(..5);
-            self.rig.crash = Some(if place == 4 { Crash::BeforeCommit } else { Crash::After(place) });
+            self.rig.crash = Some(match place {
+                4 => Crash::BeforeCommit,
+                _ if self.pair && self.random.bool() => Crash::Freeze(place),
+                _ => Crash::After(place),
+            });
         }
     }
 
@@ -318,7 +360,10 @@ impl Simulation {
         self.rig.world.scripts = Scripts::Work;
         self.rig.world.latency = Duration::from_millis(100);
         self.rig.crash = None;
-        if !self.rig.runs() {
+        if self.pair {
+            self.rig.settle();
+            self.check();
+        } else if !self.rig.runs() {
             self.rig.start_program();
         }
         self.variant = 0;
@@ -356,10 +401,17 @@ impl Simulation {
         let rules = [
             self.oracle.everybody_was_told(&self.rig),
             self.nothing_is_left(),
+            self.every_reply_counts(),
             Oracle::figures_agree(&self.rig),
             Oracle::calls_ask_first(&self.rig),
         ];
         rules.into_iter().collect::<Result<(), String>>().unwrap_or_else(|broken| panic!("{broken}"));
+    }
+
+    /// A text that an instance has taken, and told Twilio so, is in the ledger.
+    fn every_reply_counts(&self) -> Result<(), String> {
+        let lost = self.rig.taken.iter().find(|sid| !self.rig.watch.ledger.contains_key(&((*sid).clone(), false)));
+        lost.map_or(Ok(()), |sid| Err(format!("the reply {sid} was taken and is lost")))
     }
 
     fn nothing_is_left(&self) -> Result<(), String> {
@@ -406,7 +458,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Runs `seeds` on all processors until one fails: how many ran, how many messages they sent, and the failure.
-fn all(seeds: std::ops::Range<u64>, mutant: Option<Mutant>) -> (u64, usize, Option<String>) {
+fn all(seeds: std::ops::Range<u64>, kind: Kind) -> (u64, usize, Option<String>) {
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let next = Arc::new(AtomicU64::new(seeds.start));
     let end = seeds.end;
@@ -418,10 +470,10 @@ fn all(seeds: std::ops::Range<u64>, mutant: Option<Mutant>) -> (u64, usize, Opti
                 return (count, sent, None);
             }
             count += 1;
-            match run(seed, mutant) {
+            match run(seed, kind) {
                 Ok(messages) => sent += messages,
                 // A mutant is found by the rule that it breaks.
-                Err(failure) if mutant.is_some_and(|mutant| !mutant.signs().iter().any(|sign| failure.contains(sign))) => {}
+                Err(failure) if !kind.signs().iter().any(|sign| failure.contains(sign)) => {}
                 Err(failure) => {
                     next.store(end, Ordering::Relaxed);
                     return (count, sent, Some(failure));
@@ -439,14 +491,13 @@ fn all(seeds: std::ops::Range<u64>, mutant: Option<Mutant>) -> (u64, usize, Opti
     results.fold((0, 0, None), |all, one| (all.0 + one.0, all.1 + one.1, all.2.or(one.2)))
 }
 
-#[test]
-fn plants_survive_their_faults() {
+fn survive(kind: Kind) {
     let (first, count) = match number("SIMULATION_SEED") {
         Some(seed) => (seed, 1),
-        None => (0, number("SIMULATION_SEEDS").unwrap_or(SEEDS)),
+        None => (number("SIMULATION_FIRST").unwrap_or(0), number("SIMULATION_SEEDS").unwrap_or(SEEDS)),
     };
     std::panic::set_hook(Box::new(|_| {}));
-    let (ran, sent, failure) = all(first..first + count, None);
+    let (ran, sent, failure) = all(first..first + count, kind);
     let _ = std::panic::take_hook();
     if let Some(failure) = failure {
         panic!("{failure}");
@@ -455,16 +506,28 @@ fn plants_survive_their_faults() {
 }
 
 #[test]
+fn plants_survive_their_faults() {
+    survive(Kind::One(None));
+}
+
+#[test]
+fn pairs_survive_their_faults() {
+    survive(Kind::Pair(None));
+}
+
+#[test]
 fn mutants_are_found() {
+    let programs = Mutant::ALL.into_iter().map(|mutant| (format!("{mutant:?}"), Kind::One(Some(mutant))));
+    let leases = mutants::FLAWS.into_iter().map(|flaw| (format!("{flaw:?}"), Kind::Pair(Some(flaw))));
     std::panic::set_hook(Box::new(|_| {}));
-    let found: Vec<_> = Mutant::ALL.into_iter().map(|mutant| (mutant, all(0..MUTANT_SEEDS, Some(mutant)))).collect();
+    let found: Vec<_> = programs.chain(leases).map(|(name, kind)| (name, kind, all(0..MUTANT_SEEDS, kind))).collect();
     let _ = std::panic::take_hook();
     let mut alive = Vec::new();
-    for (mutant, (seeds, _, failure)) in found {
+    for (name, kind, (seeds, _, failure)) in found {
         let first = failure.as_deref().and_then(|failure| failure.lines().next()).unwrap_or("not found");
-        println!("{mutant:?}: {seeds} seeds, {}", first.chars().take(200).collect::<String>());
-        if !mutant.signs().iter().any(|sign| first.contains(sign)) {
-            alive.push(format!("{mutant:?}: {first}"));
+        println!("{name}: {seeds} seeds, {}", first.chars().take(200).collect::<String>());
+        if !kind.signs().iter().any(|sign| first.contains(sign)) {
+            alive.push(format!("{name}: {first}"));
         }
     }
     assert!(alive.is_empty(), "not found as such within {MUTANT_SEEDS} seeds:\n{}", alive.join("\n"));

@@ -8,7 +8,7 @@ use annunciator::{
         plan::Channel,
         record::{Record, StateKind, StateRow},
     },
-    scenario::{Rig, rig::LosesMessage, watch::Watch},
+    scenario::{Rig, pair::Flaw, rig::LosesMessage, watch::Watch},
     tag::Value,
 };
 
@@ -193,6 +193,19 @@ impl Mutant {
             }),
             _ => None,
         }
+    }
+}
+
+/// Faults of the lease's rules.
+pub const FLAWS: [Flaw; 4] = [Flaw::GoesOn, Flaw::CommitsAnyway, Flaw::ActsUncommitted, Flaw::ForgetsHanded];
+
+/// What whoever finds them says, one of these.
+pub const fn signs_of(flaw: Flaw) -> &'static [&'static str] {
+    match flaw {
+        Flaw::GoesOn => &["sent twice although the list shows it", "was acknowledged", "has ended", "was never told"],
+        Flaw::CommitsAnyway => &["counted twice", "sent twice", "is not committed", "is given twice"],
+        Flaw::ActsUncommitted => &["sent without a committed attempt", "is not committed"],
+        Flaw::ForgetsHanded => &["is lost"],
     }
 }
 

@@ -2,11 +2,14 @@
 
 pub mod alarms;
 pub mod alone;
+pub mod busy;
 pub mod bytes;
 pub mod hostile;
+pub mod line;
 pub mod mutate;
 pub mod peers;
 pub mod plant;
+pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod raw;

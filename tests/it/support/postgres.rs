@@ -39,6 +39,13 @@ pub fn database() -> Option<String> {
     CLUSTER.get_or_init(Cluster::start).as_ref().map(Cluster::database)
 }
 
+/// All that a database holds, as text.
+pub fn dump(url: &str) -> String {
+    let output = Command::new(programs().expect("it runs").join("pg_dump")).arg(url).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 impl Cluster {
     /// Makes and starts one; `None` as [`database`].
     pub fn start() -> Option<Self> {

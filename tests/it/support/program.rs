@@ -65,9 +65,13 @@ impl Plant {
 
     /// The same with a Twilio of other pace.
     pub async fn with(tags: &str, more: &str, twilio: Options) -> Self {
+        Self::on([free_port(), free_port()], tags, more, twilio).await
+    }
+
+    /// The same on given ports for webhooks and console.
+    pub async fn on([webhooks, console]: [u16; 2], tags: &str, more: &str, twilio: Options) -> Self {
         let loopback = (Ipv4Addr::LOCALHOST, 0).into();
         let plc = Plc::start(loopback).await.unwrap();
-        let webhooks = free_port();
         let options = Options {
             auth_token: TOKEN.into(),
             numbers: vec![OURS.into()],
@@ -85,7 +89,7 @@ impl Plant {
             plc: Some(plc),
             twilio,
             webhooks,
-            console: free_port(),
+            console,
             opcua: free_port(),
         };
         plant.write("config/main.toml", &plant.config(more));
@@ -100,7 +104,8 @@ impl Plant {
         fs::write(path, text).unwrap();
     }
 
-    fn config(&self, more: &str) -> String {
+    /// The configuration, with `more`.
+    pub fn config(&self, more: &str) -> String {
         let Self { webhooks, console, opcua, plc_addr, .. } = self;
         let (url, account, hash) = (self.twilio.url(), Options::default().account_sid, hash_password(PASSWORD).unwrap());
         let people = (1..=6).map(|n| {
@@ -153,7 +158,7 @@ impl Plant {
 
     /// The HTTP API of whatever daemon runs on this plant.
     pub fn api(&self) -> Api {
-        Api { console: self.console, http: http() }
+        Api::on(self.console)
     }
 
     /// Starts the daemon without waiting for anything.
@@ -206,10 +211,11 @@ pub fn no_secrets(text: &str) {
     assert_eq!(pin_in(text), None, "a PIN is shown: {text}");
 }
 
-/// A PIN that `text` tells: five digits here that no further digit touches.
+/// A PIN that `text` tells: five digits here that stand alone; ids are longer, and have letters too.
 pub fn pin_in(text: &str) -> Option<&str> {
     let digit = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
-    let alone = |at: usize| digit(at + 3) && digit(at + 4) && !digit(at + 5) && (at == 0 || !digit(at - 1));
+    let touches = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_alphanumeric);
+    let alone = |at: usize| digit(at + 3) && digit(at + 4) && !touches(at + 5) && (at == 0 || !touches(at - 1));
     text.match_indices(PIN).find(|(at, _)| alone(*at)).map(|(at, _)| &text[at..at + 5])
 }
 
@@ -231,6 +237,11 @@ impl Api {
         format!("http://127.0.0.1:{}{path}", self.console)
     }
 
+    /// Of whatever listens on this port.
+    pub fn on(console: u16) -> Self {
+        Self { console, http: http() }
+    }
+
     /// `GET /api/v1/<path>`; `None` when nobody answers.
     pub async fn get(&self, path: &str) -> Option<Value> {
         let request = self.http.get(self.url(&format!("/api/v1/{path}"))).basic_auth("bob", Some(PASSWORD));
@@ -244,8 +255,16 @@ impl Api {
 impl Api {
     /// `POST /api/v1/<path>` as bob; status and answer.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let request = self.http.post(self.url(&format!("/api/v1/{path}"))).basic_auth("bob", Some(PASSWORD));
-        let answer = request.json(body).send().await.unwrap();
+        self.ask(self.http.post(self.url(&format!("/api/v1/{path}"))), body).await
+    }
+
+    /// `PUT /api/v1/<path>` as bob; status and answer.
+    pub async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.ask(self.http.put(self.url(&format!("/api/v1/{path}"))), body).await
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder, body: &Value) -> (u16, Value) {
+        let answer = request.basic_auth("bob", Some(PASSWORD)).json(body).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 }
@@ -253,7 +272,7 @@ impl Api {
 impl Daemon {
     /// Starts `command`, whose console listens on `console`.
     pub fn spawn(command: &mut Command, console: u16) -> Self {
-        Self { child: Child::silent(command), api: Api { console, http: http() } }
+        Self { child: Child::silent(command), api: Api::on(console) }
     }
 
     /// What it has logged.

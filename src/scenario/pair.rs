@@ -155,10 +155,6 @@ impl Rig {
     pub(super) fn try_commit(&mut self, records: Vec<Record>) -> (Committed, Vec<Record>) {
         let Some(pair) = &mut self.pair else { return (Committed::Yes, records) };
         let (epoch, flaw) = (pair.row.epoch, pair.flaw);
-        if flaw == Some(Flaw::ForgetsHanded) && pair.taking {
-            pair.handed.pop_front();
-            pair.taking = false;
-        }
         let side = &mut pair.sides[pair.focus];
         side.buffered.extend(records);
         if side.cut {
@@ -168,7 +164,7 @@ impl Rig {
             return (Committed::Fenced, Vec::new());
         }
         let records = std::mem::take(&mut side.buffered);
-        if std::mem::take(&mut pair.taking) {
+        if std::mem::take(&mut pair.taking) && flaw != Some(Flaw::ForgetsHanded) {
             pair.handed.pop_front();
         }
         (Committed::Yes, records)
@@ -322,7 +318,9 @@ impl Rig {
         let Some(side) = takes else { return false };
         self.look_at(side);
         // One after the other, so that whoever looks on sees what came of each.
-        if let Some(input) = self.both().handed.front().cloned() {
+        let forgets = self.both().flaw == Some(Flaw::ForgetsHanded);
+        let handed = &mut self.both().handed;
+        if let Some(input) = if forgets { handed.pop_front() } else { handed.front().cloned() } {
             if self.both().random.u8(..20) == 0 {
                 self.crash = Some(Crash::BeforeCommit);
             }

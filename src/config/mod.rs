@@ -37,5 +37,7 @@ mod way;
 pub use load::{File, Loaded, load, load_http, load_texts};
 pub use problems::Problems;
 pub use reader::Loader;
-pub use settings::{HttpSettings, RedundancySettings, SecurityMode, SecurityPolicy, ServerLimits, ServerSettings, StoreSettings};
+pub use settings::{
+    HttpSettings, RedundancySettings, SecurityMode, SecurityPolicy, ServerLimits, ServerSettings, StoreLost, StoreSettings,
+};
 pub use tag_files::Texts;

@@ -215,11 +215,28 @@ pub struct RedundancySettings {
     pub readiness: Vec<String>,
     /// How long one of them may be lost, 1 s to 1 h.
     pub readiness_after: Duration,
+    /// What the active instance does when it cannot reach the store and its lease runs out.
+    pub store_lost: StoreLost,
+}
+
+/// What the active one of a pair does without its store: whether another one acts it cannot know then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreLost {
+    /// Nothing, so that nothing is done twice.
+    #[default]
+    Wait,
+    /// It sends on: a text that comes twice is better than none. Devices are not written.
+    Send,
 }
 
 impl Default for RedundancySettings {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(3), readiness: Vec::new(), readiness_after: Duration::from_secs(10) }
+        Self {
+            lease: Duration::from_secs(3),
+            readiness: Vec::new(),
+            readiness_after: Duration::from_secs(10),
+            store_lost: StoreLost::Wait,
+        }
     }
 }
 
@@ -230,6 +247,8 @@ pub(super) fn redundancy(roots: &mut Roots<'_>, book: &Book) -> RedundancySettin
     let second = Duration::from_secs(1);
     settings.lease = section.duration("lease", second..=60 * second).unwrap_or(settings.lease);
     settings.readiness_after = section.duration("readiness_after", second..=3600 * second).unwrap_or(settings.readiness_after);
+    let words = [("wait", StoreLost::Wait), ("send", StoreLost::Send)];
+    settings.store_lost = section.one_of("store_lost", &words).unwrap_or_default();
     let sources = section.strings("readiness").unwrap_or_default();
     settings.readiness =
         sources.into_iter().filter(|name| book.refers(Kind::Source, &section, name)).map(|name| name.value).collect();

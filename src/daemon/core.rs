@@ -236,6 +236,11 @@ impl Core {
             // Whoever waited may have gone.
             _ = waits.send(if durable { Ok(()) } else { Err(()) });
         }
+        if !durable && self.shared.pair.alone() {
+            // What waited because another instance might act: none does.
+            let held = std::mem::take(&mut self.held);
+            self.act(held, false, None);
+        }
         self.act(effects, durable, oldest_sample);
         for query in queries {
             query(&self.engine);

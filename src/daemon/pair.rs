@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use crate::{
-    config::RedundancySettings,
+    config::{RedundancySettings, StoreLost},
     lease::Terms,
     store::{Member, Pair, Standing},
 };
@@ -213,7 +213,10 @@ impl Part {
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::warn!(%error, "the store does not answer");
                 }
-                // Nobody else is there who could act: this one goes on, as without a pair (SPEC 12).
+                // Nobody else is there who could act, or it is wanted so: this one goes on, as without a pair (SPEC 12).
+                if pair.settings.store_lost == StoreLost::Send {
+                    pair.alone.store(true, Ordering::Release);
+                }
                 if pair.alone() {
                     pair.lease.extend(began + pair.terms().room());
                 }

@@ -235,6 +235,13 @@ impl Rig {
         let one = &mut self.both().sides[side];
         one.until = Timestamp::NULL;
         (one.unfinished, one.inbox, one.buffered, one.held) = Default::default();
+        self.world.ask_again(self.now);
+    }
+
+    /// An input that was not answered comes again: after a moment, so that it finds somebody else.
+    pub(super) fn bring_again(&mut self, input: Input) {
+        let pause = if self.pair.is_some() { AGAIN } else { self.world.latency };
+        self.world.after_pause(self.now, pause, input);
     }
 
     /// A stopped process goes on: first with what it had left to do.
@@ -283,7 +290,7 @@ impl Rig {
                 let (run, handed) = (self.world.asker, std::mem::take(&mut self.both().handed));
                 self.pair = None;
                 self.world.forget_answers(|other| other != run);
-                return handed.into_iter().for_each(|input| self.step(input));
+                return handed.into_iter().for_each(|input| self.world.after_pause(self.now, TAKE, input));
             }
             let until = self.now + Duration::from_secs(10);
             if !self.advance(until) {

@@ -79,6 +79,8 @@ pub struct Rig {
     pub meddle_send: Option<LosesMessage>,
     /// The last thing that happened was a beat of one of two instances, which changed nothing.
     pub idle: bool,
+    /// The last step was committed.
+    committed: bool,
     /// SIDs of texts that an instance took and handed in.
     pub taken: Vec<String>,
     /// The text from a person that the last step was about.
@@ -124,6 +126,7 @@ impl Rig {
             meddle_input: None,
             meddle_send: None,
             idle: false,
+            committed: false,
             taken: Vec::new(),
             heard: None,
             steps: VecDeque::new(),
@@ -338,11 +341,12 @@ impl Rig {
         let mut out = Vec::new();
         engine.handle(self.now, input, &mut out);
         self.note(&step);
-        if let Some(input) = again.filter(|_| self.crash == Some(Crash::BeforeCommit) && !self.is_handed()) {
-            // Whoever brought it was not answered and brings it again.
-            self.world.after(self.now, input);
-        }
+        let again = again.filter(|_| !self.is_handed());
         self.carry_out(out);
+        if let Some(input) = again.filter(|_| !self.committed) {
+            // Whoever brought it was not answered and brings it again.
+            self.bring_again(input);
+        }
     }
 
     /// Remembers a step.
@@ -366,6 +370,7 @@ impl Rig {
         if let Some(crash) = crash {
             self.note(&format!("  crash {crash:?}"));
         }
+        self.committed = false;
         if crash == Some(Crash::BeforeCommit) {
             return self.stop_program();
         }
@@ -377,6 +382,7 @@ impl Rig {
             let result = self.watch.commit(record);
             self.rule(result);
         }
+        self.committed = committed == Committed::Yes;
         if committed == Committed::Fenced {
             return self.lose_lease();
         }

@@ -350,6 +350,50 @@ async fn one_that_lost_its_plc_lets_another_try() {
     b.stop();
 }
 
+/// Texts go on, with their records in memory; once the database is back they are there, and nothing is told again.
+async fn goes_on(twins: &Twins, a: &Daemon, all: &[&Instance]) {
+    a.tag_is("Tank", false).await;
+    for instance in all {
+        instance.store.cut();
+    }
+    twins.trip(true);
+    let texts = twins.told(ALICE, 1).await;
+    a.alarm_is("System/Gateway/Alarms/StoreFailed", "ActiveUnacked").await;
+    let code = texts[0].rsplit('#').next().unwrap();
+    for instance in all {
+        instance.store.mend();
+    }
+    a.logged("the store can be written again").await;
+    assert_eq!(role(a).await, "active");
+    let outcome = twins.plant.twilio.text(ALICE, Some(OURS.into()), &format!("{PIN}11 {code}")).await.unwrap();
+    assert_eq!(outcome.webhook_status, Some(200));
+    a.alarm_is("Tank/Alarms/Trip", "ActiveAcked").await;
+    until("coil", BOUND, async || twins.coil(ACK).then_some(())).await;
+    let journal = a.get("journal?alarm=Tank/Alarms/Trip&kind=raised").await;
+    assert_eq!(journal["entries"].as_array().map(Vec::len), Some(1), "{journal}");
+    let told = twins.texts(ALICE).into_iter().filter(|text| text.contains("Tank/Alarms/Trip")).count();
+    assert_eq!(told, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_one_alone_goes_on() {
+    let Some(twins) = Twins::new(TAGS, "").await else { return };
+    let a = twins.start(&twins.a).await;
+    goes_on(&twins, &a, &[&twins.a]).await;
+    a.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_the_active_one_goes_on_when_that_is_wanted() {
+    let Some(twins) = Twins::new(TAGS, "[redundancy]\nstore_lost = 'send'\n").await else { return };
+    let [a, b] = twins.both().await;
+    goes_on(&twins, &a, &[&twins.a, &twins.b]).await;
+    b.alarm_is("Tank/Alarms/Trip", "ActiveAcked").await;
+    assert_eq!(role(&b).await, "standby");
+    a.stop();
+    b.stop();
+}
+
 /// How often something goes wrong in a usual run; `ANNUNCIATOR_FAULTS` is another number.
 const FAULTS: usize = 12;
 

@@ -227,6 +227,11 @@ impl Rig {
     fn mend(&mut self, side: usize) {
         self.note(&format!("  instance {side} reaches the store"));
         self.both().sides[side].cut = false;
+        if self.acting() == Some(side) {
+            // What waited for the store is tried again by itself.
+            self.look_at(side);
+            self.step(Input::Tick);
+        }
     }
 
     fn step_down(&mut self, side: usize) {
@@ -278,7 +283,7 @@ impl Rig {
             if self.both().sides[side].down {
                 self.start_side(side);
             }
-            self.both().sides[side].cut = false;
+            self.mend(side);
             if self.both().sides[side].frozen {
                 self.go_on(side);
             }

@@ -430,7 +430,7 @@ impl Simulation {
         }
         let writes: Vec<_> = rows().filter(|job| job.get("Text").is_none()).collect();
         if self.rig.device_value(self.tag("W/Pulse")) != Value::Boolean(false) {
-            return Err("a pulse was never ended".to_owned());
+            return Err(format!("a pulse was never ended: {writes:?}"));
         }
         if !writes.is_empty() {
             return Err(format!("write-backs are left: {writes:?}"));

@@ -270,7 +270,8 @@ pub async fn run(
         let over = shared.pair.lease.ended();
         let over = serve_until(&shared, over, &stop, &mut reload).await;
         if over.is_some() {
-            // At once: ending takes its time.
+            // At once: ending takes its time. Until the store was read anew, nothing is known here.
+            shared.ready.store(false, Ordering::Release);
             shared.publish_program(&shared.plan.load(), "standby");
         }
         active.end().await;

@@ -27,6 +27,8 @@ use crate::{
     tag::{Sample, StatusCode, Value},
 };
 
+/// How long the first beat is waited for.
+const FIRST: Duration = Duration::from_secs(1);
 /// How often the answer to what was handed in is looked for.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long an answer is waited for: a fail-over fits in.
@@ -37,7 +39,8 @@ const SHARE: u32 = 5;
 /// What stands by.
 struct Standby {
     shared: Arc<Shared>,
-    engine: Engine,
+    /// `None` while the store could not be read: then nothing is known here.
+    engine: Option<Engine>,
     /// What the store held, by kind and key, each as a hash: what changed is told, not everything.
     rows: HashMap<(StateKind, String), u64>,
     /// The commit that `engine` shows.
@@ -49,15 +52,19 @@ struct Standby {
 /// Stands by until the lease is this instance's own. `shown` is called once there is something to serve.
 pub(super) async fn stand_by(shared: &Arc<Shared>, shown: impl FnOnce()) {
     let mut beats = shared.pair.beats();
-    // What was known before may be over since.
+    // What was known before may be over since. Without an answer, whoever asks must not wait for one.
     beats.mark_unchanged();
-    if next(&mut beats).await.is_some_and(|seen| begin(shared, &seen)) {
+    let first = tokio::time::timeout(FIRST, next(&mut beats)).await;
+    if first.is_ok_and(|seen| seen.is_some_and(|seen| begin(shared, &seen))) {
         return;
     }
-    tracing::info!("standing by: another instance is active");
+    tracing::info!("standing by: another instance is active, or the store does not answer");
     let mut standby = Standby::new(Arc::clone(shared)).await;
-    shown();
+    let mut shown = Some(shown);
     loop {
+        if let Some(shown) = shown.take_if(|_| standby.engine.is_some()) {
+            shown();
+        }
         tokio::select! {
             () = shared.inbox.arrived() => standby.take().await,
             seen = next(&mut beats) => match seen {
@@ -89,8 +96,7 @@ impl Standby {
         let plan = shared.plan.load_full();
         shared.out_of_service(&plan);
         shared.publish_program(&plan, "standby");
-        let (engine, _) = Engine::restore(plan, Vec::new(), 0, clock::now(), &mut Vec::new());
-        let mut standby = Self { shared, engine, rows: HashMap::new(), number: 0, rested: Instant::now() };
+        let mut standby = Self { shared, engine: None, rows: HashMap::new(), number: 0, rested: Instant::now() };
         standby.read().await;
         standby.shared.changes.note_all();
         standby
@@ -98,7 +104,8 @@ impl Standby {
 
     /// Shows what was committed up to `number`, if that is not shown yet.
     async fn follow(&mut self, number: u64) {
-        if number != self.number && self.rested <= Instant::now() {
+        let is_news = number != self.number || self.engine.is_none();
+        if is_news && self.rested <= Instant::now() {
             self.read().await;
         }
     }
@@ -117,8 +124,9 @@ impl Standby {
         let mut effects = Vec::new();
         let plan = self.shared.plan.load_full();
         // What cannot be read is told by the active instance.
-        (self.engine, _) = Engine::restore(plan, rows, 0, clock::now(), &mut effects);
-        self.show(effects);
+        let (engine, _) = Engine::restore(Arc::clone(&plan), rows, 0, clock::now(), &mut effects);
+        self.engine = Some(engine);
+        self.show(&plan, effects);
         self.rested = Instant::now() + began.elapsed() * SHARE;
     }
 
@@ -141,8 +149,7 @@ impl Standby {
     }
 
     /// Shows what an engine says of itself; what it wants done is the active instance's.
-    fn show(&self, effects: Vec<Effect>) {
-        let plan = self.engine.plan();
+    fn show(&self, plan: &Plan, effects: Vec<Effect>) {
         let told: HashMap<Arc<str>, Arc<Condition>> =
             self.shared.conditions.all().into_iter().map(|condition| (Arc::clone(&condition.alarm), condition)).collect();
         let mut samples = Vec::new();
@@ -165,7 +172,8 @@ impl Standby {
     async fn take(&mut self) {
         for message in self.shared.inbox.take().messages {
             match message {
-                Message::Query(query) => query(&self.engine),
+                // Whoever asks sees that nobody knows.
+                Message::Query(query) => _ = self.engine.as_ref().map(query),
                 Message::Input(Input::Plan(plan), _) => self.change_plan(&plan).await,
                 Message::Input(input, _) => {
                     if let Some((handed, request)) = handed(input) {

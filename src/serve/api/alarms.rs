@@ -208,7 +208,7 @@ pub struct OutOfServiceBody {
 pub async fn list(State(api): State<Api>, _: Viewer, Params(query): Params<ListQuery>) -> Result<Json<AlarmList>, Problem> {
     let limit = pages::limit(query.limit, MAX_PAGE)?;
     let text = pages::needle(query.text.as_deref())?;
-    let mut alarms = api.live.alarms().await;
+    let mut alarms = api.live.alarms().await?;
     alarms.retain(|alarm| {
         alarm.path.starts_with(&query.prefix)
             && query.path.as_ref().is_none_or(|pattern| pages::fits(pattern, &alarm.path))

@@ -15,13 +15,14 @@ use std::{
     time::Duration,
 };
 
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::figures;
+use super::{figures, problem::Problem};
 use crate::{
     engine::{
         plan::Plan,
@@ -128,24 +129,33 @@ impl Live {
     }
 
     /// All alarms as they are now, by path.
-    pub async fn alarms(&self) -> Vec<Arc<AlarmView>> {
-        let mut copies = self.copies.lock().await;
-        self.refresh(&mut copies).await;
-        copies.alarms.values().cloned().collect()
+    ///
+    /// # Errors
+    /// When nothing is known now: an empty list would say that all is well.
+    pub async fn alarms(&self) -> Result<Vec<Arc<AlarmView>>, Problem> {
+        Ok(self.known().await?.alarms.values().cloned().collect())
     }
 
     /// One alarm as it is now.
-    pub async fn alarm(&self, path: &str) -> Option<Arc<AlarmView>> {
-        let mut copies = self.copies.lock().await;
-        self.refresh(&mut copies).await;
-        copies.alarms.get(path).cloned()
+    ///
+    /// # Errors
+    /// As [`Live::alarms`].
+    pub async fn alarm(&self, path: &str) -> Result<Option<Arc<AlarmView>>, Problem> {
+        Ok(self.known().await?.alarms.get(path).cloned())
     }
 
     /// The outbox as it is now, oldest first.
-    pub async fn messages(&self) -> Vec<Arc<OutboxView>> {
+    ///
+    /// # Errors
+    /// As [`Live::alarms`].
+    pub async fn messages(&self) -> Result<Vec<Arc<OutboxView>>, Problem> {
+        Ok(self.known().await?.messages.values().cloned().collect())
+    }
+
+    async fn known(&self) -> Result<tokio::sync::MutexGuard<'_, Copies>, Problem> {
         let mut copies = self.copies.lock().await;
-        self.refresh(&mut copies).await;
-        copies.messages.values().cloned().collect()
+        let words = "nothing is known now: the program is stopping, or stands by and its store does not answer";
+        if self.refresh(&mut copies).await { Ok(copies) } else { Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, words)) }
     }
 
     /// Opens a stream, while there are fewer than `most`: changes are told until the seat is dropped.
@@ -216,9 +226,9 @@ impl Live {
         }
     }
 
-    /// Takes over what changed, and tells of it.
-    async fn refresh(&self, copies: &mut Copies) {
-        let Some(changed) = self.gateway.changes().await else { return };
+    /// Takes over what changed, and tells of it; false when that is not known.
+    async fn refresh(&self, copies: &mut Copies) -> bool {
+        let Some(changed) = self.gateway.changes().await else { return false };
         if changed.all {
             let plan = self.gateway.plan();
             let known = copies.plan.replace(Arc::clone(&plan));
@@ -228,7 +238,7 @@ impl Live {
                 let reason = if Arc::ptr_eq(&known, &plan) { "behind" } else { "configuration" };
                 self.tell(Topic::Any, "reload", &json!({ "reason": reason }));
             }
-            return;
+            return true;
         }
         let alarms: Vec<_> = changed.alarms.into_iter().map(Arc::new).collect();
         let messages: Vec<_> = changed.messages.into_iter().map(Arc::new).collect();
@@ -250,6 +260,7 @@ impl Live {
         }
         copies.alarms.extend(alarms.into_iter().map(|alarm| (Arc::clone(&alarm.path), alarm)));
         copies.messages.extend(messages.into_iter().map(|message| (message.row, message)));
+        true
     }
 
     /// Sources and counts, where they changed.

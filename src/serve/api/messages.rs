@@ -99,7 +99,7 @@ pub struct MessageList {
 pub async fn list(State(api): State<Api>, _: Viewer, Params(query): Params<MessageParams>) -> Result<Json<MessageList>, Problem> {
     let limit = pages::limit(query.limit, MAX_PAGE)?;
     let text = pages::needle(query.text.as_deref())?;
-    let mut messages = api.live.messages().await;
+    let mut messages = api.live.messages().await?;
     messages.retain(|message| {
         let sid = message.sid.as_deref().unwrap_or_default();
         let about = |fits: &dyn Fn(&str) -> bool| message.alarms.iter().any(|alarm| fits(alarm));

@@ -101,7 +101,7 @@ pub struct EventView {
     extensions(("x-least-role" = json!("viewer"))))]
 pub async fn story(State(api): State<Api>, _: Viewer, Params(params): Params<StoryParams>) -> Result<Json<Story>, Problem> {
     let plan = api.gateway.plan();
-    let alarm = api.live.alarm(&params.alarm).await.zip(plan.alarm(&params.alarm).cloned());
+    let alarm = api.live.alarm(&params.alarm).await?.zip(plan.alarm(&params.alarm).cloned());
     let (alarm, def) = alarm.ok_or_else(|| Problem::not_found(format!("there is no alarm {:?}", params.alarm)))?;
     let raised = JournalQuery {
         alarm: Some(Arc::clone(&def.path)),
@@ -143,7 +143,7 @@ async fn tell(api: &Api, plan: &Plan, def: &AlarmDef, event: Uuid, story: &mut S
     story.cut = story.transitions.len() >= MAX_ENTRIES as usize || audit.len() >= MAX_ENTRIES as usize;
     records::publish_subjects(plan, &mut audit);
     (story.messages, story.acts) = audit.into_iter().partition(|row| is_message(row.entry.kind));
-    story.outbox = api.live.messages().await;
+    story.outbox = api.live.messages().await?;
     story.outbox.retain(|message| message.events.contains(&event) || message.alarms.contains(&def.path));
     Ok(())
 }

@@ -88,8 +88,8 @@ pub async fn stream(
     let tags = if topics.contains(&Topic::Tags) { watched(&plan, &params.tag)? } else { Vec::new() };
     let full = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{MAX_STREAMS} event streams are open already"));
     let seat = api.live.enter(MAX_STREAMS).ok_or_else(full)?;
-    // What happened before is no news.
-    api.live.alarms().await;
+    // What happened before is no news. What is not known now is told once it is.
+    _ = api.live.alarms().await;
     let news = api.live.news();
     let newest = *news.borrow();
     let last = headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| api.live.number(id)));

@@ -342,7 +342,12 @@ impl Daemon {
 
     /// Waits until an alarm is in this state.
     pub async fn alarm_is(&self, path: &str, state: &str) {
-        let found = async || (self.alarm(path).await["state"] == state).then_some(());
+        // (An instance that has just begun to stand by knows nothing yet.)
+        let found = async || {
+            let list = self.get("alarms").await;
+            let alarm = list["alarms"].as_array()?.iter().find(|alarm| alarm["path"] == path)?;
+            (alarm["state"] == state).then_some(())
+        };
         until_or(&format!("{path} {state}"), BOUND, found, || self.log()).await;
     }
 

@@ -13,7 +13,10 @@ use std::{
 
 use annunciator::{
     config::StoreSettings,
-    engine::record::Direction,
+    engine::{
+        plan::Channel,
+        record::{Direction, LedgerEntry},
+    },
     simulate::twilio::{Fault, FaultKind, Reports, Voice, VoiceMode},
     store::{LedgerQuery, Store},
 };
@@ -173,7 +176,9 @@ async fn check_calls(plant: &Plant, daemon: &Daemon) {
     let store = Store::open_read_only(&StoreSettings::default(), &plant.folder.path().join("data")).await.unwrap();
     let ledger = store.ledger(LedgerQuery::default()).await.unwrap();
     store.close().await;
-    let sent: Vec<_> = ledger.iter().filter(|entry| entry.direction == Direction::Sent).collect();
+    // (Whoever acknowledged by phone is told by text when the PLC did not take it in time, as on a busy machine.)
+    let calls = |entry: &&LedgerEntry| entry.direction == Direction::Sent && entry.channel == Channel::Voice;
+    let sent: Vec<_> = ledger.iter().filter(calls).collect();
     let known: BTreeSet<&str> = sent.iter().map(|entry| entry.sid.as_str()).collect();
     assert_eq!(known.len(), sent.len(), "each SID once");
     let calls = plant.twilio.calls();

@@ -80,14 +80,11 @@ pub fn fate(effect: &Effect, committed: bool, held: bool, alone: bool) -> Fate {
     }
     match effect {
         _ if committed => Fate::Act,
+        // Another instance, which takes over because this one is cut off from the store, knows nothing of it: it would be done twice, and
+        // what was shown would be taken back.
+        _ if !alone => Fate::Hold,
         // A write to a machine only ever follows its record.
         Effect::Read { .. } | Effect::Write { .. } => Fate::Hold,
-        // Another instance, which takes over because this one is cut off from the store, knows nothing of it and would do it too.
-        Effect::Send(_) | Effect::EndCall { .. } | Effect::Lookup(_) | Effect::Script { .. } | Effect::Answer { .. }
-            if !alone =>
-        {
-            Fate::Hold
-        }
         _ => Fate::Act,
     }
 }

@@ -48,6 +48,8 @@ impl Active {
         let rows = shared.store.take_up().await.map_err(|error| format!("read the store: {error}"))?;
         let plan = shared.plan.load_full();
         shared.stopping.store(false, Ordering::Release);
+        // Of what was shown while standing by, the last may be missing.
+        shared.changes.note_all();
         shared.back_in_service(&plan);
         let stop_core = CancellationToken::new();
         let core = start_engine(shared, &plan, rows, stop_core.clone());

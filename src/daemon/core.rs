@@ -242,8 +242,11 @@ impl Core {
             self.act(held, false, None);
         }
         self.act(effects, durable, oldest_sample);
-        for query in queries {
-            query(&self.engine);
+        // What may never have happened is not shown.
+        if durable || self.shared.pair.alone() {
+            for query in queries {
+                query(&self.engine);
+            }
         }
         // Last: nobody waits for the log. What could not be committed is told too, once.
         let new = committed.as_ref().unwrap_or(&self.buffered).get(old..).unwrap_or_default();

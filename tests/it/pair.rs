@@ -395,7 +395,7 @@ async fn without_the_database_the_active_one_goes_on_when_that_is_wanted() {
 }
 
 /// How often something goes wrong in a usual run; `ANNUNCIATOR_FAULTS` is another number.
-const FAULTS: usize = 12;
+const FAULTS: usize = 5;
 
 /// What the run has seen.
 #[derive(Default)]

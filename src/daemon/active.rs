@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Shared,
     core::{Core, EngineClock},
-    heartbeat, messages, standby, write,
+    handed, heartbeat, messages, write,
 };
 use crate::{
     engine::{
@@ -68,7 +68,7 @@ impl Active {
         begin(&mut tasks, Box::pin(messages::poll(Arc::clone(shared), stop.clone())));
         begin(&mut tasks, Box::pin(heartbeat::beat(Arc::clone(shared), stop)));
         if shared.store.shared() {
-            begin(&mut tasks, Box::pin(standby::take_handed_in(Arc::clone(shared))));
+            begin(&mut tasks, Box::pin(handed::take(Arc::clone(shared))));
         }
         Ok(Self { shared: Arc::clone(shared), core, stop_core, tasks })
     }

@@ -4,13 +4,16 @@
 //! who know the Twilio profile's auth token. When an instance has another token than the one that sealed, the input waits until a
 //! reload brings the same one.
 
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hmac,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
+use super::{Shared, inbox::Message};
 use crate::engine::{
     io::{Actor, CallEvent, Command, DeliveryState, InboundText, Input, OutboxId, RequestId},
     plan::{Plan, Secret},
@@ -18,7 +21,8 @@ use crate::engine::{
 };
 
 /// One input on its way from a standby instance to the active one.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Handed {
     /// Somebody asked for something.
     Command {
@@ -50,18 +54,13 @@ pub(super) enum Handed {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Row {
-    Command { by: Actor, command: Command },
-    Inbound(Sealed),
-    Status { row: Option<OutboxId>, sid: String, status: DeliveryState, error_code: Option<u32> },
-    Call(Sealed),
-    Audit(Vec<AuditEntry>),
-}
-
-/// ChaCha20-Poly1305 (RFC 8439) over JSON: the nonce, then what is sealed, in Base64.
-#[derive(Serialize, Deserialize)]
-struct Sealed {
-    twilio: String,
-    data: String,
+    Plain(Handed),
+    /// ChaCha20-Poly1305 (RFC 8439) over its JSON: the nonce, then what is sealed, in Base64.
+    Sealed {
+        /// Name of the Twilio profile whose token sealed it.
+        twilio: String,
+        data: String,
+    },
 }
 
 /// Keeps the key apart from other uses of the token.
@@ -72,29 +71,28 @@ fn key(token: &Secret) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key.as_ref()).expect("an HMAC-SHA256 is as long as the key"))
 }
 
-fn seal<T: Serialize>(plan: &Plan, twilio: &str, value: &T) -> Result<Sealed, String> {
-    let def = plan.twilio.get(twilio).ok_or_else(|| format!("there is no Twilio profile {twilio}"))?;
+fn seal(plan: &Plan, twilio: String, handed: &Handed) -> Result<Row, String> {
+    let def = plan.twilio.get(&twilio).ok_or_else(|| format!("there is no Twilio profile {twilio}"))?;
     let mut nonce = [0; NONCE_LEN];
     getrandom::fill(&mut nonce).map_err(|error| format!("the system gives no random numbers: {error}"))?;
-    let mut data = serde_json::to_vec(value).map_err(|error| error.to_string())?;
+    let mut data = serde_json::to_vec(handed).map_err(|error| error.to_string())?;
     key(&def.auth_token)
-        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(twilio), &mut data)
+        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&*twilio), &mut data)
         .map_err(|_| "it is too long to be sealed".to_owned())?;
-    Ok(Sealed { twilio: twilio.to_owned(), data: BASE64_STANDARD.encode([&nonce[..], &data].concat()) })
+    Ok(Row::Sealed { twilio, data: BASE64_STANDARD.encode([&nonce[..], &data].concat()) })
 }
 
-fn open<T: DeserializeOwned>(plan: &Plan, sealed: &Sealed) -> Result<T, String> {
-    let def = plan.twilio.get(&sealed.twilio).ok_or_else(|| format!("there is no Twilio profile {}", sealed.twilio))?;
-    let data = BASE64_STANDARD.decode(&sealed.data).map_err(|error| error.to_string())?;
-    let (nonce, data) = data.split_at_checked(NONCE_LEN).ok_or("it is too short")?;
+fn open(plan: &Plan, twilio: &str, data: &str) -> Result<Handed, String> {
+    let def = plan.twilio.get(twilio).ok_or_else(|| format!("there is no Twilio profile {twilio}"))?;
+    let data = BASE64_STANDARD.decode(data).map_err(|error| error.to_string())?;
+    let (nonce, data) = data.split_first_chunk().ok_or("it is too short")?;
     for token in [Some(&def.auth_token), def.auth_token_2.as_ref()].into_iter().flatten() {
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| "it is too short")?;
         let mut data = data.to_vec();
-        if let Ok(plain) = key(token).open_in_place(nonce, Aad::from(&*sealed.twilio), &mut data) {
-            return serde_json::from_slice(plain).map_err(|error| error.to_string());
+        if let Ok(plain) = key(token).open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(twilio), &mut data) {
+            return serde_json::from_slice(plain).map_err(|error| not_ours(&error));
         }
     }
-    Err(format!("it was sealed with another auth_token of Twilio profile {}", sealed.twilio))
+    Err(format!("it was sealed with another auth_token of Twilio profile {twilio}"))
 }
 
 impl Handed {
@@ -103,12 +101,11 @@ impl Handed {
     /// # Errors
     /// Why it cannot be handed over; a fragment.
     pub(super) fn write(self, plan: &Plan) -> Result<String, String> {
-        let row = match self {
-            Self::Command { by, command } => Row::Command { by, command },
-            Self::Inbound(text) => Row::Inbound(seal(plan, &text.twilio, &text)?),
-            Self::Status { row, sid, status, error_code } => Row::Status { row, sid, status, error_code },
-            Self::Call(call) => Row::Call(seal(plan, &call.twilio, &call)?),
-            Self::Audit(entries) => Row::Audit(entries),
+        let row = match &self {
+            Self::Inbound(InboundText { twilio, .. }) | Self::Call(CallEvent { twilio, .. }) => {
+                seal(plan, twilio.clone(), &self)?
+            }
+            Self::Command { .. } | Self::Status { .. } | Self::Audit(_) => Row::Plain(self),
         };
         serde_json::to_string(&row).map_err(|error| error.to_string())
     }
@@ -118,13 +115,10 @@ impl Handed {
     /// # Errors
     /// Why it cannot be read, for people; it names no content.
     pub(super) fn read(text: &str, plan: &Plan) -> Result<Self, String> {
-        Ok(match serde_json::from_str(text).map_err(|error| not_ours(&error))? {
-            Row::Command { by, command } => Self::Command { by, command },
-            Row::Inbound(sealed) => Self::Inbound(open(plan, &sealed)?),
-            Row::Status { row, sid, status, error_code } => Self::Status { row, sid, status, error_code },
-            Row::Call(sealed) => Self::Call(open(plan, &sealed)?),
-            Row::Audit(entries) => Self::Audit(entries),
-        })
+        match serde_json::from_str(text).map_err(|error| not_ours(&error))? {
+            Row::Plain(handed) => Ok(handed),
+            Row::Sealed { twilio, data } => open(plan, &twilio, &data),
+        }
     }
 
     /// What the engine takes; the entries of the audit log when it is not the engine's business.
@@ -142,6 +136,50 @@ impl Handed {
 /// The error's own words may quote what was handed in.
 fn not_ours(error: &serde_json::Error) -> String {
     format!("it is from another version of annunciator (line {}, column {})", error.line(), error.column())
+}
+
+/// How often the active instance looks for what was handed in.
+const LOOK: Duration = Duration::from_millis(100);
+/// So many at once.
+const AT_ONCE: usize = 1_000;
+
+/// Takes what other instances hand in, until it is dropped. What cannot be read waits, and is tried again: a reload may bring the
+/// token that it was sealed with.
+pub(super) async fn take(shared: Arc<Shared>) {
+    // On their way through the engine, and those that were complained of; gone from here when they are gone from the store.
+    let (mut taken, mut unreadable) = (HashSet::new(), HashSet::new());
+    let mut failing = false;
+    loop {
+        match shared.store.handed_in(AT_ONCE).await {
+            Ok(rows) => {
+                failing = false;
+                let there: HashSet<u64> = rows.iter().map(|(id, _)| *id).collect();
+                taken.retain(|id| there.contains(id));
+                unreadable.retain(|id| there.contains(id));
+                let plan = shared.plan.load_full();
+                for (id, text) in rows {
+                    if taken.contains(&id) {
+                        continue;
+                    }
+                    match Handed::read(&text, &plan) {
+                        Ok(handed) => {
+                            taken.insert(id);
+                            shared.inbox.push(Message::Handed(id, handed));
+                        }
+                        Err(reason) if unreadable.insert(id) => {
+                            tracing::error!(%id, "what another instance handed in cannot be read, and waits: {reason}");
+                        }
+                        Err(_) => {}
+                    }
+                }
+            }
+            Err(error) if !std::mem::replace(&mut failing, true) => {
+                tracing::warn!(%error, "failed to look for what other instances handed in");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +234,6 @@ mod tests {
         let plan = plan("auth_token = 'one'");
         let handed = || Handed::Command { by: by.clone(), command: command.clone() };
         assert_eq!(Handed::read(&handed().write(&plan).unwrap(), &plan), Ok(handed()));
-        assert!(Handed::read("{\"dance\":1}", &plan).unwrap_err().contains("another version"));
+        assert!(Handed::read("{\"plain\":{\"dance\":1}}", &plan).unwrap_err().contains("another version"));
     }
 }

@@ -54,7 +54,7 @@ use crate::{
     },
     metrics::Metrics,
     pki::Pki,
-    serve::{Redundancy, api, console, http, opcua, passwords::Passwords, webhooks},
+    serve::{api, console, http, opcua, passwords::Passwords, webhooks},
     source::{self, Source},
     store::Store,
     tag::{Names, Sample, StatusCode, TagId, TagTable, Value},
@@ -448,17 +448,6 @@ impl Shared {
     /// This instance may do something to the world outside.
     fn may_act(&self) -> bool {
         !self.stopping.load(Ordering::Acquire) && self.pair.lease.held()
-    }
-
-    fn redundancy_view(&self) -> Redundancy {
-        let level = match (self.ready.load(Ordering::Acquire), self.pair.lease.held()) {
-            (false, _) => 1,
-            (true, true) => 255,
-            (true, false) => 100,
-        };
-        let seen = self.pair.last();
-        let servers = seen.into_iter().flat_map(|seen| seen.pair.members);
-        Redundancy { level, servers: servers.map(|member| (member.uri, member.endpoint)).collect() }
     }
 
     /// The program's own facts under `System/Gateway/`.

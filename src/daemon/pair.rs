@@ -186,6 +186,11 @@ impl Part {
                 () = stop.cancelled() => break,
             }
         }
+        self.give_up().await;
+    }
+
+    /// Acts no longer, and lets another instance begin at once.
+    async fn give_up(&self) {
         self.shared.pair.lease.end();
         if let Err(error) = self.shared.store.give_up(&self.me).await {
             tracing::warn!(%error, "failed to give the lease up: another instance acts when it has run out");
@@ -256,11 +261,7 @@ impl Part {
         tracing::warn!(source = %lost, "lost for too long: another instance shall try");
         self.rests = Some(Instant::now() + REST);
         self.blind = None;
-        pair.lease.end();
-        self.me.ready = false;
-        if let Err(error) = self.shared.store.give_up(&self.me).await {
-            tracing::warn!(%error, "failed to give the lease up: another instance acts when it has run out");
-        }
+        self.give_up().await;
     }
 }
 

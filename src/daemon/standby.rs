@@ -5,7 +5,7 @@
 //! devices.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
     time::{Duration, Instant},
@@ -294,41 +294,4 @@ fn read_outcome(answer: &str) -> Outcome {
         let words = format!("the active instance is of another version, its answer cannot be read: {error}");
         Outcome::refused(StatusCode::BAD_INTERNAL_ERROR, words)
     })
-}
-
-/// How often the active instance looks for what was handed in.
-const TAKE: Duration = Duration::from_millis(100);
-/// So many at once.
-const AT_ONCE: usize = 1_000;
-
-/// Takes what other instances hand in, until it is dropped.
-pub(super) async fn take_handed_in(shared: Arc<Shared>) {
-    // On their way through the engine, or unreadable; gone from here when they are gone from the store.
-    let mut known = HashSet::new();
-    let mut failing = false;
-    loop {
-        match shared.store.handed_in(AT_ONCE).await {
-            Ok(rows) => {
-                failing = false;
-                known.retain(|id| rows.iter().any(|(row, _)| row == id));
-                let plan = shared.plan.load_full();
-                for (id, text) in rows {
-                    if !known.insert(id) {
-                        continue;
-                    }
-                    match Handed::read(&text, &plan) {
-                        Ok(handed) => shared.inbox.push(Message::Handed(id, handed)),
-                        Err(reason) => {
-                            tracing::error!(%id, "what another instance handed in cannot be read, and waits: {reason}");
-                        }
-                    }
-                }
-            }
-            Err(error) if !std::mem::replace(&mut failing, true) => {
-                tracing::warn!(%error, "failed to look for what other instances handed in");
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(TAKE).await;
-    }
 }

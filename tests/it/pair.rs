@@ -2,7 +2,7 @@
 //! off from the database or the PLC.
 
 use std::{
-    env,
+    env, fs,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -239,6 +239,34 @@ async fn the_one_that_stands_by_shows_and_hands_in() {
     // The PIN stood in the database sealed only.
     let dump = postgres::dump(&twins.database);
     assert!(!dump.contains(&format!("{PIN}11")), "a PIN stands in the database");
+    a.stop();
+    b.stop();
+}
+
+/// Tokens are changed on one instance after the other: what the first one seals with the new token, the other opens once it has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sealed_with_a_newer_token_waits_for_it() {
+    let Some(twins) = Twins::new(TAGS, "").await else { return };
+    let rotate = |instance: &Instance| {
+        let name = format!("config-{}/main.toml", instance.name);
+        let text = fs::read_to_string(twins.plant.folder.path().join(&name)).unwrap();
+        let rotated = text.replace("auth_token = ", "auth_token = 'a-newer-token-of-the-tests'\nauth_token_2 = ");
+        assert_ne!(rotated, text);
+        twins.plant.write(&name, &rotated);
+    };
+    rotate(&twins.b);
+    let [a, b] = twins.both().await;
+    twins.trip(true);
+    let texts = twins.told(ALICE, 1).await;
+    let code = texts[0].rsplit('#').next().unwrap();
+    twins.prefer(&twins.b);
+    let outcome = twins.plant.twilio.text(ALICE, Some(OURS.into()), &format!("{PIN}11 {code}")).await.unwrap();
+    assert_eq!(outcome.webhook_status, Some(200));
+    a.logged("it was sealed with another auth_token of Twilio profile main").await;
+    assert_eq!(a.alarm("Tank/Alarms/Trip").await["state"], "ActiveUnacked");
+    rotate(&twins.a);
+    a.signal("HUP");
+    a.alarm_is("Tank/Alarms/Trip", "ActiveAcked").await;
     a.stop();
     b.stop();
 }

@@ -466,6 +466,12 @@ async fn strike(twins: &Twins, count: usize, mut random: fastrand::Rng) -> ([Dae
             _ = tokio::time::timeout(Duration::from_secs(2), until("something under way", BOUND, under_way)).await;
         }
         let began = Instant::now();
+        let what = match kind {
+            0..6 => "killed",
+            6..8 => "stopped",
+            _ => "cut off",
+        };
+        println!("{} {} is {what}", jiff::Timestamp::now(), line.name);
         match kind {
             0..6 => {
                 tally.sending += usize::from(line.twilio.unanswered() > 0);

@@ -378,6 +378,10 @@ impl Engine {
         self.outbox.lane(&twilio, channel).queue.remove(&(rank, id));
         self.ended(id);
         self.audit_text(id, AuditKind::MessageNotSent, reason.words());
+        if reason == NotSent::Superseded {
+            let (_, items) = self.alarm_items(id).unwrap_or_default();
+            self.note_untold(&items);
+        }
         if let Some(request) = self.outbox.callers.remove(&id) {
             self.timers.set(&Timer::Caller(id), None);
             self.answer(request, not_sent(reason));

@@ -49,6 +49,9 @@ pub(super) struct Run {
     /// Somebody who was told has shown a valid PIN.
     #[serde(default)]
     pub reached: bool,
+    /// A text of it was cancelled because the alarm had cleared: somebody whose turn it was does not know.
+    #[serde(default)]
+    pub untold: bool,
     /// The fallback roster was told that nobody was reached.
     #[serde(default)]
     pub fallback_told: bool,
@@ -147,6 +150,7 @@ impl Run {
             rows: Vec::new(),
             spared: Vec::new(),
             reached: false,
+            untold: false,
             fallback_told: false,
             gathered: Vec::new(),
             passes: BTreeMap::new(),
@@ -166,7 +170,7 @@ impl Run {
     pub(super) fn rewind(&mut self) {
         (self.step, self.step_name, self.stage) = (0, None, Stage::Enter);
         self.passes.clear();
-        self.hurried = false;
+        (self.hurried, self.untold) = (false, false);
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -282,6 +282,16 @@ impl Engine {
         run.zip(index).is_some_and(|(run, index)| self.end_condition(index, run).is_none())
     }
 
+    /// A text about these was cancelled: should their alarms come back, somebody was not told.
+    pub(in crate::engine) fn note_untold(&mut self, items: &[Item]) {
+        for item in items {
+            if let Some(run) = self.runs.get_mut(&item.alarm).filter(|run| run.code == item.code) {
+                run.untold = true;
+                self.dirty.runs.insert(std::sync::Arc::clone(&item.alarm));
+            }
+        }
+    }
+
     /// The event that a text about the alarm at `path` is about: the newest open one, or the one that is over.
     pub(in crate::engine) fn event_to_tell(&self, path: &str) -> Option<Uuid> {
         if let Some(follow) = self.runs.get(path).and_then(|run| run.follows.as_ref()) {

@@ -27,9 +27,10 @@ impl Engine {
         let Some(pipeline) = def.pipeline.clone().filter(|name| self.plan.pipelines.contains_key(name)) else { return };
         let joined = match self.runs.get_mut(&def.path).filter(|run| run.closed.is_none() && run.pipeline == pipeline) {
             Some(run) => {
-                // A run that ended because the alarm had cleared goes on where it was; one that had walked to its end starts again.
+                // A run that ended because the alarm had cleared goes on where it was. One that had walked to its end starts again, and
+                // so does one of whose steps somebody was not told: those before the present one would never come again.
                 if let Stage::Ended { cleared } = run.stage {
-                    if !cleared {
+                    if !cleared || run.untold {
                         run.rewind();
                     }
                     run.stage = Stage::Enter;

@@ -189,6 +189,7 @@ impl Engine {
         if !gone.is_empty() {
             let events = gone.iter().map(|item| item.event).collect();
             self.not_sent(NotSent::Superseded, user, number, among(gone), events);
+            self.note_untold(gone);
         }
     }
 

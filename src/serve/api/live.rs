@@ -101,7 +101,7 @@ struct Copies {
 pub struct Live {
     gateway: Arc<dyn Gateway>,
     /// Held while it is brought up to date: whoever waits for it sees what was known when they asked.
-    copies: tokio::sync::Mutex<Copies>,
+    copies: Arc<tokio::sync::Mutex<Copies>>,
     ring: Mutex<Ring>,
     /// The number that the next event will have.
     newest: watch::Sender<u64>,
@@ -116,7 +116,7 @@ impl Live {
     pub fn start(gateway: Arc<dyn Gateway>, stop: CancellationToken) -> Arc<Self> {
         let live = Arc::new(Self {
             gateway,
-            copies: tokio::sync::Mutex::default(),
+            copies: Arc::default(),
             ring: Mutex::new(Ring { events: VecDeque::new(), bytes: 0, next: 1 }),
             newest: watch::Sender::new(1),
             streams: AtomicUsize::new(0),
@@ -132,7 +132,7 @@ impl Live {
     ///
     /// # Errors
     /// When nothing is known now: an empty list would say that all is well.
-    pub async fn alarms(&self) -> Result<Vec<Arc<AlarmView>>, Problem> {
+    pub async fn alarms(self: &Arc<Self>) -> Result<Vec<Arc<AlarmView>>, Problem> {
         Ok(self.known().await?.alarms.values().cloned().collect())
     }
 
@@ -140,7 +140,7 @@ impl Live {
     ///
     /// # Errors
     /// As [`Live::alarms`].
-    pub async fn alarm(&self, path: &str) -> Result<Option<Arc<AlarmView>>, Problem> {
+    pub async fn alarm(self: &Arc<Self>, path: &str) -> Result<Option<Arc<AlarmView>>, Problem> {
         Ok(self.known().await?.alarms.get(path).cloned())
     }
 
@@ -148,14 +148,20 @@ impl Live {
     ///
     /// # Errors
     /// As [`Live::alarms`].
-    pub async fn messages(&self) -> Result<Vec<Arc<OutboxView>>, Problem> {
+    pub async fn messages(self: &Arc<Self>) -> Result<Vec<Arc<OutboxView>>, Problem> {
         Ok(self.known().await?.messages.values().cloned().collect())
     }
 
-    async fn known(&self) -> Result<tokio::sync::MutexGuard<'_, Copies>, Problem> {
-        let mut copies = self.copies.lock().await;
+    /// What is known now. In a task of its own: what the gateway tells is told once, so whoever asked may go away and it is kept all
+    /// the same.
+    async fn known(self: &Arc<Self>) -> Result<tokio::sync::OwnedMutexGuard<Copies>, Problem> {
+        let live = Arc::clone(self);
+        let known = tokio::spawn(async move {
+            let mut copies = Arc::clone(&live.copies).lock_owned().await;
+            live.refresh(&mut copies).await.then_some(copies)
+        });
         let words = "nothing is known now: the program is stopping, or stands by and its store does not answer";
-        if self.refresh(&mut copies).await { Ok(copies) } else { Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, words)) }
+        known.await.ok().flatten().ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, words))
     }
 
     /// Opens a stream, while there are fewer than `most`: changes are told until the seat is dropped.

@@ -56,6 +56,8 @@ impl Gateway for Plant {
     fn changes(&self) -> BoxFuture<'_, Option<Changed>> {
         Box::pin(async {
             let changed = self.changed.lock().unwrap().replace(Changed::default());
+            // The engine's answer comes from another task.
+            tokio::task::yield_now().await;
             Some(match changed {
                 Some(changed) => changed,
                 None => Changed { all: true, alarms: self.alarms().await, messages: self.outbox().await, ..Changed::default() },

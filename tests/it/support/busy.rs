@@ -280,11 +280,10 @@ fn check_texts(plant: &Plant, ledger: &[LedgerEntry], seen: &mut Seen) {
 
 /// Every trip is one event, told to somebody and acknowledged once.
 async fn check_events(daemon: &Daemon, seen: &Seen) {
-    let journal = daemon.get("journal?limit=10000").await;
-    let entries: Vec<&Value> = journal["entries"].as_array().unwrap().iter().map(|row| &row["entry"]).collect();
-    let events = |kind: &str, alarm: &str| -> Vec<&str> {
-        let of = entries.iter().filter(|entry| entry["kind"] == kind && entry["alarm"] == alarm);
-        of.map(|entry| entry["event"].as_str().unwrap()).collect()
+    let events = async |kind: &str, alarm: &str| -> Vec<String> {
+        let journal = daemon.get(&format!("journal?kind={kind}&alarm={alarm}&limit=10000")).await;
+        let entries = journal["entries"].as_array().unwrap().iter();
+        entries.map(|row| row["entry"]["event"].as_str().unwrap().to_owned()).collect()
     };
     let audit = daemon.get("audit?kind=message_sent&limit=10000").await;
     let told: BTreeSet<&str> = audit["entries"]
@@ -296,11 +295,11 @@ async fn check_events(daemon: &Daemon, seen: &Seen) {
         .collect();
     for (n, trips) in seen.trips.iter().enumerate() {
         let alarm = format!("Trip{n}/Alarms/Alarm");
-        let raised = events("raised", &alarm);
+        let raised = events("raised", &alarm).await;
         assert_eq!(raised.len(), *trips, "{alarm}: every trip is an event");
-        let untold: Vec<_> = raised.iter().filter(|event| !told.contains(**event)).collect();
+        let untold: Vec<_> = raised.iter().filter(|event| !told.contains(event.as_str())).collect();
         assert!(untold.is_empty(), "{alarm}: nobody was told of {untold:?}");
-        let mut acknowledged = events("acknowledged", &alarm);
+        let mut acknowledged = events("acknowledged", &alarm).await;
         acknowledged.sort_unstable();
         let mut raised = raised;
         raised.sort_unstable();

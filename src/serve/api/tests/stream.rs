@@ -1,6 +1,10 @@
 //! Event streams: what arrives, in which order, and what happens to those that are late.
 
-use std::time::Duration;
+use std::{
+    future::{Future as _, poll_fn},
+    task::Poll,
+    time::Duration,
+};
 
 use axum::body::BodyDataStream;
 use futures_util::StreamExt as _;
@@ -95,6 +99,22 @@ async fn changes_arrive_and_a_stream_resumes_where_it_was() {
         assert_eq!(anew.next().await.unwrap().data, json!({ "resumed": false }), "{unknown}");
         assert_eq!(anew.next().await.unwrap().data, json!({ "reason": "unknown_id" }), "{unknown}");
     }
+}
+
+#[tokio::test]
+async fn what_changed_is_kept_when_whoever_asked_goes_away() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.ask("GET", "/api/v1/alarms", "viewer", None).await.0, 200);
+    change(&bench, &["New/Alarms/High"]);
+    let told = || bench.plant.changed.lock().unwrap().as_ref().is_some_and(|changed| changed.alarms.is_empty());
+    let mut asks = Box::pin(bench.ask("GET", "/api/v1/alarms", "viewer", None));
+    while !told() {
+        assert!(poll_fn(|context| Poll::Ready(asks.as_mut().poll(context).is_pending())).await);
+        tokio::task::yield_now().await;
+    }
+    drop(asks);
+    let (_, list) = bench.ask("GET", "/api/v1/alarms?prefix=New", "viewer", None).await;
+    assert_eq!(list["alarms"][0]["path"], "New/Alarms/High", "{list}");
 }
 
 #[tokio::test]

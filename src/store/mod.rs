@@ -206,6 +206,8 @@ const SQLITE_FULL: i64 = 13;
 /// PostgreSQL's (postgresql.org/docs/current/errcodes-appendix.html), as far as its own message does not say it.
 const POSTGRES_DISK_FULL: &str = "53100";
 const POSTGRES_LOCK_NOT_AVAILABLE: &str = "55P03";
+const POSTGRES_NOT_LET_IN: &str = "28000";
+const POSTGRES_WRONG_PASSWORD: &str = "28P01";
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
@@ -219,8 +221,16 @@ impl From<sqlx::Error> for StoreError {
             (Some(SQLITE_READONLY), _) => "the file or its folder is read-only, check its owner and mount: ",
             (Some(SQLITE_IOERR), _) => "the disk refused, check its health, room and quota: ",
             (_, Some(POSTGRES_LOCK_NOT_AVAILABLE)) => "another session holds what is to be written, find it in pg_locks: ",
-            _ if matches!(error, sqlx::Error::PoolTimedOut) => return Self::other(postgres::NO_ANSWER),
-            _ => "",
+            (_, Some(POSTGRES_NOT_LET_IN)) => {
+                "pg_hba.conf of the server has no rule that lets this in, add one or change `sslmode`: "
+            }
+            (_, Some(POSTGRES_WRONG_PASSWORD)) => "check the role's name and the `password` of [store]: ",
+            _ => match &error {
+                sqlx::Error::PoolTimedOut => return Self::other(postgres::NO_ANSWER),
+                sqlx::Error::Io(cause) => postgres::advice(cause),
+                sqlx::Error::Tls(_) => "set `ssl = on` there, and check `sslmode` and `sslrootcert` in the URL: ",
+                _ => "",
+            },
         };
         Self { full, fenced: false, message: format!("{advice}{error}") }
     }

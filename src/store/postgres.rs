@@ -7,6 +7,7 @@
 
 use std::{
     future::Future,
+    io,
     str::FromStr as _,
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
@@ -276,6 +277,21 @@ async fn migrate(mut connection: PgConnection) -> Result<(), String> {
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     within(CONNECT, options.connect()).await
+}
+
+/// What to do about a connection that was not made; nothing when the cause says it.
+pub(super) fn advice(cause: &io::Error) -> &'static str {
+    let tls = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match (cause.kind(), tls) {
+        (_, Some(rustls::Error::InvalidCertificate(_))) => {
+            "see that `sslrootcert` names the certificate of the CA that issued the server's, and that the host in the URL is one of \
+             the names in the server's: "
+        }
+        (io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied, None) => {
+            "a file that the URL names cannot be read (`sslrootcert`, `sslcert`, `sslkey`, or a socket): "
+        }
+        _ => "",
+    }
 }
 
 /// Ends `work` after a time.

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::engine::plan::Secret;
 
 #[path = "../../../tests/it/support/postgres.rs"]
 mod cluster;
@@ -213,6 +214,67 @@ async fn a_server_that_stops_or_crashes_loses_nothing_that_was_committed() {
         kept.extend([first, first + 1, first + 2]);
         assert_eq!(seconds(&store).await, kept);
         assert_eq!(store.beat(&me, LEASE).await.unwrap().standing, Standing::Active, "nobody has taken the lease");
+    }
+}
+
+#[tokio::test]
+async fn passwords_and_certificates_are_checked() {
+    const PASSWORD: &str = "the-right-one";
+    let Some(cluster) = Cluster::start() else { return };
+    let open = async |url: &str, password: Option<&str>| {
+        let settings = StoreSettings { url: url.to_owned(), password: password.map(Secret::new) };
+        assert!(!format!("{settings:?}").contains(password.unwrap_or(PASSWORD)));
+        Store::open_configured(&settings, Path::new("/nowhere")).await
+    };
+    let open_url = cluster.database().replace("disable", "require");
+    let error = open(&open_url, None).await.err().unwrap();
+    assert!(error.contains("set `ssl = on` there"), "{error}");
+
+    let [root, stranger] = cluster.guard(PASSWORD).map(|file| file.display().to_string());
+    let (port, name) = (cluster.port(), cluster.database_of("guest"));
+    let url = |host: &str, options: &str| format!("postgres://guest@{host}:{port}/{name}?{options}");
+    let (trusted, foreign) = (format!("verify-full&sslrootcert={root}"), format!("verify-full&sslrootcert={stranger}"));
+    let missing = format!("verify-full&sslrootcert={root}.missing");
+
+    let password = "check the role's name and the `password` of [store]";
+    let encrypted = "pg_hba.conf of the server has no rule";
+    let certificate = "`sslrootcert` names the certificate of the CA";
+    let refused = [
+        ("localhost", &*trusted, Some("a-wrong-one"), password, "password authentication failed for user \"guest\""),
+        ("localhost", &*trusted, None, password, "password authentication failed for user \"guest\""),
+        ("localhost", "disable", Some(PASSWORD), encrypted, "no encryption"),
+        ("localhost", &*foreign, Some(PASSWORD), certificate, "UnknownIssuer"),
+        ("localhost", "verify-full", Some(PASSWORD), certificate, "UnknownIssuer"),
+        ("localhost", "verify-ca", Some(PASSWORD), certificate, "UnknownIssuer"),
+        ("127.0.0.1", &*trusted, Some(PASSWORD), certificate, "not valid for name \"127.0.0.1\""),
+        ("localhost", &*missing, Some(PASSWORD), "a file that the URL names", "No such file"),
+        ("localhost", "verify_full", Some(PASSWORD), "sslmode", "verify_full"),
+    ];
+    for (host, options, password, advice, cause) in refused {
+        let url = url(host, &format!("sslmode={options}"));
+        let error = open(&url, password).await.err().unwrap_or_else(|| panic!("{options} lets in"));
+        for part in [&url, advice, cause] {
+            assert!(error.contains(part), "{part:?} stands in: {error}");
+        }
+        assert!(!error.contains(password.unwrap_or(PASSWORD)), "{error}");
+    }
+
+    // Without a check of the name, of the certificate, and without a word about TLS: the server demands it.
+    let ca_only = trusted.replace("full", "ca");
+    let welcome = [("localhost", &*trusted), ("127.0.0.1", &ca_only), ("127.0.0.1", "require"), ("127.0.0.1", "prefer")];
+    for (number, (host, options)) in (1..).zip(welcome) {
+        let store = open(&url(host, &format!("sslmode={options}")), Some(PASSWORD)).await.unwrap();
+        let me = member("a");
+        assert_eq!(store.beat(&me, LEASE).await.unwrap().standing, Standing::Active);
+        store.commit(&[note(number)]).await.unwrap();
+        assert_eq!(seconds(&store).await, (1..=number).collect::<Vec<_>>());
+        let sql = "SELECT count(*), count(*) FILTER (WHERE ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                   WHERE application_name = 'annunciator' AND usename = 'guest'";
+        let row = store.reader.fetch_one(Statement::new(sql)).await.unwrap();
+        let (all, encrypted): (i64, i64) = (row.get(0).unwrap(), row.get(1).unwrap());
+        assert!(all >= 3 && all == encrypted, "{encrypted} of {all} connections are encrypted");
+        store.give_up(&me).await.unwrap();
+        store.close().await;
     }
 }
 

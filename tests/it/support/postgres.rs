@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "not every test that takes this file in needs all of it")]
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -83,10 +85,42 @@ impl Cluster {
 
     /// Makes a database.
     pub fn database(&self) -> String {
+        let name = self.database_of("annunciator");
+        format!("postgres://annunciator@127.0.0.1:{}/{name}?sslmode=disable", self.port)
+    }
+
+    /// Makes a database that this role owns, and gives its name.
+    pub fn database_of(&self, owner: &str) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        self.sql("postgres", &format!("CREATE DATABASE {name}")).expect("a database is made");
-        format!("postgres://annunciator@127.0.0.1:{}/{name}?sslmode=disable", self.port)
+        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {owner}")).expect("a database is made");
+        name
+    }
+
+    /// Offers TLS with a certificate for `localhost`, and makes a role `guest` that is let in by TLS and with this password only. Gives
+    /// the certificate of the CA that issued the server's, and that of another CA.
+    pub fn guard(&self, password: &str) -> [PathBuf; 2] {
+        let file = |name: &str, kind: &str| self.data().join(format!("{name}.{kind}"));
+        let issue = |name: &str, more: &[&OsStr]| {
+            let mut openssl = as_server("openssl".as_ref());
+            openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
+            openssl.args(["-subj", &format!("/CN={name}"), "-keyout"]).arg(file(name, "key")).arg("-out").arg(file(name, "crt"));
+            run(openssl.args(more)).expect("a certificate is made");
+        };
+        issue("root", &[]);
+        issue("stranger", &[]);
+        let (root, key) = (file("root", "crt"), file("root", "key"));
+        let constraints = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"];
+        let issuer = ["-CA".as_ref(), root.as_os_str(), "-CAkey".as_ref(), key.as_os_str()];
+        issue("server", &[&issuer[..], &constraints.map(OsStr::new)].concat());
+        let rules = "host all annunciator 127.0.0.1/32 trust\nhostssl all guest 127.0.0.1/32 scram-sha-256\n";
+        fs::write(self.data().join("pg_hba.conf"), rules).expect("the rules are written");
+        let role = format!("CREATE ROLE guest LOGIN PASSWORD '{password}'");
+        for sql in [&role, "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()"] {
+            self.sql("postgres", sql).expect("it is guarded");
+        }
+        self.wait("the server offers TLS", |cluster| cluster.sql("dbname=postgres sslmode=require", "SELECT 1").is_ok());
+        [root, file("stranger", "crt")]
     }
 
     /// Ends the server as a crash does, and waits until all of it is gone.
@@ -159,16 +193,7 @@ impl Cluster {
 
     /// One of PostgreSQL's programs, by a user that it accepts.
     fn command(&self, program: &str) -> Command {
-        let program = self.programs.join(program);
-        let mut command = if is_root() {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.current_dir("/");
-        command
+        as_server(&self.programs.join(program))
     }
 }
 
@@ -178,6 +203,19 @@ impl Drop for Cluster {
         // Of one that was stopped.
         _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A program by the user that the server runs as.
+fn as_server(program: &Path) -> Command {
+    let mut command = if is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.current_dir("/");
+    command
 }
 
 fn programs() -> io::Result<PathBuf> {

@@ -5,6 +5,7 @@ mod calls;
 mod console;
 mod documents;
 mod events;
+mod flood;
 mod heartbeat;
 mod http_hostile;
 mod import;

@@ -251,7 +251,7 @@ impl Simulation {
 
     fn command(&mut self, user: &str, command: Command) {
         let request = self.rig.command(user, command.clone());
-        self.oracle.asks(request, command);
+        self.oracle.asks(self.rig.now, request, command);
     }
 
     fn twilio(&mut self) {

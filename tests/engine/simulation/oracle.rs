@@ -57,7 +57,7 @@ pub struct Oracle {
     before: Timestamp,
     /// When the clock was set forward: what was decided before it comes long after.
     jumped: Option<Timestamp>,
-    asked: HashMap<RequestId, Command>,
+    asked: HashMap<RequestId, (Timestamp, Command)>,
     /// By alarm, until then; as people were promised.
     shelved: HashMap<String, Timestamp>,
     /// Events by alarm, in the order of their raising.
@@ -79,8 +79,8 @@ pub struct Oracle {
 type Result<T = ()> = std::result::Result<T, String>;
 
 impl Oracle {
-    /// Somebody asks for something.
-    pub fn asks(&mut self, request: RequestId, command: Command) {
+    /// Somebody asks for something now.
+    pub fn asks(&mut self, now: Timestamp, request: RequestId, command: Command) {
         match &command {
             // Whether it is done is open until it is answered, and an answer may be lost.
             Command::Shelve { alarm, .. } => _ = self.shelved.remove(&**alarm),
@@ -89,7 +89,7 @@ impl Oracle {
             }
             _ => {}
         }
-        self.asked.insert(request, command);
+        self.asked.insert(request, (now, command));
     }
 
     /// The clock was set forward.
@@ -122,13 +122,14 @@ impl Oracle {
 
     fn answers(&mut self, rig: &mut Rig) {
         for (request, outcome) in rig.answers.drain() {
-            let Some(command) = self.asked.remove(&request).filter(|_| outcome.status.is_good()) else { continue };
+            let Some((at, command)) = self.asked.remove(&request).filter(|_| outcome.status.is_good()) else { continue };
             match command {
                 Command::Acknowledge { alarm, .. } => {
                     self.promised.extend(self.raised.get(&*alarm).into_iter().flatten());
                 }
+                // (The answer waits for the commit, the shelving does not.)
                 Command::Shelve { alarm, minutes, .. } => {
-                    self.shelved.insert(alarm.to_string(), rig.now + Duration::from_secs_f64(minutes * 60.0));
+                    self.shelved.insert(alarm.to_string(), at + Duration::from_secs_f64(minutes * 60.0));
                 }
                 _ => {}
             }

@@ -87,6 +87,11 @@ pub fn resident_of(process: u32) -> Option<u64> {
     status_of(&process.to_string(), "VmRSS")
 }
 
+/// The most that it ever was.
+pub fn peak_of(process: u32) -> Option<u64> {
+    status_of(&process.to_string(), "VmHWM")
+}
+
 fn resident(what: &str) -> Option<u64> {
     status_of("self", what)
 }

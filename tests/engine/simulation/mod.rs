@@ -158,6 +158,8 @@ impl Simulation {
             if self.pair {
                 self.maybe_crash();
                 self.rig.strike();
+                // What one that goes on sends was sent before anything that is asked for now.
+                self.check();
                 self.happen();
             } else if self.rig.runs() {
                 self.maybe_crash();

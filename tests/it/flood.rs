@@ -1,0 +1,118 @@
+//! A flood of alarms in the real program, with its store: all are told of, taken and acknowledged, in bounded memory.
+
+use std::{
+    env,
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use annunciator::{
+    config::StoreSettings,
+    engine::record::JournalKind,
+    simulate::twilio::Options,
+    store::{JournalQuery, Store},
+};
+
+use crate::support::{
+    alone::{peak_of, resident_of},
+    program::{ALICE, OURS, PIN, Plant, until_or},
+};
+
+/// Spare coils of the simulated PLC begin there.
+const FIRST: u16 = 1000;
+/// Alarms of one coil.
+const PER_COIL: usize = 5;
+/// Alarms of a usual run; `ANNUNCIATOR_FLOOD_ALARMS` is another number, at most 100,000.
+const ALARMS: usize = 5_000;
+/// Memory that one alarm may cost in all its states, KiB: its condition, its event, its run, its place in digests, its records.
+const PER_ALARM: u64 = 12;
+/// Memory that a flood may cost besides, KiB.
+const BESIDES: u64 = 200 * 1024;
+/// How long all of it may take, for each alarm.
+const PATIENCE: Duration = Duration::from_millis(8);
+const AT_LEAST: Duration = Duration::from_secs(120);
+
+fn tags(coils: usize) -> String {
+    let mut text = String::new();
+    for n in 0..coils {
+        write!(
+            text,
+            "[[tag]]\npath = 'Area{}/P{n}'\ntype = 'Boolean'\nsource = 'plc1'\naddress = 'coil:{}'\n",
+            n / 100,
+            usize::from(FIRST) + n
+        )
+        .unwrap();
+        for (place, priority) in ["critical", "high", "medium", "low", "low"].into_iter().enumerate() {
+            // One critical alarm in a hundred, as ISA-18.2 has it.
+            let priority = if place == 0 && !n.is_multiple_of(20) { "medium" } else { priority };
+            write!(
+                text,
+                "[[tag.alarm]]\nname = 'A{place}'\npriority = '{priority}'\nmessage = 'it fails'\npipeline = 'on-call'\n"
+            )
+            .unwrap();
+        }
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_told_and_acknowledged_in_bounded_memory() {
+    let alarms = env::var("ANNUNCIATOR_FLOOD_ALARMS").ok().map_or(ALARMS, |text| text.parse().unwrap());
+    let coils = alarms / PER_COIL;
+    let plant = Plant::on([0, 0].map(|_| crate::support::program::free_port()), &tags(coils), "", Options::default()).await;
+    // The defaults of a plant: floods are digests, people have budgets.
+    let config = plant.config("");
+    let throttle = config.lines().find(|line| line.starts_with("chatter")).unwrap();
+    plant.write("config/main.toml", &config.replace(throttle, ""));
+    let patience = AT_LEAST.max(PATIENCE * u32::try_from(alarms).unwrap());
+    let daemon = plant.start().await;
+    let process = daemon.child.id();
+    daemon.tag_is("Area0/P0", false).await;
+    let before = resident_of(process).unwrap_or(0);
+
+    let began = Instant::now();
+    plant.plc.as_ref().unwrap().plant.set_coils(FIRST, &vec![true; coils]);
+    let count = async |state: &str| daemon.get(&format!("alarms?prefix=Area&state={state}&limit=1")).await["total"].clone();
+    until_or("all alarms", patience, async || (count("ActiveUnacked").await == alarms).then_some(()), || daemon.log()).await;
+    let raised = began.elapsed();
+    let told = async || plant.twilio.phone(ALICE).into_iter().find(|text| text.body.contains("Area"));
+    until_or("a text", patience, told, || daemon.log()).await;
+
+    let answered = Instant::now();
+    let outcome = plant.twilio.text(ALICE, Some(OURS.into()), &format!("{PIN}11 all")).await.unwrap();
+    assert_eq!(outcome.webhook_status, Some(200));
+    // What alice was not yet told of, she cannot take: somebody takes the rest in the console.
+    let unacked = async || daemon.get("alarms?prefix=Area&state=unacked&limit=1000").await;
+    loop {
+        let list = unacked().await;
+        let open: Vec<_> =
+            list["alarms"].as_array().unwrap().iter().map(|alarm| serde_json::json!({ "alarm": alarm["path"] })).collect();
+        if open.is_empty() {
+            break;
+        }
+        assert!(answered.elapsed() < patience, "{} are left", list["total"]);
+        daemon.post("alarms/ack-many", &serde_json::json!({ "alarms": open })).await;
+    }
+    let acknowledged = answered.elapsed();
+    let depth = async || (daemon.tag("System/Gateway/Twilio/OutboxDepth").await == 0).then_some(());
+    until_or("empty outbox", patience, depth, || daemon.log()).await;
+    let (after, peak) = (resident_of(process).unwrap_or(0), peak_of(process).unwrap_or(0));
+    let texts: usize = (1..=6).map(|n| plant.twilio.phone(&format!("+1222333440{n}")).len()).sum();
+    daemon.stop();
+
+    let settings = StoreSettings::default();
+    let store = Store::open_read_only(&settings, &plant.folder.path().join("data")).await.unwrap();
+    for kind in [JournalKind::Raised, JournalKind::Acknowledged] {
+        let query = JournalQuery { kinds: vec![kind], alarm_prefix: Some("Area".into()), ..JournalQuery::default() };
+        assert_eq!(store.journal(&query).await.unwrap().len(), alarms, "{kind:?}: each once");
+    }
+    println!(
+        "{alarms} alarms: shown after {raised:.1?}, all acknowledged {acknowledged:.1?} after the first answer, {texts} texts; resident \
+         {} MiB before, {} at the peak, {} after",
+        before / 1024,
+        peak / 1024,
+        after / 1024
+    );
+    let bound = before + BESIDES + PER_ALARM * alarms as u64;
+    assert!(peak <= bound, "{peak} KiB, more than {bound} KiB");
+}

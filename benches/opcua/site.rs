@@ -147,12 +147,12 @@ impl Gateway for Site {
         Box::pin(async { Vec::new() })
     }
 
-    fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
-        Box::pin(async { Vec::new() })
+    fn users(&self) -> BoxFuture<'_, Option<Vec<UserStatistics>>> {
+        Box::pin(async { Some(Vec::new()) })
     }
 
-    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
-        Box::pin(async { Vec::new() })
+    fn overrides(&self) -> BoxFuture<'_, Option<Vec<(u64, Cover)>>> {
+        Box::pin(async { Some(Vec::new()) })
     }
 
     fn reload(&self, _: Actor) -> BoxFuture<'_, Result<String, String>> {

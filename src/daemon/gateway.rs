@@ -107,8 +107,8 @@ impl Gateway for Arc<Shared> {
         Box::pin(async { self.query(Engine::outbox_views).await.unwrap_or_default() })
     }
 
-    fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
-        Box::pin(async { self.query(Engine::user_statistics).await.unwrap_or_default() })
+    fn users(&self) -> BoxFuture<'_, Option<Vec<UserStatistics>>> {
+        Box::pin(self.query(Engine::user_statistics))
     }
 
     fn changed(&self) -> BoxFuture<'_, ()> {
@@ -130,8 +130,8 @@ impl Gateway for Arc<Shared> {
         })
     }
 
-    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
-        Box::pin(async { self.query(Engine::overrides).await.unwrap_or_default() })
+    fn overrides(&self) -> BoxFuture<'_, Option<Vec<(u64, Cover)>>> {
+        Box::pin(self.query(Engine::overrides))
     }
 
     fn reload(&self, by: Actor) -> BoxFuture<'_, Result<String, String>> {

@@ -120,7 +120,8 @@ pub trait Gateway: Send + Sync {
     fn changed(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
-    /// What changed since it was last asked, everything at first; for one who asks. `None` when the program is stopping.
+    /// What changed since it was last asked, everything at first; for one who asks. `None` when nothing is known: the program is stopping, or stands by
+    /// and its store does not answer.
     fn changes(&self) -> BoxFuture<'_, Option<Changed>> {
         Box::pin(async {
             Some(Changed { all: true, alarms: self.alarms().await, messages: self.outbox().await, ..Changed::default() })
@@ -130,10 +131,10 @@ pub trait Gateway: Send + Sync {
     fn audit(&self, _entry: AuditEntry) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
-    /// One row a user, by ascending id; numbers unmasked.
-    fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>>;
-    /// Overrides made in operation, by number.
-    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>>;
+    /// One row a user, by ascending id; numbers unmasked. `None` as [`Gateway::changes`].
+    fn users(&self) -> BoxFuture<'_, Option<Vec<UserStatistics>>>;
+    /// Overrides made in operation, by number. `None` as [`Gateway::changes`].
+    fn overrides(&self) -> BoxFuture<'_, Option<Vec<(u64, Cover)>>>;
     /// Reads the configuration again. The problems, as `check` prints them, when it is refused.
     fn reload(&self, by: Actor) -> BoxFuture<'_, Result<String, String>>;
     /// A verified inbound text: resolves once it is committed. `Err` when the store cannot be written.

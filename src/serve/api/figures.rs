@@ -28,8 +28,8 @@ pub struct UserList {
 /// Users with their messages and calls
 #[utoipa::path(get, path = "/users", tag = "people", operation_id = "list_users",
     responses((status = 200, description = "By ascending id", body = UserList)), extensions(("x-least-role" = json!("viewer"))))]
-pub async fn users(State(api): State<Api>, _: Viewer) -> Json<UserList> {
-    Json(UserList { users: published_users(&api).await })
+pub async fn users(State(api): State<Api>, _: Viewer) -> Result<Json<UserList>, Problem> {
+    Ok(Json(UserList { users: published_users(&api).await? }))
 }
 
 /// One user; role operator sees the whole number
@@ -38,7 +38,8 @@ pub async fn users(State(api): State<Api>, _: Viewer) -> Json<UserList> {
     responses((status = 200, description = "The user", body = UserStatistics)), extensions(("x-least-role" = json!("viewer"))))]
 pub async fn user(State(api): State<Api>, Reader(by): Reader, Path(id): Path<String>) -> Result<Json<UserStatistics>, Problem> {
     let wanted: Option<i64> = id.parse().ok();
-    let found = api.gateway.users().await.into_iter().find(|user| Some(user.id) == wanted);
+    let users = api.gateway.users().await.ok_or_else(Problem::nothing_known)?;
+    let found = users.into_iter().find(|user| Some(user.id) == wanted);
     let mut user = found.ok_or_else(|| Problem::not_found(format!("there is no user with id {id:?}")))?;
     if by.role < Role::Operator {
         user.phone_number = api.gateway.plan().people.published(&user.phone_number);
@@ -77,14 +78,14 @@ pub struct Others {
 #[utoipa::path(get, path = "/statistics", tag = "figures", operation_id = "get_statistics",
     responses((status = 200, description = "The live counters", body = Statistics)),
     extensions(("x-least-role" = json!("viewer"))))]
-pub async fn statistics(State(api): State<Api>, _: Viewer) -> Json<Statistics> {
+pub async fn statistics(State(api): State<Api>, _: Viewer) -> Result<Json<Statistics>, Problem> {
     let plan = api.gateway.plan();
     let figure = |name: &str| {
         let tag = plan.system.get(&format!("Twilio/{name}"));
         tag.and_then(|tag| api.gateway.table().read(tag).value.to_json().as_i64()).unwrap_or(0)
     };
-    Json(Statistics {
-        users: published_users(&api).await,
+    Ok(Json(Statistics {
+        users: published_users(&api).await?,
         totals: Totals {
             messages_received: figure("MessagesReceived"),
             messages_sent: figure("MessagesSent"),
@@ -98,7 +99,7 @@ pub async fn statistics(State(api): State<Api>, _: Viewer) -> Json<Statistics> {
             messages_sent: figure("MessagesSentOther"),
             calls_sent: figure("CallsSentOther"),
         },
-    })
+    }))
 }
 
 /// All sources.
@@ -194,11 +195,11 @@ pub fn counts_view(plan: &Plan, table: &TagTable) -> CountsView {
     }
 }
 
-async fn published_users(api: &Api) -> Vec<UserStatistics> {
+async fn published_users(api: &Api) -> Result<Vec<UserStatistics>, Problem> {
     let plan = api.gateway.plan();
-    let mut users = api.gateway.users().await;
+    let mut users = api.gateway.users().await.ok_or_else(Problem::nothing_known)?;
     for user in &mut users {
         user.phone_number = plan.people.published(&user.phone_number);
     }
-    users
+    Ok(users)
 }

@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -160,8 +159,7 @@ impl Live {
             let mut copies = Arc::clone(&live.copies).lock_owned().await;
             live.refresh(&mut copies).await.then_some(copies)
         });
-        let words = "nothing is known now: the program is stopping, or stands by and its store does not answer";
-        known.await.ok().flatten().ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, words))
+        known.await.ok().flatten().ok_or_else(Problem::nothing_known)
     }
 
     /// Opens a stream, while there are fewer than `most`: changes are told until the seat is dropped.

@@ -64,14 +64,15 @@ pub struct OverrideBody {
 #[utoipa::path(get, path = "/overrides", tag = "people", operation_id = "list_overrides",
     responses((status = 200, description = "Those of the configuration, then those made in operation", body = OverrideList)),
     extensions(("x-least-role" = json!("viewer"))))]
-pub async fn overrides(State(api): State<Api>, _: Viewer) -> Json<OverrideList> {
+pub async fn overrides(State(api): State<Api>, _: Viewer) -> Result<Json<OverrideList>, Problem> {
     let row = |number, cover: Cover| {
         let Cover { user, covers, from, until, note } = cover;
         Override { number, user, covers, from, to: until, note }
     };
     let configured = api.gateway.plan().overrides.clone().into_iter().map(|cover| row(None, cover));
-    let made = api.gateway.overrides().await.into_iter().map(|(number, cover)| row(Some(number), cover));
-    Json(OverrideList { overrides: configured.chain(made).collect() })
+    let made = api.gateway.overrides().await.ok_or_else(Problem::nothing_known)?;
+    let made = made.into_iter().map(|(number, cover)| row(Some(number), cover));
+    Ok(Json(OverrideList { overrides: configured.chain(made).collect() }))
 }
 
 /// Have somebody stand in for somebody
@@ -266,7 +267,7 @@ pub async fn on_call(State(api): State<Api>, _: Viewer, Params(params): Params<O
     if params.days.is_some_and(|days| !(1..=MAX_DAYS).contains(&days)) {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("`days` is 1 to {MAX_DAYS}")));
     }
-    let made = api.gateway.overrides().await.into_iter().collect();
+    let made = api.gateway.overrides().await.ok_or_else(Problem::nothing_known)?.into_iter().collect();
     let looked_up = tokio::task::spawn_blocking(move || look_up(&plan, &made, &params)).await;
     looked_up.map(Json).map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the rota could not be read"))
 }

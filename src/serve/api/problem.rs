@@ -87,6 +87,14 @@ impl IntoResponse for Problem {
     }
 }
 
+impl Problem {
+    /// When the engine cannot be asked: an empty list would say that there is nothing.
+    pub fn nothing_known() -> Self {
+        let words = "nothing is known now: the program is stopping, or stands by and its store does not answer";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, words)
+    }
+}
+
 /// When it makes sense to try again: pauses after failed log-ins are a minute at most, and what is full is soon less so.
 const fn retry_after(status: StatusCode) -> Option<&'static str> {
     match status {

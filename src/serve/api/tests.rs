@@ -7,7 +7,10 @@ mod stream;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{body::Body, extract::ConnectInfo};
@@ -38,6 +41,14 @@ pub(crate) struct Plant {
     arrived: Notify,
     pub(crate) table: TagTable,
     pub(crate) asked: Mutex<Vec<(String, Command)>>,
+    /// It stands by, and its store does not answer.
+    lost: AtomicBool,
+}
+
+impl Plant {
+    fn known(&self) -> bool {
+        !self.lost.load(Ordering::Relaxed)
+    }
 }
 
 impl Gateway for Plant {
@@ -58,6 +69,9 @@ impl Gateway for Plant {
             let changed = self.changed.lock().unwrap().replace(Changed::default());
             // The engine's answer comes from another task.
             tokio::task::yield_now().await;
+            if !self.known() {
+                return None;
+            }
             Some(match changed {
                 Some(changed) => changed,
                 None => Changed { all: true, alarms: self.alarms().await, messages: self.outbox().await, ..Changed::default() },
@@ -142,7 +156,7 @@ impl Gateway for Plant {
         Box::pin(async { Vec::new() })
     }
 
-    fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
+    fn users(&self) -> BoxFuture<'_, Option<Vec<UserStatistics>>> {
         let alice = UserStatistics {
             id: 1,
             username: "alice".into(),
@@ -150,11 +164,11 @@ impl Gateway for Plant {
             messages_sent: 3,
             ..UserStatistics::default()
         };
-        Box::pin(async { vec![alice] })
+        Box::pin(async { self.known().then(|| vec![alice]) })
     }
 
-    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
-        Box::pin(async { vec![(7, cover("bob", 100))] })
+    fn overrides(&self) -> BoxFuture<'_, Option<Vec<(u64, Cover)>>> {
+        Box::pin(async { self.known().then(|| vec![(7, cover("bob", 100))]) })
     }
 
     fn reload(&self, _: Actor) -> BoxFuture<'_, Result<String, String>> {
@@ -251,6 +265,7 @@ impl Bench {
             arrived: Notify::new(),
             table: TagTable::default(),
             asked: Mutex::default(),
+            lost: AtomicBool::new(false),
         });
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open("sqlite:annunciator.db", folder.path()).await.unwrap());
@@ -532,6 +547,24 @@ async fn records_come_in_pages_and_numbers_as_they_may_be_seen() {
         let (_, statistics) = bench.ask("GET", "/api/v1/statistics", "viewer", None).await;
         assert_eq!(statistics["users"][0]["phone_number"], expected);
         assert_eq!(statistics["users"][0]["messages_sent"], 3);
+    }
+}
+
+#[tokio::test]
+async fn who_knows_nothing_says_so() {
+    let bench = Bench::new().await;
+    let paths = ["alarms", "messages", "users", "users/1", "statistics", "overrides", "on-call"];
+    for (lost, expected) in [(false, 200), (true, 503), (false, 200)] {
+        bench.plant.lost.store(lost, Ordering::Relaxed);
+        for path in paths {
+            let (status, answer) = bench.ask("GET", &format!("/api/v1/{path}"), "viewer", None).await;
+            assert_eq!(status, expected, "{path}: {answer}");
+            assert_eq!(
+                lost,
+                answer["detail"].as_str().is_some_and(|words| words.starts_with("nothing is known now")),
+                "{answer}"
+            );
+        }
     }
 }
 

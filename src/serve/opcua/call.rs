@@ -265,7 +265,7 @@ async fn carry_out(gateway: &dyn Gateway, actor: &Actor, method: Method, argumen
             Ok(Value::Boolean(outcome.status.is_good()))
         }
         (Method::GetUser, [Value::Int64(id)]) => {
-            let users = gateway.users().await;
+            let users = gateway.users().await.ok_or(StatusCode::BAD_RESOURCE_UNAVAILABLE)?;
             users.into_iter().find(|user| user.id == *id).map(structure).ok_or(StatusCode::BAD_NOT_FOUND)
         }
         _ => Err(StatusCode::BAD_INVALID_ARGUMENT),

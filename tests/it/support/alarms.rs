@@ -251,11 +251,11 @@ impl Gateway for Alarms {
         unreachable!("the OPC UA server shows no outbox")
     }
 
-    fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
-        Box::pin(async { Vec::new() })
+    fn users(&self) -> BoxFuture<'_, Option<Vec<UserStatistics>>> {
+        Box::pin(async { Some(Vec::new()) })
     }
 
-    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
+    fn overrides(&self) -> BoxFuture<'_, Option<Vec<(u64, Cover)>>> {
         unreachable!("the OPC UA server shows no overrides")
     }
 

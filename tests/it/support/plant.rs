@@ -229,11 +229,11 @@ impl Gateway for Plant {
         unreachable!("the OPC UA server shows no outbox")
     }
 
-    fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
-        Box::pin(async { users() })
+    fn users(&self) -> BoxFuture<'_, Option<Vec<UserStatistics>>> {
+        Box::pin(async { Some(users()) })
     }
 
-    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
+    fn overrides(&self) -> BoxFuture<'_, Option<Vec<(u64, Cover)>>> {
         unreachable!("the OPC UA server shows no overrides")
     }
 

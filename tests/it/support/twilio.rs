@@ -185,11 +185,11 @@ impl Gateway for Recorder {
         unreachable!("webhooks show nothing")
     }
 
-    fn users(&self) -> BoxFuture<'_, Vec<UserStatistics>> {
+    fn users(&self) -> BoxFuture<'_, Option<Vec<UserStatistics>>> {
         unreachable!("webhooks show nothing")
     }
 
-    fn overrides(&self) -> BoxFuture<'_, Vec<(u64, Cover)>> {
+    fn overrides(&self) -> BoxFuture<'_, Option<Vec<(u64, Cover)>>> {
         unreachable!("webhooks show nothing")
     }
 

@@ -49,10 +49,10 @@ const MIGRATE: Duration = Duration::from_secs(60);
 /// Prepared statements of a connection: three sizes of each kind.
 const STATEMENTS: usize = 256;
 /// Every so many commits, inputs that were handed in over a day ago are deleted …
-const TIDY_EVERY: i64 = 1000;
-/// … so many at once.
+const TIDY_EVERY: i64 = 100;
+/// … so many at once: a commit may take in a thousand, and most take none or few.
 const TIDY: &str = "DELETE FROM handed WHERE id IN (SELECT id FROM handed WHERE time < clock_timestamp() - interval '1 day' \
-                    ORDER BY time LIMIT 1000)";
+                    ORDER BY time LIMIT 10000)";
 /// SQLSTATE of what the last statement of a commit does when number or epoch have moved: it sets a column to NULL.
 const NOT_NULL_VIOLATION: &str = "23502";
 

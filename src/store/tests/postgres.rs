@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -96,11 +96,23 @@ async fn a_reader_writes_nothing_and_nul_is_no_obstacle() {
     assert!(reader.hand_in("{}").await.unwrap_err().message.contains("read-only transaction"));
 }
 
-/// Passes everything on, until it is told to swallow the answers to the next COMMIT.
+/// What becomes of the next COMMIT.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    /// The connection ends instead of the answer.
+    Cut,
+    /// The server hears it, and nothing passes any more, without an end.
+    Silent,
+    /// The same, but the server does not hear it.
+    Unheard,
+}
+
+/// Passes everything on, until a fault is to happen to the next COMMIT.
 struct Proxy {
     url: String,
-    swallow: Arc<AtomicBool>,
-    swallowed: Arc<AtomicUsize>,
+    next: Arc<Mutex<Option<Fault>>>,
+    /// Faults after which the server has answered.
+    answered: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -109,39 +121,51 @@ impl Proxy {
         let (before, after) = url.split_once('@').unwrap();
         let (target, rest) = after.split_once('/').unwrap();
         let url = format!("{before}@{}/{rest}", listener.local_addr().unwrap());
-        let (target, swallow, swallowed) = (target.to_owned(), Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let proxy = Self { url, swallow: Arc::clone(&swallow), swallowed: Arc::clone(&swallowed) };
+        let (target, next, answered) = (target.to_owned(), Arc::default(), Arc::default());
+        let proxy = Self { url, next: Arc::clone(&next), answered: Arc::clone(&answered) };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&target).await.unwrap();
-                tokio::spawn(Self::pass(client, server, Arc::clone(&swallow), Arc::clone(&swallowed)));
+                tokio::spawn(Self::pass(client, server, Arc::clone(&next), Arc::clone(&answered)));
             }
         });
         proxy
     }
 
-    async fn pass(mut client: TcpStream, mut server: TcpStream, swallow: Arc<AtomicBool>, swallowed: Arc<AtomicUsize>) {
+    fn fail(&self, fault: Fault) {
+        *self.next.lock().unwrap() = Some(fault);
+    }
+
+    async fn pass(mut client: TcpStream, mut server: TcpStream, next: Arc<Mutex<Option<Fault>>>, answered: Arc<AtomicUsize>) {
         let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
-        let mut silent = false;
+        let mut fault = None;
         loop {
             tokio::select! {
                 read = client.read(&mut up) => {
                     let read = read.unwrap_or(0);
-                    let commits = up[..read].windows(6).any(|bytes| bytes == b"COMMIT");
-                    silent |= commits && swallow.swap(false, Ordering::SeqCst);
-                    if read == 0 || server.write_all(&up[..read]).await.is_err() {
+                    if up[..read].windows(6).any(|bytes| bytes == b"COMMIT") {
+                        fault = fault.or_else(|| next.lock().unwrap().take());
+                    }
+                    let heard = fault != Some(Fault::Unheard);
+                    if read == 0 || heard && server.write_all(&up[..read]).await.is_err() {
                         return;
                     }
                 }
                 read = server.read(&mut down) => {
                     let read = read.unwrap_or(0);
-                    if silent {
-                        // The server has committed, or it would not answer.
-                        swallowed.fetch_add(1, Ordering::SeqCst);
-                        return;
-                    }
-                    if read == 0 || client.write_all(&down[..read]).await.is_err() {
-                        return;
+                    // (One that has not heard it says after a second that it ends the session.)
+                    let counts = read > 0 && matches!(fault, Some(Fault::Cut | Fault::Silent));
+                    // The server has committed, or it would not answer.
+                    answered.fetch_add(usize::from(counts), Ordering::SeqCst);
+                    match fault {
+                        None if read == 0 || client.write_all(&down[..read]).await.is_err() => return,
+                        None => {}
+                        Some(Fault::Cut) => return,
+                        Some(Fault::Silent | Fault::Unheard) => {
+                            // Until the client gives up.
+                            while client.read(&mut up).await.is_ok_and(|read| read > 0) {}
+                            return;
+                        }
                     }
                 }
             }
@@ -155,7 +179,7 @@ async fn a_commit_whose_answer_is_lost_is_not_made_twice() {
     let proxy = Proxy::start(&url).await;
     let store = active(&proxy.url, &member("a")).await;
     store.commit(&[note(0)]).await.unwrap();
-    proxy.swallow.store(true, Ordering::SeqCst);
+    proxy.fail(Fault::Cut);
     let error = store.commit(&[note(1), note(2), note(3), note(4)]).await.unwrap_err();
     assert!(!error.fenced && !error.full, "{error}");
     // The daemon has given up note 2 meanwhile, and there are newer ones, one of which it gives up too.
@@ -164,13 +188,37 @@ async fn a_commit_whose_answer_is_lost_is_not_made_twice() {
     assert_eq!(seconds(&store).await, [0, 1, 2, 3, 4, 5, 6, 7]);
 
     // Twice in a row: what is known to be there is left out while the rest is in doubt itself.
-    proxy.swallow.store(true, Ordering::SeqCst);
+    proxy.fail(Fault::Cut);
     store.commit(&[note(8)]).await.unwrap_err();
-    proxy.swallow.store(true, Ordering::SeqCst);
+    proxy.fail(Fault::Cut);
     store.commit(&[note(8), note(9)]).await.unwrap_err();
     store.commit(&[note(8), note(9), note(10)]).await.unwrap();
     assert_eq!(seconds(&store).await, (0..=10).collect::<Vec<_>>());
-    assert_eq!(proxy.swallowed.load(Ordering::SeqCst), 3);
+    assert_eq!(proxy.answered.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_line_that_falls_silent_at_a_commit_is_an_error_in_time_and_its_records_come_once() {
+    let Some(url) = database() else { return };
+    let proxy = Proxy::start(&url).await;
+    let store = active(&proxy.url, &member("a")).await;
+    store.commit(&[note(0)]).await.unwrap();
+    let mut longest = Duration::ZERO;
+    for (number, fault) in (1..).zip([Fault::Silent, Fault::Unheard, Fault::Silent, Fault::Unheard]) {
+        proxy.fail(fault);
+        let began = Instant::now();
+        let error = store.commit(&[note(2 * number - 1)]).await.unwrap_err();
+        longest = longest.max(began.elapsed());
+        assert_eq!(error, StoreError::other(super::super::postgres::NO_ANSWER));
+        // Whether it is there, the next one finds out.
+        let there = seconds(&connect(&url).await).await.contains(&(2 * number - 1));
+        assert_eq!(there, fault == Fault::Silent);
+        store.commit(&[note(2 * number - 1), note(2 * number)]).await.unwrap();
+        assert_eq!(seconds(&store).await, (0..=2 * number).collect::<Vec<_>>());
+    }
+    assert_eq!(proxy.answered.load(Ordering::SeqCst), 2);
+    println!("a commit on a line that fell silent ended after {longest:?} at most");
+    assert!(longest < Duration::from_secs(6), "{longest:?}");
 }
 
 #[tokio::test]
@@ -407,6 +455,31 @@ async fn an_input_that_was_handed_in_is_taken_once_and_answered() {
     store.commit(&[Record::Answered { id: first, answer: "done".into() }]).await.unwrap();
     assert_eq!(standby.answer(first).await.unwrap().as_deref(), Some("done"));
     assert_eq!(standby.answer(12_345).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn inputs_of_more_than_a_day_ago_are_deleted() {
+    let Some(url) = database() else { return };
+    let store = active(&url, &member("a")).await;
+    let Backend::Postgres(postgres) = &store.backend else { unreachable!() };
+    let mut database = postgres.connect().await.unwrap();
+    let [old, new] = [store.hand_in("{}").await.unwrap(), store.hand_in("{}").await.unwrap()];
+    let answers = [old, new].map(|id| Record::Answered { id, answer: "done".into() });
+    store.commit(&[&[old, new].map(|id| Record::HandedIn { id }), &answers[..]].concat()).await.unwrap();
+    // More of them than commits.
+    let many = "INSERT INTO handed (time, input, taken) SELECT clock_timestamp() - interval '25 hours', '{}', now() FROM \
+                generate_series(1, 9000)";
+    sqlx::query(many).execute(&mut database).await.unwrap();
+    let age = "UPDATE handed SET time = time - interval '25 hours' WHERE id = $1";
+    sqlx::query(age).bind(old.cast_signed()).execute(&mut database).await.unwrap();
+    for number in 2..=100 {
+        assert_eq!(store.answer(old).await.unwrap().as_deref(), Some("done"), "before commit {number}");
+        store.commit(&[note(number)]).await.unwrap();
+    }
+    assert_eq!(store.answer(old).await.unwrap(), None);
+    assert_eq!(store.answer(new).await.unwrap().as_deref(), Some("done"), "one of today is kept");
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM handed").fetch_one(&mut database).await.unwrap();
+    assert_eq!(left, 1);
 }
 
 #[tokio::test]

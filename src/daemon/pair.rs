@@ -30,6 +30,9 @@ use crate::{
 /// How long an instance that gave up, because it had lost its sources, leaves the lease to others.
 const REST: Duration = Duration::from_secs(300);
 
+/// How long the last beat may take at the end of the program.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Until when this instance may act.
 pub(super) struct Lease {
     began: Instant,
@@ -154,6 +157,17 @@ impl Instances {
     pub(super) fn alone(&self) -> bool {
         self.alone.load(Ordering::Acquire)
     }
+
+    /// For as long as this is polled, an instance that is alone acts on: a beat that nobody answers takes longer than the lease has
+    /// room.
+    async fn go_on_alone(&self) {
+        loop {
+            tokio::time::sleep(self.terms().pace()).await;
+            if self.alone() && self.lease.held() {
+                self.lease.extend(Instant::now() + self.terms().room());
+            }
+        }
+    }
 }
 
 /// This instance's own part in the pair.
@@ -176,10 +190,20 @@ impl Part {
 
     /// Beats until `stop`, then gives the lease up.
     pub(super) async fn beat(mut self, stop: CancellationToken) {
-        let pace = self.shared.pair.terms().pace();
+        let shared = Arc::clone(&self.shared);
+        let pace = shared.pair.terms().pace();
         loop {
             let began = Instant::now();
-            self.once(began).await;
+            // One that is under way could take the lease after it was given up; a store that does not answer is not waited for.
+            let end = async {
+                stop.cancelled().await;
+                tokio::time::sleep(LAST).await;
+            };
+            tokio::select! {
+                () = self.once(began) => {}
+                () = shared.pair.go_on_alone() => {}
+                () = end => break,
+            }
             self.watch_sources().await;
             tokio::select! {
                 () = tokio::time::sleep(pace.saturating_sub(began.elapsed())) => {}

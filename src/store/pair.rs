@@ -6,16 +6,16 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use futures_util::future::BoxFuture;
-use sqlx::{PgConnection, Row as _, postgres::types::PgInterval};
+use sqlx::{Executor as _, PgConnection, Row as _, SqlStr, postgres::types::PgInterval};
 use uuid::Uuid;
 
 use super::{
     Backend, Store, StoreError,
-    postgres::{NO_ANSWER, Postgres},
+    postgres::{NO_ANSWER, Postgres, within},
     sql::Statement,
 };
 
-/// How long [`Store::beat`] and [`Store::give_up`] take at most.
+/// How long the database may take for a beat, or to be given the lease back.
 const BEAT: Duration = Duration::from_secs(1);
 /// A member that was not seen for so many leases is gone.
 const GONE: i32 = 10;
@@ -65,7 +65,8 @@ impl Store {
         matches!(self.backend, Backend::Postgres(_))
     }
 
-    /// Says that `me` lives, and takes or renews the lease if it may; 1 s at most. The one that holds it renews it, for as long as
+    /// Says that `me` lives, and takes or renews the lease if it may; 1 s at most, and 4 s more where the connection must be made anew.
+    /// Two answers of the server are waited for, so that one whose answers take long is enough. The one that holds it renews it, for as long as
     /// nobody has taken it. It is taken when it is free, was given up, or has not been renewed for `lease`; by one that is not
     /// ready only when no ready one lives, that is, was seen within `lease`. SQLite has no other instances: always active.
     ///
@@ -75,7 +76,7 @@ impl Store {
         let Backend::Postgres(postgres) = &self.backend else {
             return Ok(Pair { standing: Standing::Active, members: vec![me.clone()], number: 0 });
         };
-        in_time(postgres.beat(me, lease)).await
+        postgres.beat(me, lease).await
     }
 
     /// Gives the lease up at once (a graceful end, or a readiness rule), so that a standby takes it with its next beat. Commits of
@@ -128,7 +129,7 @@ impl Store {
     }
 }
 
-async fn in_time<T>(work: BoxFuture<'_, Result<T, StoreError>>) -> Result<T, StoreError> {
+async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     tokio::time::timeout(BEAT, work).await.unwrap_or_else(|_| Err(StoreError::other(NO_ANSWER)))
 }
 
@@ -137,7 +138,7 @@ impl Postgres {
         Box::pin(async move {
             let mut keeper = self.keeper.lock().await;
             let mut connection = self.kept(&mut keeper).await?;
-            let (pair, epoch) = beat(&mut connection, me, lease).await?;
+            let (pair, epoch) = in_time(beat(&mut connection, me, lease)).await?;
             self.epoch.store(epoch.unwrap_or(0), Ordering::Release);
             *keeper = Some(connection);
             Ok(pair)
@@ -159,46 +160,49 @@ impl Postgres {
 
     /// The connection that keeps the lease; it is put back only after good work.
     async fn kept(&self, keeper: &mut Option<PgConnection>) -> Result<PgConnection, StoreError> {
-        match keeper.take() {
-            Some(connection) => Ok(connection),
-            None => self.connect().await,
+        if let Some(connection) = keeper.take() {
+            return Ok(connection);
         }
+        let mut connection = self.connect().await?;
+        // Here, so that a beat itself waits for no more answers than it must.
+        for sql in [RENEW, SEE] {
+            within(BEAT, connection.prepare(SqlStr::from_static(sql))).await?;
+        }
+        Ok(connection)
     }
 }
 
+/// Says that an instance lives, and takes or renews the lease. Of several that try at once, the others see the row as the first has left
+/// it. Instances that were not seen for a day are forgotten.
+const RENEW: &str = "WITH said AS (
+    INSERT INTO member (id, uri, endpoint, version, ready, seen) VALUES ($1, $2, $3, $4, $5, clock_timestamp())
+    ON CONFLICT (id) DO UPDATE SET uri = excluded.uri, endpoint = excluded.endpoint, version = excluded.version,
+    ready = excluded.ready, seen = excluded.seen
+), forgotten AS (
+    DELETE FROM member WHERE id <> $1 AND seen < clock_timestamp() - interval '1 day'
+)
+UPDATE commits SET epoch = CASE WHEN holder = $1 THEN epoch ELSE epoch + 1 END, holder = $1, renewed = clock_timestamp()
+WHERE holder = $1 OR (holder IS NULL OR renewed < clock_timestamp() - $6::interval) AND ($5 OR NOT EXISTS
+    (SELECT 1 FROM member WHERE id <> $1 AND ready AND seen > clock_timestamp() - $6::interval))
+RETURNING epoch";
+/// The last commit, who holds the lease, and who was seen; the asker at least.
+const SEE: &str = "SELECT number, CASE WHEN renewed >= clock_timestamp() - $1::interval THEN holder END,
+    id, uri, endpoint, version, ready
+FROM commits, member WHERE seen > clock_timestamp() - $2::int4 * $1::interval ORDER BY uri, id";
+
 /// The beat itself; with the epoch when `me` is active.
 async fn beat(connection: &mut PgConnection, me: &Member, lease: Duration) -> Result<(Pair, Option<i64>), StoreError> {
-    let id = me.id.to_string();
     let long = interval(lease);
-    let sql = "INSERT INTO member (id, uri, endpoint, version, ready, seen) VALUES ($1, $2, $3, $4, $5, clock_timestamp()) \
-               ON CONFLICT (id) DO UPDATE SET uri = excluded.uri, endpoint = excluded.endpoint, version = excluded.version, \
-               ready = excluded.ready, seen = excluded.seen";
-    let said = sqlx::query(sql).bind(&id).bind(&me.uri).bind(&me.endpoint).bind(&me.version).bind(me.ready);
-    said.execute(&mut *connection).await?;
-
-    let sql = "UPDATE commits SET renewed = clock_timestamp() WHERE holder = $1 RETURNING epoch";
-    let mut mine = sqlx::query(sql).bind(&id).fetch_optional(&mut *connection).await?;
-    if mine.is_none() {
-        // Of several that try at once, the others see the row as the first has left it.
-        let sql = "UPDATE commits SET epoch = epoch + 1, holder = $1, renewed = clock_timestamp() \
-                   WHERE (holder IS NULL OR renewed < clock_timestamp() - $2) AND ($3 OR NOT EXISTS \
-                   (SELECT 1 FROM member WHERE id <> $1 AND ready AND seen > clock_timestamp() - $2)) RETURNING epoch";
-        mine = sqlx::query(sql).bind(&id).bind(long).bind(me.ready).fetch_optional(&mut *connection).await?;
-        if mine.is_some() {
-            let sql = "DELETE FROM member WHERE seen < clock_timestamp() - interval '1 day'";
-            sqlx::query(sql).execute(&mut *connection).await?;
-        }
-    }
-    let sql = "SELECT number, CASE WHEN renewed >= clock_timestamp() - $1 THEN holder END FROM commits";
-    let row = sqlx::query(sql).bind(long).fetch_one(&mut *connection).await?;
-    let (number, holder): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
-    let sql = "SELECT id, uri, endpoint, version, ready FROM member WHERE seen > clock_timestamp() - $1 * $2 ORDER BY uri, id";
-    let rows = sqlx::query(sql).bind(GONE).bind(long).fetch_all(&mut *connection).await?;
+    let renewal = sqlx::query(RENEW).bind(me.id.to_string()).bind(&me.uri).bind(&me.endpoint).bind(&me.version);
+    let mine = renewal.bind(me.ready).bind(long).fetch_optional(&mut *connection).await?;
+    let rows = sqlx::query(SEE).bind(long).bind(GONE).fetch_all(&mut *connection).await?;
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let (number, holder): (i64, Option<String>) = (first.try_get(0)?, first.try_get(1)?);
     let mut members = Vec::with_capacity(rows.len());
     for row in rows {
-        let id = row.try_get::<String, _>(0)?;
+        let id = row.try_get::<String, _>(2)?;
         let id = Uuid::parse_str(&id).map_err(|_| StoreError::damaged(&format!("{id:?} is no id of an instance")))?;
-        let (uri, endpoint, version, ready) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+        let (uri, endpoint, version, ready) = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?);
         members.push(Member { id, uri, endpoint, version, ready });
     }
     let epoch = mine.map(|row| row.try_get(0)).transpose()?;

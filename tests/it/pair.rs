@@ -2,6 +2,7 @@
 //! off from the database or the PLC.
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     sync::{
         Mutex,
@@ -10,11 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use annunciator::{config::StoreSettings, simulate::twilio::Options, store::Store};
+use annunciator::{
+    config::StoreSettings,
+    simulate::twilio::Options,
+    store::{JournalQuery, Store},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
     BOUND,
+    alone::resident_of,
     busy::{self, SETTLE, Seen, check, faults, live},
     line::Line,
     postgres,
@@ -418,6 +424,197 @@ async fn without_the_database_the_active_one_goes_on_when_that_is_wanted() {
     goes_on(&twins, &a, &[&twins.a, &twins.b]).await;
     b.alarm_is("Tank/Alarms/Trip", "ActiveAcked").await;
     assert_eq!(role(&b).await, "standby");
+    a.stop();
+    b.stop();
+}
+
+/// Never two that act: how both stand, asked at the same time as far as that can be.
+async fn standing(a: &Daemon, b: &Daemon) -> [bool; 2] {
+    let (a, b) = tokio::join!(role(a), role(b));
+    let standing = [a == "active", b == "active"];
+    assert_ne!(standing, [true, true]);
+    standing
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_late_cost_no_lease() {
+    let Some(twins) = Twins::new(TAGS, "").await else { return };
+    let [a, b] = twins.both().await;
+    a.tag_is("Tank", false).await;
+    for instance in [&twins.a, &twins.b] {
+        instance.store.slow(Duration::from_millis(300));
+    }
+    // Longer than a few leases: the first commits prepare their statements, too.
+    for alarm in 1..=2 {
+        let tripped = Instant::now();
+        twins.trip(true);
+        twins.told(ALICE, alarm).await;
+        println!("alarm {alarm} told {:?} after it was raised", tripped.elapsed());
+        b.alarm_is("Tank/Alarms/Trip", "ActiveUnacked").await;
+        a.post("alarms/ack", &json!({ "alarm": "Tank/Alarms/Trip", "note": "" })).await;
+        twins.trip(false);
+        b.alarm_is("Tank/Alarms/Trip", "ClearAcked").await;
+        assert_eq!(standing(&a, &b).await, [true, false]);
+    }
+    // A new connection, too, can be made.
+    twins.b.store.turn(&[port_of(&twins.database)]);
+    b.logged("the store answers again").await;
+    assert!(!a.log().contains("the store does not answer"), "{}", a.log());
+    a.stop();
+    b.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_later_than_the_lease_pass_it_on_and_never_two_act() {
+    let Some(twins) = Twins::new(TAGS, "").await else { return };
+    let [a, b] = twins.both().await;
+    a.tag_is("Tank", false).await;
+    let late = Duration::from_secs(4);
+    let slow = Instant::now();
+    twins.a.store.slow(late);
+    twins.trip(true);
+    let took = becomes_active(&b, slow).await;
+    assert!(took < FAIL_OVER, "{took:?}");
+    twins.told(ALICE, 1).await;
+    let before = (twins.a.twilio.sent(), twins.a.plc.sent());
+    // Now it is late for both: nobody acts.
+    twins.b.store.slow(late);
+    until("nobody that acts", BOUND, async || (standing(&a, &b).await == [false, false]).then_some(())).await;
+    let silent = (twins.b.twilio.sent(), twins.b.plc.sent());
+    let (began, times) = (Instant::now(), late * 2);
+    while began.elapsed() < times {
+        assert_eq!(standing(&a, &b).await, [false, false]);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((twins.a.twilio.sent(), twins.a.plc.sent()), before, "a sent and wrote nothing");
+    assert_eq!((twins.b.twilio.sent(), twins.b.plc.sent()), silent, "b sent and wrote nothing");
+    for instance in [&twins.a, &twins.b] {
+        instance.store.slow(Duration::ZERO);
+    }
+    let acts = async || standing(&a, &b).await.contains(&true).then_some(());
+    until("one that acts", BOUND, acts).await;
+    for daemon in [&a, &b] {
+        daemon.alarm_is("Tank/Alarms/Trip", "ActiveUnacked").await;
+    }
+    twins.told(ALICE, 1).await;
+    a.stop();
+    b.stop();
+}
+
+/// How long the database is gone in a usual run; `ANNUNCIATOR_STORE_GONE_SECONDS` is another number.
+const GONE: u64 = 20;
+
+fn gone() -> Duration {
+    let seconds = env::var("ANNUNCIATOR_STORE_GONE_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(GONE))
+}
+
+/// For `lines`, the database is refused and silent by turns while alarms are raised and cleared; then everything is there once.
+async fn goes_on_for_long(twins: &Twins, a: &Daemon, lines: &[&Instance]) {
+    /// Of each turn.
+    const TURN: Duration = Duration::from_secs(10);
+    a.tag_is("Tank", false).await;
+    let resident = || resident_of(a.child.id()).expect("it runs");
+    let (began, mut told, mut early, mut most) = (Instant::now(), 0, 0, 0);
+    while began.elapsed() < gone() {
+        let is_silent = began.elapsed().as_secs() / TURN.as_secs() % 2 == 1;
+        for instance in lines {
+            if is_silent {
+                instance.store.silence();
+            } else {
+                instance.store.cut();
+            }
+        }
+        told += 1;
+        twins.trip(true);
+        twins.told(ALICE, told).await;
+        // Acknowledged, it is a new one the next time; unacknowledged, it would join this notification.
+        a.post("alarms/ack", &json!({ "alarm": "Tank/Alarms/Trip", "note": "" })).await;
+        a.alarm_is("Tank/Alarms/Trip", "ActiveAcked").await;
+        twins.trip(false);
+        a.alarm_is("Tank/Alarms/Trip", "ClearAcked").await;
+        most = most.max(resident());
+        if began.elapsed() < gone() / 4 {
+            early = most;
+        }
+    }
+    a.alarm_is("System/Gateway/Alarms/StoreFailed", "ActiveUnacked").await;
+    for instance in lines {
+        instance.store.mend();
+    }
+    a.logged("the store can be written again").await;
+    println!("gone for {:?}: {told} alarms, each told once; {early} KiB in the first quarter, {most} at most", began.elapsed());
+    assert!(most < early + 32 * 1024, "memory grew from {early} to {most} KiB");
+    a.alarm_is("System/Gateway/Alarms/StoreFailed", "ClearUnacked").await;
+    twins.told(ALICE, told).await;
+    for kind in ["raised", "acknowledged", "cleared"] {
+        let kind = serde_json::from_value(json!(kind)).unwrap();
+        let query = JournalQuery { alarm_pattern: Some("Tank/Alarms/Trip".into()), kinds: vec![kind], ..JournalQuery::default() };
+        let rows = twins.store().await.journal(&query).await.unwrap();
+        let events: BTreeSet<_> = rows.iter().map(|row| row.entry.event).collect();
+        assert_eq!((rows.len(), events.len()), (told, told), "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_gone_for_long_for_one_alone() {
+    let Some(twins) = Twins::new(TAGS, "").await else { return };
+    let a = twins.start(&twins.a).await;
+    goes_on_for_long(&twins, &a, &[&twins.a]).await;
+    a.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_gone_for_long_for_a_pair_that_sends() {
+    let Some(twins) = Twins::new(TAGS, "[redundancy]\nstore_lost = 'send'\n").await else { return };
+    let [a, b] = twins.both().await;
+    goes_on_for_long(&twins, &a, &[&twins.a, &twins.b]).await;
+    b.alarm_is("Tank/Alarms/Trip", "ClearAcked").await;
+    assert_eq!(standing(&a, &b).await, [true, false]);
+    a.stop();
+    b.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_gone_for_long_for_a_pair_that_waits() {
+    let Some(twins) = Twins::new(TAGS, "").await else { return };
+    let [a, b] = twins.both().await;
+    a.tag_is("Tank", false).await;
+    let lost = Instant::now();
+    for instance in [&twins.a, &twins.b] {
+        instance.store.cut();
+    }
+    until("nobody that acts", BOUND, async || (standing(&a, &b).await == [false, false]).then_some(())).await;
+    // The one that acted knows nothing now, and says so.
+    for path in ["alarms", "statistics", "overrides"] {
+        let answer = a.get(path).await;
+        assert_eq!(answer["status"], 503, "{answer}");
+        assert!(answer["detail"].as_str().is_some_and(|words| words.starts_with("nothing is known now")), "{answer}");
+    }
+    let resident = || [&a, &b].map(|daemon| resident_of(daemon.child.id()).expect("it runs"));
+    let (early, mut most, mut on) = (resident(), [0, 0], false);
+    while lost.elapsed() < gone() {
+        on = !on;
+        twins.trip(on);
+        assert_eq!(standing(&a, &b).await, [false, false]);
+        most = std::array::from_fn(|place| resident()[place].max(most[place]));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    twins.trip(true);
+    for instance in [&twins.a, &twins.b] {
+        instance.store.mend();
+    }
+    twins.told(ALICE, 1).await;
+    println!("gone for {:?}: {early:?} KiB at first, {most:?} at most", lost.elapsed());
+    assert!((0..2).all(|place| most[place] < early[place] + 32 * 1024), "memory grew from {early:?} to {most:?} KiB");
+    for daemon in [&a, &b] {
+        daemon.alarm_is("Tank/Alarms/Trip", "ActiveUnacked").await;
+    }
+    assert!(standing(&a, &b).await.contains(&true));
+    let query = JournalQuery { alarm_pattern: Some("Tank/Alarms/Trip".into()), ..JournalQuery::default() };
+    let rows = twins.store().await.journal(&query).await.unwrap();
+    let raised = rows.iter().filter(|row| json!(row.entry.kind) == "raised").count();
+    assert_eq!((raised, twins.texts(ALICE).len()), (1, 1));
     a.stop();
     b.stop();
 }

@@ -1,4 +1,4 @@
-//! A TCP line in front of servers: it can be cut, or fall silent without an end, and counts what passes.
+//! A TCP line in front of servers: it can be cut, slow, or fall silent without an end, and counts what passes.
 
 use std::{
     io,
@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -36,6 +37,8 @@ pub struct Line {
     targets: Arc<Mutex<Vec<u16>>>,
     /// With a number that goes up when the connections that there are shall end.
     state: watch::Sender<(State, u64)>,
+    /// How late the servers' answers are.
+    late: watch::Sender<Duration>,
     count: Arc<Count>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -46,22 +49,27 @@ impl Line {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let targets = Arc::new(Mutex::new(targets.to_vec()));
-        let state = watch::Sender::new((State::Up, 0));
+        let (state, late) = (watch::Sender::new((State::Up, 0)), watch::Sender::new(Duration::ZERO));
         let count = Arc::new(Count::default());
-        let (to, states, counts) = (Arc::clone(&targets), state.clone(), Arc::clone(&count));
+        let (to, states, lates, counts) = (Arc::clone(&targets), state.clone(), late.clone(), Arc::clone(&count));
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let (targets, state, count) = (to.lock().unwrap().clone(), states.subscribe(), Arc::clone(&counts));
-                tokio::spawn(pass(near, targets, state, count));
+                tokio::spawn(pass(near, targets, state, lates.subscribe(), count));
             }
         });
-        Self { port, targets, state, count, task }
+        Self { port, targets, state, late, count, task }
     }
 
     /// To the first of these from now on; the connections that there are end.
     pub fn turn(&self, targets: &[u16]) {
         *self.targets.lock().unwrap() = targets.to_vec();
         self.state.send_modify(|(_, number)| *number += 1);
+    }
+
+    /// Whatever the servers say comes so much later from now on, at most a minute.
+    pub fn slow(&self, late: Duration) {
+        self.late.send_replace(late.min(Duration::from_secs(60)));
     }
 
     /// Every connection ends, and new ones do at once.
@@ -96,7 +104,13 @@ impl Drop for Line {
     }
 }
 
-async fn pass(near: TcpStream, targets: Vec<u16>, mut state: watch::Receiver<(State, u64)>, count: Arc<Count>) {
+async fn pass(
+    near: TcpStream,
+    targets: Vec<u16>,
+    mut state: watch::Receiver<(State, u64)>,
+    late: watch::Receiver<Duration>,
+    count: Arc<Count>,
+) {
     let (now, number) = *state.borrow();
     if now == State::Cut {
         return;
@@ -116,8 +130,9 @@ async fn pass(near: TcpStream, targets: Vec<u16>, mut state: watch::Receiver<(St
         count.unanswered.fetch_add(i64::from(!waits.swap(true, Ordering::Relaxed)), Ordering::Relaxed);
     };
     let answered = || _ = count.unanswered.fetch_sub(i64::from(waits.swap(false, Ordering::Relaxed)), Ordering::Relaxed);
-    let there = half(near_read, far_write, state.clone(), asks);
-    let back = half(far_read, near_write, state.clone(), |_| answered());
+    let at_once = watch::Sender::new(Duration::ZERO).subscribe();
+    let there = half(near_read, far_write, state.clone(), at_once, asks);
+    let back = half(far_read, near_write, state.clone(), late, |_| answered());
     tokio::select! {
         _ = async { tokio::join!(there, back) } => {}
         _ = state.wait_for(|(_, now)| *now != number) => {}
@@ -129,6 +144,7 @@ async fn half(
     mut from: tcp::OwnedReadHalf,
     mut to: tcp::OwnedWriteHalf,
     mut state: watch::Receiver<(State, u64)>,
+    late: watch::Receiver<Duration>,
     passes: impl Fn(usize),
 ) -> io::Result<()> {
     let mut bytes = vec![0; 16 * 1024];
@@ -137,6 +153,8 @@ async fn half(
         if length > 0 {
             passes(length);
         }
+        let late = *late.borrow();
+        tokio::time::sleep(late).await;
         if state.wait_for(|(state, _)| *state != State::Silent).await.is_err() {
             return Ok(());
         }

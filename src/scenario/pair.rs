@@ -50,8 +50,8 @@ pub(super) struct Side {
     down: bool,
     frozen: bool,
     cut: bool,
-    /// What was not yet done of the step in which it was stopped.
-    unfinished: Vec<Effect>,
+    /// What was not yet done of the step in which it was stopped, and whether that was committed.
+    unfinished: (Vec<Effect>, bool),
     /// What arrived while it was stopped.
     inbox: Vec<Input>,
     /// Records that could not be committed, and what waits for that.
@@ -177,11 +177,11 @@ impl Rig {
         (side.down, side.frozen, side.until, pair.taking) = (true, false, Timestamp::NULL, false);
     }
 
-    /// The process is stopped, with this left to do.
-    pub(super) fn side_freezes(&mut self, unfinished: Vec<Effect>) {
+    /// The process is stopped, with this left to do of a step that is committed or not.
+    pub(super) fn side_freezes(&mut self, unfinished: Vec<Effect>, committed: bool) {
         let Some(pair) = &mut self.pair else { return };
         let side = &mut pair.sides[pair.focus];
-        (side.frozen, side.unfinished) = (true, unfinished);
+        (side.frozen, side.unfinished) = (true, (unfinished, committed));
     }
 
     /// Something happens to one of the two, as the random numbers will: it is started again, goes on, is stopped, cut off from the
@@ -255,12 +255,12 @@ impl Rig {
         let now = self.now;
         let one = &mut self.both().sides[side];
         (one.frozen, one.next_beat) = (false, now);
-        let (unfinished, inbox) = (std::mem::take(&mut one.unfinished), std::mem::take(&mut one.inbox));
+        let ((unfinished, committed), inbox) = (std::mem::take(&mut one.unfinished), std::mem::take(&mut one.inbox));
         if !self.has_engine(side) {
             return;
         }
         self.look_at(side);
-        self.act(unfinished, true);
+        self.act(unfinished, committed);
         for input in inbox {
             self.step(input);
         }

@@ -392,7 +392,7 @@ impl Rig {
         };
         self.act(rest, committed == Committed::Yes);
         match crash {
-            Some(Crash::Freeze(_)) => self.side_freezes(later),
+            Some(Crash::Freeze(_)) => self.side_freezes(later, committed == Committed::Yes),
             Some(_) => self.stop_program(),
             None => {}
         }

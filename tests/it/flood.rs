@@ -19,9 +19,9 @@ use crate::support::{
 };
 
 /// Spare coils of the simulated PLC begin there.
-const FIRST: u16 = 1000;
+pub const FIRST: u16 = 1000;
 /// Alarms of one coil.
-const PER_COIL: usize = 5;
+pub const PER_COIL: usize = 5;
 /// Alarms of a usual run; `ANNUNCIATOR_FLOOD_ALARMS` is another number, at most 100,000.
 const ALARMS: usize = 5_000;
 /// Memory that one alarm may cost in all its states, KiB: its condition, its event, its run, its place in digests, its records.
@@ -32,7 +32,8 @@ const BESIDES: u64 = 200 * 1024;
 const PATIENCE: Duration = Duration::from_millis(8);
 const AT_LEAST: Duration = Duration::from_secs(120);
 
-fn tags(coils: usize) -> String {
+/// Five alarms for each of so many spare coils, told by the pipeline `on-call`.
+pub fn tags(coils: usize) -> String {
     let mut text = String::new();
     for n in 0..coils {
         write!(

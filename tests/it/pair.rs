@@ -18,13 +18,16 @@ use annunciator::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{
-    BOUND,
-    alone::resident_of,
-    busy::{self, SETTLE, Seen, check, faults, live},
-    line::Line,
-    postgres,
-    program::{ALICE, Api, Daemon, OURS, PASSWORD, PIN, Plant, binary, free_port, until, until_or},
+use crate::{
+    flood,
+    support::{
+        BOUND,
+        alone::resident_of,
+        busy::{self, SETTLE, Seen, check, faults, live},
+        line::Line,
+        postgres,
+        program::{ALICE, Api, Daemon, OURS, PASSWORD, PIN, Plant, binary, free_port, until, until_or},
+    },
 };
 
 const TRIP: u16 = 1000;
@@ -751,4 +754,41 @@ async fn nothing_is_lost_or_doubled_whatever_happens_to_either() {
     assert_eq!(slow, 0, "fail-overs beyond {FAIL_OVER:?}: {:?}", tally.took);
     a.stop();
     b.stop();
+}
+
+/// Alarms a second, from a PLC's poll to what is committed and shown: one instance alone against one that another stands by for, on
+/// the same PostgreSQL and in turns. A measurement, so it asserts only that all alarms come.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: cargo test --release --test it how_fast_a_pair_is -- --ignored --nocapture"]
+async fn how_fast_a_pair_is() {
+    const COILS: usize = 4000;
+    const ROUNDS: usize = 5;
+    let alarms = COILS * flood::PER_COIL;
+    let mut took = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        for (two, took) in [false, true].into_iter().zip(&mut took) {
+            let Some(twins) = Twins::new(&flood::tags(COILS), "").await else { return };
+            let a = twins.start(&twins.a).await;
+            let b = if two { Some(twins.start(&twins.b).await) } else { None };
+            a.tag_is("Area0/P0", false).await;
+            let began = Instant::now();
+            twins.plant.plc.as_ref().unwrap().plant.set_coils(flood::FIRST, &vec![true; COILS]);
+            let shown = async || a.get("alarms?prefix=Area&state=ActiveUnacked&limit=1").await["total"].clone();
+            until_or("all alarms", SETTLE, async || (shown().await == alarms).then_some(()), || a.log()).await;
+            took.push(began.elapsed());
+            drop(b);
+        }
+    }
+    let median = |took: &mut Vec<Duration>| {
+        took.sort_unstable();
+        took[took.len() / 2].as_secs_f64()
+    };
+    let [alone, pair] = took.each_mut().map(median);
+    let each_second = |seconds: f64| f64::from(u32::try_from(alarms).unwrap()) / seconds;
+    println!(
+        "{alarms} alarms, median of {ROUNDS}: {:.0} a second alone, {:.0} of a pair: {:.2} of it",
+        each_second(alone),
+        each_second(pair),
+        alone / pair
+    );
 }

@@ -1,9 +1,10 @@
 //! The whole program: started, asked, reloaded, deceived and stopped, between our simulators.
 
 use std::{
+    fs,
     io::Write as _,
     net::{TcpListener, TcpStream},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -298,7 +299,7 @@ async fn programs_read_what_became_of_a_certificate() {
     let plant = Plant::new(TAGS, "").await;
     plant.start().await.stop();
     let rejected = plant.folder.path().join("data/pki/rejected");
-    let pem = std::fs::read_to_string("tests/fixtures/tls/loopback.cert.pem").unwrap();
+    let pem = fs::read_to_string("tests/fixtures/tls/loopback.cert.pem").unwrap();
     let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     std::fs::create_dir_all(&rejected).unwrap();
     std::fs::write(rejected.join("peer.der"), BASE64_STANDARD.decode(base64).unwrap()).unwrap();
@@ -385,9 +386,46 @@ async fn put_tag(plant: &Plant, path: &str, value: &Value) -> (reqwest::StatusCo
     (answer.status(), answer.text().await.unwrap())
 }
 
-/// SPEC 12: alarms and messages go on, tag writes wait, nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_no_alarm() {
+    let room = |process: u32, size: &str| {
+        let limited = Command::new("prlimit").args([&format!("--pid={process}"), &format!("--fsize={size}:unlimited")]).status();
+        assert!(limited.unwrap().success());
+    };
+    let lose = |process| {
+        room(process, "1");
+        Some(())
+    };
+    without_a_disk(lose, |process, ()| room(process, "unlimited")).await;
+}
+
+/// As when the system has found an error of the file system, and allows no more writing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_disk_stops_no_alarm() {
+    let lose = |process: u32| {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-q", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EROFS"]);
+        let mut strace = strace.arg(format!("--attach={process}")).stderr(Stdio::null()).spawn().ok()?;
+        let traced =
+            || fs::read_to_string(format!("/proc/{process}/status")).is_ok_and(|status| !status.contains("TracerPid:\t0"));
+        while !traced() {
+            if strace.try_wait().unwrap().is_some() {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Some(strace)
+    };
+    let regain = |_, mut strace: std::process::Child| {
+        // On this signal it lets go of the program and ends.
+        Command::new("kill").args(["-INT", &strace.id().to_string()]).status().unwrap();
+        strace.wait().unwrap();
+    };
+    without_a_disk(lose, regain).await;
+}
+
+/// SPEC 12: alarms and messages go on, tag writes wait, nothing is lost. `lose` gives `None` where it cannot be done.
+async fn without_a_disk<T>(lose: impl FnOnce(u32) -> Option<T>, regain: impl FnOnce(u32, T)) {
     let plant = Plant::new(TAGS, "").await;
     // What is written beyond the limit of a file's size fails as on a full disk, instead of ending the program.
     let run = plant.command(&["run"]);
@@ -396,12 +434,11 @@ async fn a_full_disk_stops_no_alarm() {
     shell.current_dir(run.get_current_dir().unwrap());
     let mut daemon = Daemon::spawn(&mut shell, plant.console);
     daemon.ready().await;
-    let pid = format!("--pid={}", daemon.child.id());
-    let room = |size: &str| {
-        let limited = Command::new("prlimit").args([&pid, &format!("--fsize={size}:unlimited")]).status();
-        assert!(limited.unwrap().success());
+    let process = daemon.child.id();
+    let Some(lost) = lose(process) else {
+        println!("skipped: strace is not there, or may not attach");
+        return;
     };
-    room("1");
     let plc = plant.plc.as_ref().unwrap();
     plc.plant.set_coils(SPARE, &[true]);
     let alarm = text(&plant, ALICE, 1).await;
@@ -413,7 +450,7 @@ async fn a_full_disk_stops_no_alarm() {
     let registers = || (plc.plant.holding(100), plc.plant.coil(11));
     assert_eq!(registers(), (0, false), "writes to the PLC wait");
 
-    room("unlimited");
+    regain(process, lost);
     daemon.alarm_is("System/Gateway/Alarms/StoreFailed", "ClearUnacked").await;
     until("the increment", BOUND, async || (registers().0 == 1).then_some(())).await;
     daemon.alarm_is(FAULT, "ActiveAcked").await;
@@ -438,7 +475,7 @@ async fn a_full_disk_stops_no_alarm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_url_replies_are_polled() {
     let plant = Plant::new(TAGS, "").await;
-    let main = std::fs::read_to_string(plant.folder.path().join("config/main.toml")).unwrap();
+    let main = fs::read_to_string(plant.folder.path().join("config/main.toml")).unwrap();
     let external = main.lines().find(|line| line.starts_with("external_url")).unwrap_or_else(|| panic!("{main}"));
     plant.write("config/main.toml", &main.replace(external, "poll = '2s'"));
     plant.twilio.set_inbound_url(None);
@@ -525,7 +562,7 @@ async fn only_allowed_numbers_are_texted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_in_the_middle_of_a_pipeline() {
     let plant = Plant::new(TAGS, "").await;
-    let main = std::fs::read_to_string(plant.folder.path().join("config/main.toml")).unwrap();
+    let main = fs::read_to_string(plant.folder.path().join("config/main.toml")).unwrap();
     plant.write("config/main.toml", &main.replace("wait = '30s'", "wait = '6s'"));
     let daemon = plant.start().await;
     let plc = plant.plc.as_ref().unwrap();

@@ -130,7 +130,10 @@ impl Engine {
         }
         if wish.is_critical() {
             let last = self.pace(wish.number, &wish.profile.name).critical;
-            return Ok(last.map(|last| last + CRITICAL_PACE).filter(|due| *due > self.now));
+            let later = last.map(|last| last + CRITICAL_PACE).filter(|due| *due > self.now);
+            // What waits, and is late because nothing ran for a while, takes it along: together they are the one of this minute.
+            let waits = self.batches.contains_key(&wish.batch());
+            return Ok(later.or_else(|| waits.then_some(self.now)));
         }
         self.tell_exhausted(wish.user, wish.profile);
         Err(NotSent::Budget)

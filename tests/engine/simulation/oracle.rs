@@ -23,6 +23,8 @@ use super::plant::{PEOPLE, Plant};
 const HOUR: Duration = Duration::from_secs(3600);
 /// Between the decision to tell somebody and the row of the outbox: cooldowns, digests, texts that are gathered.
 const GATHERED: Duration = Duration::from_secs(1200);
+/// A call that Twilio took so long after it was filed has waited; answers take up to three seconds.
+const WAITED: Duration = Duration::from_secs(5);
 /// A bare PIN says nothing when another event was told or ended so short a time ago.
 const LATELY: Duration = Duration::from_secs(300);
 
@@ -167,8 +169,9 @@ impl Oracle {
                 let def = item["alarm"].as_str().and_then(|path| rig.plan.alarm(path));
                 def.is_some_and(|def| def.priority == Priority::Critical)
             };
-            // What an alarm of the other kind has joined may be of either share: the oracle charges it to neither.
-            let mixed = items.iter().any(critical) && !items.iter().all(critical);
+            // A call that an alarm of the other kind has joined may be of either share: the oracle charges it to neither. While it
+            // waited for Twilio, one that is gone again may have been in it.
+            let mixed = items.iter().any(critical) && !items.iter().all(critical) || rig.now.since(created) > WAITED;
             if !(channel == Channel::Voice && mixed) {
                 let critical = purpose["priority"] == "critical";
                 self.spend(name, channel, Spent { at: rig.now, filed: created, row, critical }, plant)?;

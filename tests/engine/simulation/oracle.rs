@@ -161,7 +161,8 @@ impl Oracle {
                 self.covers.iter().any(|(user, _, from, until)| *user == name && *from <= created && created - GATHERED < *until);
             let on_duty = stood_in
                 || [Duration::ZERO, GATHERED / 4, GATHERED / 2, GATHERED].into_iter().any(|span| on_duty(name, created - span));
-            let jumped = self.jumped.is_some_and(|jumped| rig.now.since(jumped) < GATHERED);
+            let lately = |jumped: Timestamp| [rig.now, created].iter().any(|at| *at >= jumped && at.since(jumped) < GATHERED);
+            let jumped = self.jumped.is_some_and(lately);
             if !on_duty && !jumped {
                 return Err(format!("{name} is off duty and was told: {text}"));
             }

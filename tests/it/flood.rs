@@ -16,7 +16,7 @@ use annunciator::{
 
 use crate::support::{
     alone::{peak_of, resident_of},
-    program::{ALICE, OURS, PIN, Plant, until_or},
+    program::{ALICE, Daemon, OURS, PIN, Plant, until_or},
 };
 
 /// Spare coils of the simulated PLC begin there.
@@ -67,7 +67,9 @@ async fn a_flood_is_told_and_acknowledged_in_bounded_memory() {
     let throttle = config.lines().find(|line| line.starts_with("chatter")).unwrap();
     plant.write("config/main.toml", &config.replace(throttle, ""));
     let patience = AT_LEAST.max(PATIENCE * u32::try_from(alarms).unwrap());
-    let daemon = plant.start().await;
+    // Each line of the log is looked through for PINs, and some number among a million looks like one.
+    let mut daemon = Daemon::spawn(plant.command(&["run"]).env("RUST_LOG", "warn"), plant.console);
+    daemon.ready().await;
     let process = daemon.child.id();
     daemon.tag_is("Area0/P0", false).await;
     let before = resident_of(process).unwrap_or(0);

@@ -120,8 +120,8 @@ pub trait Gateway: Send + Sync {
     fn changed(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
-    /// What changed since it was last asked, everything at first; for one who asks. `None` when nothing is known: the program is stopping, or stands by
-    /// and its store does not answer.
+    /// What changed since it was last asked, everything at first; for one who asks. `None` when nothing is known: the program is
+    /// stopping, or stands by and its store does not answer.
     fn changes(&self) -> BoxFuture<'_, Option<Changed>> {
         Box::pin(async {
             Some(Changed { all: true, alarms: self.alarms().await, messages: self.outbox().await, ..Changed::default() })

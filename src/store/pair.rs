@@ -65,8 +65,8 @@ impl Store {
         matches!(self.backend, Backend::Postgres(_))
     }
 
-    /// Says that `me` lives, and takes or renews the lease if it may; 1 s at most, and 4 s more where the connection must be made anew.
-    /// Two answers of the server are waited for, so that one whose answers take long is enough. The one that holds it renews it, for as long as
+    /// Says that `me` lives, and takes or renews the lease if it may; 1 s at most, and 4 s more where the connection must be made
+    /// anew. It waits for two answers of the server, so that a slow one is good enough. The one that holds it renews it, for as long as
     /// nobody has taken it. It is taken when it is free, was given up, or has not been renewed for `lease`; by one that is not
     /// ready only when no ready one lives, that is, was seen within `lease`. SQLite has no other instances: always active.
     ///

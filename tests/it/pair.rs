@@ -569,7 +569,7 @@ async fn goes_on_for_long(twins: &Twins, a: &Daemon, lines: &[&Instance]) {
     twins.told(ALICE, told).await;
     for kind in ["raised", "acknowledged", "cleared"] {
         let kind = serde_json::from_value(json!(kind)).unwrap();
-        let query = JournalQuery { alarm_pattern: Some("Tank/Alarms/Trip".into()), kinds: vec![kind], ..JournalQuery::default() };
+        let query = JournalQuery { alarm: Some("Tank/Alarms/Trip".into()), kinds: vec![kind], ..JournalQuery::default() };
         let rows = twins.store().await.journal(&query).await.unwrap();
         let events: BTreeSet<_> = rows.iter().map(|row| row.entry.event).collect();
         assert_eq!((rows.len(), events.len()), (told, told), "{kind:?}");
@@ -631,7 +631,7 @@ async fn the_database_is_gone_for_long_for_a_pair_that_waits() {
         daemon.alarm_is("Tank/Alarms/Trip", "ActiveUnacked").await;
     }
     assert!(standing(&a, &b).await.contains(&true));
-    let query = JournalQuery { alarm_pattern: Some("Tank/Alarms/Trip".into()), ..JournalQuery::default() };
+    let query = JournalQuery { alarm: Some("Tank/Alarms/Trip".into()), ..JournalQuery::default() };
     let rows = twins.store().await.journal(&query).await.unwrap();
     let raised = rows.iter().filter(|row| json!(row.entry.kind) == "raised").count();
     assert_eq!((raised, twins.texts(ALICE).len()), (1, 1));
@@ -683,14 +683,10 @@ async fn strike(twins: &Twins, count: usize, mut random: fastrand::Rng) -> ([Dae
             _ = tokio::time::timeout(Duration::from_secs(2), until("something under way", BOUND, under_way)).await;
         }
         let began = Instant::now();
-        let what = match kind {
-            0..6 => "killed",
-            6..8 => "stopped",
-            _ => "cut off",
-        };
-        println!("{} {} is {what}", jiff::Timestamp::now(), line.name);
+        let say = |what: &str| println!("{} {} is {what}", jiff::Timestamp::now(), line.name);
         match kind {
             0..6 => {
+                say("killed");
                 tally.sending += usize::from(line.twilio.unanswered() > 0);
                 tally.pulsing += usize::from(busy::pulses(&twins.plant) > 0);
                 tally.kills += 1;
@@ -701,6 +697,7 @@ async fn strike(twins: &Twins, count: usize, mut random: fastrand::Rng) -> ([Dae
                 daemons[active] = twins.start(line).await;
             }
             6..8 => {
+                say("stopped");
                 tally.stops += 1;
                 daemons[active].signal("STOP");
                 twins.prefer(instances[other]);
@@ -711,6 +708,7 @@ async fn strike(twins: &Twins, count: usize, mut random: fastrand::Rng) -> ([Dae
                 assert_eq!((line.twilio.sent(), line.plc.sent()), before, "it went on: {}", daemons[active].log());
             }
             _ => {
+                say("cut off");
                 tally.cuts += 1;
                 if random.bool() {
                     line.store.cut();

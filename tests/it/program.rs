@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
     time::Duration,
@@ -406,8 +406,12 @@ async fn a_read_only_disk_stops_no_alarm() {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-q", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EROFS"]);
         let mut strace = strace.arg(format!("--attach={process}")).stderr(Stdio::null()).spawn().ok()?;
-        let traced =
-            || fs::read_to_string(format!("/proc/{process}/status")).is_ok_and(|status| !status.contains("TracerPid:\t0"));
+        // Each of its threads.
+        let traced = || {
+            let mut tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+            let status = |task: io::Result<fs::DirEntry>| fs::read_to_string(task?.path().join("status"));
+            tasks.all(|task| status(task).is_ok_and(|status| !status.contains("TracerPid:\t0\n")))
+        };
         while !traced() {
             if strace.try_wait().unwrap().is_some() {
                 return None;

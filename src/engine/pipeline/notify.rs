@@ -1,6 +1,6 @@
 //! The notify step: whom to tell next, and how long to wait for an answer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -287,7 +287,7 @@ impl Engine {
         for item in items {
             if let Some(run) = self.runs.get_mut(&item.alarm).filter(|run| run.code == item.code) {
                 run.untold = true;
-                self.dirty.runs.insert(std::sync::Arc::clone(&item.alarm));
+                self.dirty.runs.insert(Arc::clone(&item.alarm));
             }
         }
     }

@@ -124,15 +124,14 @@ impl Engine {
     /// When the text of a wish that is to go at `due` (at once without) may go; an error when the person's budget is used up. A
     /// wish that joins a text costs nothing.
     pub(super) fn admit(&mut self, wish: &Wish<'_>, due: Option<Timestamp>) -> Result<Option<Timestamp>, NotSent> {
-        let joins = due.is_some() && self.batches.contains_key(&wish.batch());
-        if joins || self.within_budget(wish.user, wish.profile.channel, wish.is_critical()) {
+        let waits = self.batches.contains_key(&wish.batch());
+        if due.is_some() && waits || self.within_budget(wish.user, wish.profile.channel, wish.is_critical()) {
             return Ok(due);
         }
         if wish.is_critical() {
             let last = self.pace(wish.number, &wish.profile.name).critical;
             let later = last.map(|last| last + CRITICAL_PACE).filter(|due| *due > self.now);
             // What waits, and is late because nothing ran for a while, takes it along: together they are the one of this minute.
-            let waits = self.batches.contains_key(&wish.batch());
             return Ok(later.or_else(|| waits.then_some(self.now)));
         }
         self.tell_exhausted(wish.user, wish.profile);

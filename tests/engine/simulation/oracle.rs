@@ -172,8 +172,9 @@ impl Oracle {
             };
             // A call that an alarm of the other kind has joined may be of either share: the oracle charges it to neither. While it
             // waited for Twilio, one that is gone again may have been in it.
-            let mixed = items.iter().any(critical) && !items.iter().all(critical) || rig.now.since(created) > WAITED;
-            if !(channel == Channel::Voice && mixed) {
+            let mixed = items.iter().any(critical) && !items.iter().all(critical);
+            let of_either = channel == Channel::Voice && (mixed || rig.now.since(created) > WAITED);
+            if !of_either {
                 let critical = purpose["priority"] == "critical";
                 self.spend(name, channel, Spent { at: rig.now, filed: created, row, critical }, plant)?;
             }

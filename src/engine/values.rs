@@ -284,6 +284,7 @@ impl Engine {
         }
         self.set_system(&format!("System/Gateway/Sources/{source}/Alarms/CommLoss"), None);
         self.watch_tags(source);
+        self.hurry_write_backs(source);
     }
 
     /// Alarms of the source hold their state; the loss is one alarm.

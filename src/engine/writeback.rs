@@ -285,6 +285,23 @@ impl Engine {
         reading.status.is_usable() && reading.value == *value
     }
 
+    /// A source is connected: what waits to be written there is tried at once, the ends of pulses too.
+    pub(super) fn hurry_write_backs(&mut self, source: &str) {
+        let now = self.now;
+        let there = |path: &str| self.tag_by_path(path).and_then(|tag| self.source_of(tag)).is_some_and(|of| *of == *source);
+        let targets = self.write_targets.iter().filter(|(path, _)| there(path));
+        let rows: Vec<OutboxId> = targets.flat_map(|(_, rows)| rows).copied().collect();
+        for id in rows {
+            let phase = match self.write_back(id).map(|row| row.phase) {
+                Some(Phase::Waiting(at)) if at > now => Phase::Waiting(now),
+                Some(Phase::ResetAgain(at)) if at > now => Phase::ResetAgain(now),
+                _ => continue,
+            };
+            self.update_write_back(id, |row| row.phase = phase);
+            self.write_back_due(id);
+        }
+    }
+
     fn retry_write_back(&mut self, id: OutboxId, detail: &str) {
         let again = self.now + RETRY;
         self.update_write_back(id, |row| {

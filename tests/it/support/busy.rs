@@ -106,7 +106,13 @@ pub async fn live(plant: &Plant, api: &Api, stop: &AtomicBool, seen: &Mutex<Seen
         }
         if stopping {
             let until = *deadline.get_or_insert(Instant::now() + SETTLE);
-            assert!(Instant::now() < until, "alarms are stuck: {lives:?}");
+            if Instant::now() >= until {
+                let stuck = lives.iter().position(|life| *life != Life::Quiet).unwrap();
+                let journal = api.get(&format!("journal?alarm=Trip{stuck}/Alarms/Alarm&limit=10")).await;
+                let counters: Vec<_> = (0..ALARMS).map(|n| plant.plc.as_ref().unwrap().plant.holding(COUNTER + n)).collect();
+                let trips = seen.lock().unwrap().trips;
+                panic!("alarms are stuck: {lives:?}, tripped {trips:?}, counted {counters:?}; {stuck}: {journal:#?}");
+            }
         }
         let Some(alarms) = alarms_of_the_active(api).await else { continue };
         for (n, life) in lives.iter_mut().enumerate() {

@@ -17,6 +17,8 @@ use annunciator::{
 };
 use uuid::Uuid;
 
+#[path = "../tests/it/support/port.rs"]
+mod port;
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;
 

@@ -15,7 +15,7 @@ use super::{
     sql::Statement,
 };
 
-/// How long the database may take for a beat, or to be given the lease back.
+/// How long the database may take to be given the lease back, or for a beat of a short lease.
 const BEAT: Duration = Duration::from_secs(1);
 /// A member that was not seen for so many leases is gone.
 const GONE: i32 = 10;
@@ -65,8 +65,8 @@ impl Store {
         matches!(self.backend, Backend::Postgres(_))
     }
 
-    /// Says that `me` lives, and takes or renews the lease if it may; 1 s at most, and 4 s more where the connection must be made
-    /// anew. It waits for two answers of the server, so that a slow one is good enough. The one that holds it renews it, for as long as
+    /// Says that `me` lives, and takes or renews the lease if it may; a third of `lease` at most, or 1 s if that is more; where the
+    /// connection must be made anew, 3 s and twice as much again. It waits for two answers of the server, so that a slow one is good enough. The one that holds it renews it, for as long as
     /// nobody has taken it. It is taken when it is free, was given up, or has not been renewed for `lease`; by one that is not
     /// ready only when no ready one lives, that is, was seen within `lease`. SQLite has no other instances: always active.
     ///
@@ -87,7 +87,7 @@ impl Store {
     pub async fn give_up(&self, me: &Member) -> Result<(), StoreError> {
         let Backend::Postgres(postgres) = &self.backend else { return Ok(()) };
         postgres.epoch.store(0, Ordering::Release);
-        in_time(postgres.give_up(me)).await
+        in_time(BEAT, postgres.give_up(me)).await
     }
 
     /// Hands an input to the active instance: durable when it returns. What is in it is the daemon's business; it is kept for a
@@ -129,16 +129,19 @@ impl Store {
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(BEAT, work).await.unwrap_or_else(|_| Err(StoreError::other(NO_ANSWER)))
+async fn in_time<T>(time: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(StoreError::other(NO_ANSWER)))
 }
 
 impl Postgres {
     fn beat<'f>(&'f self, me: &'f Member, lease: Duration) -> BoxFuture<'f, Result<Pair, StoreError>> {
         Box::pin(async move {
+            let time = BEAT.max(lease / 3);
             let mut keeper = self.keeper.lock().await;
-            let mut connection = self.kept(&mut keeper).await?;
-            let (pair, epoch) = in_time(beat(&mut connection, me, lease)).await?;
+            let mut connection = self.kept(&mut keeper, time).await?;
+            // Of beats that take a third of the lease, each still ends before the room of the one before it does. A limit that is
+            // shorter would let an instance renew, time and again, a lease that it does not see and nobody else gets.
+            let (pair, epoch) = in_time(time, beat(&mut connection, me, lease)).await?;
             self.epoch.store(epoch.unwrap_or(0), Ordering::Release);
             *keeper = Some(connection);
             Ok(pair)
@@ -150,7 +153,7 @@ impl Postgres {
             let mut keeper = self.keeper.lock().await;
             // Whatever a beat that was on its way has found.
             self.epoch.store(0, Ordering::Release);
-            let mut connection = self.kept(&mut keeper).await?;
+            let mut connection = self.kept(&mut keeper, BEAT).await?;
             let sql = "UPDATE commits SET holder = NULL WHERE holder = $1";
             sqlx::query(sql).bind(me.id.to_string()).execute(&mut connection).await?;
             *keeper = Some(connection);
@@ -158,15 +161,15 @@ impl Postgres {
         })
     }
 
-    /// The connection that keeps the lease; it is put back only after good work.
-    async fn kept(&self, keeper: &mut Option<PgConnection>) -> Result<PgConnection, StoreError> {
+    /// The connection that keeps the lease; it is put back only after good work. Each of a new one's statements is prepared within `time`.
+    async fn kept(&self, keeper: &mut Option<PgConnection>, time: Duration) -> Result<PgConnection, StoreError> {
         if let Some(connection) = keeper.take() {
             return Ok(connection);
         }
         let mut connection = self.connect().await?;
         // Here, so that a beat itself waits for no more answers than it must.
         for sql in [RENEW, SEE] {
-            within(BEAT, connection.prepare(SqlStr::from_static(sql))).await?;
+            within(time, connection.prepare(SqlStr::from_static(sql))).await?;
         }
         Ok(connection)
     }

@@ -24,7 +24,7 @@ use annunciator::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{BOUND, peers, process::Child};
+use crate::support::{BOUND, peers, port::free_port, process::Child};
 
 /// How long a peer may take to start while all tests start theirs.
 const START: Duration = Duration::from_secs(120);
@@ -177,10 +177,6 @@ pub fn with_user(mut settings: OpcuaSettings, password: &str) -> OpcuaSettings {
     settings.server.user = Some("bridge".to_owned());
     settings.server.password = Some(annunciator::engine::plan::Secret::new(password));
     settings
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn asyncua(port: u16, more: &[&str]) -> Option<Child> {

@@ -17,7 +17,8 @@ use crate::support::{
     BOUND,
     alone::resident_of,
     mutate::mutate,
-    program::{Daemon, binary, free_port},
+    port::free_port,
+    program::{Daemon, binary},
     raw::{NOTHING_MORE, PUBLISH, Peer, count, extension, id, number, request, tag, target},
     requests::{event_filter, good_requests},
 };

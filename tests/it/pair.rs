@@ -25,8 +25,9 @@ use crate::{
         alone::resident_of,
         busy::{self, SETTLE, Seen, check, faults, live},
         line::Line,
+        port::free_port,
         postgres,
-        program::{ALICE, Api, Daemon, OURS, PASSWORD, PIN, Plant, binary, free_port, until, until_or},
+        program::{ALICE, Api, Daemon, OURS, PASSWORD, PIN, Plant, binary, until, until_or},
         twilio::http,
     },
 };
@@ -442,14 +443,24 @@ async fn standing(a: &Daemon, b: &Daemon) -> [bool; 2] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_late_cost_no_lease() {
-    let Some(twins) = Twins::new(TAGS, "").await else { return };
+    late_answers("3s", Duration::from_millis(300), 2).await;
+}
+
+/// A beat takes longer than one of a short lease may.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_later_cost_no_long_lease() {
+    late_answers("6s", Duration::from_millis(600), 1).await;
+}
+
+async fn late_answers(lease: &str, late: Duration, alarms: usize) {
+    let Some(twins) = Twins::new(TAGS, &format!("[redundancy]\nlease = '{lease}'\n")).await else { return };
     let [a, b] = twins.both().await;
     a.tag_is("Tank", false).await;
     for instance in [&twins.a, &twins.b] {
-        instance.store.slow(Duration::from_millis(300));
+        instance.store.slow(late);
     }
     // Longer than a few leases: the first commits prepare their statements, too.
-    for alarm in 1..=2 {
+    for alarm in 1..=alarms {
         let tripped = Instant::now();
         twins.trip(true);
         twins.told(ALICE, alarm).await;

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 
 use crate::support::{
     BOUND, peers,
+    port::free_port,
     process::Child,
-    program::{ALICE, Daemon, PASSWORD, PIN, Plant, binary, demo, finish, free_port, no_secrets, until},
+    program::{ALICE, Daemon, PASSWORD, PIN, Plant, binary, demo, finish, no_secrets, until},
     twilio::http,
 };
 

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use crate::support::{
     BOUND,
-    program::{ALICE, Daemon, OURS, PIN, Plant, TOKEN, finish, free_port, pin_in, until},
+    port::free_port,
+    program::{ALICE, Daemon, OURS, PIN, Plant, TOKEN, finish, pin_in, until},
     twilio::http,
 };
 

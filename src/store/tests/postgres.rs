@@ -18,6 +18,8 @@ use crate::engine::plan::Secret;
 
 #[path = "../../../tests/it/support/postgres.rs"]
 mod cluster;
+#[path = "../../../tests/it/support/port.rs"]
+mod port;
 
 use cluster::{Cluster, database};
 

@@ -9,6 +9,7 @@ pub mod line;
 pub mod mutate;
 pub mod peers;
 pub mod plant;
+pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod program;

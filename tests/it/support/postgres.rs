@@ -1,5 +1,5 @@
 //! A PostgreSQL of our own: one private cluster a process, made in a temporary folder and listening on loopback, with a database for
-//! each test. Shared by the library's tests, which take this file in by its path.
+//! each test. Shared by the library's tests, which take this file and `port.rs` in by their paths.
 
 #![allow(dead_code, reason = "not every test that takes this file in needs all of it")]
 
@@ -8,7 +8,6 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, Write as _},
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -18,6 +17,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use super::port::free_port;
 
 /// How long starting or stopping may take.
 const BOUND: Duration = Duration::from_secs(60);
@@ -70,7 +71,7 @@ impl Cluster {
             // The server refuses to run as root.
             run(Command::new("chown").arg("postgres").arg(&folder))?;
         }
-        let mut cluster = Self { folder, programs, port: free_port()?, server: None };
+        let mut cluster = Self { folder, programs, port: free_port(), server: None };
         let data = cluster.data();
         let user = ["--username=annunciator", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"];
         run(cluster.command("initdb").args(user).arg("--pgdata").arg(&data))?;
@@ -232,10 +233,6 @@ fn version(folder: &Path) -> u32 {
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 fn run(command: &mut Command) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{Command, Output, Stdio},
     thread,
@@ -18,7 +18,7 @@ use annunciator::{
 };
 use serde_json::Value;
 
-use super::{BOUND, process::Child, twilio::http};
+use super::{BOUND, port::free_port, process::Child, twilio::http};
 
 /// Signs webhooks and authenticates; must never be seen.
 pub const TOKEN: &str = "auth-token-of-the-tests-93417";
@@ -39,11 +39,6 @@ pub fn binary() -> Command {
         command.env_remove(name);
     }
     command
-}
-
-/// A port that nobody listens on.
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A plant: the simulators, and a folder with configuration, tags and data.
@@ -70,8 +65,9 @@ impl Plant {
 
     /// The same on given ports for webhooks and console.
     pub async fn on([webhooks, console]: [u16; 2], tags: &str, more: &str, twilio: Options) -> Self {
-        let loopback = (Ipv4Addr::LOCALHOST, 0).into();
-        let plc = Plc::start(loopback).await.unwrap();
+        // They come back where they were.
+        let listen = || (Ipv4Addr::LOCALHOST, free_port()).into();
+        let plc = Plc::start(listen()).await.unwrap();
         let options = Options {
             auth_token: TOKEN.into(),
             numbers: vec![OURS.into()],
@@ -82,7 +78,7 @@ impl Plant {
             },
             ..twilio
         };
-        let twilio = Simulator::start(loopback, options).await.unwrap();
+        let twilio = Simulator::start(listen(), options).await.unwrap();
         let plant = Self {
             folder: tempfile::tempdir().unwrap(),
             plc_addr: plc.addr,

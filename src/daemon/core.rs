@@ -2,7 +2,7 @@
 //! their effects. The one place where "record, then act" is enforced.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -28,7 +28,7 @@ use crate::{
     lease::{Fate, fate},
 };
 
-/// Records that wait in memory while the store cannot be written (SPEC 12).
+/// Records that wait in memory while the store cannot be written (SPEC 12). What the state is now is kept beyond it.
 const MAX_BUFFERED: usize = 100_000;
 /// How often a store that failed is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -223,6 +223,12 @@ impl Core {
             Effect::Record(record) => Some(record),
             _ => None,
         });
+        if self.failed_since.is_some_and(|since| since.elapsed() >= STORE_RETRY) {
+            let lost = shed(&mut self.buffered, MAX_BUFFERED);
+            if lost > 0 {
+                tracing::error!(lost, "records are lost: the store has been out of order for too long");
+            }
+        }
         let old = self.buffered.len();
         self.buffered.extend(records.inspect(|record| self.shared.changes.note(record)));
         let raised = self.buffered.iter().any(|record| matches!(record, Record::Journal(_)));
@@ -271,7 +277,6 @@ impl Core {
     /// Commits what is buffered and gives it, or `None`. A failure is told to the engine, whose records of it join the buffer.
     async fn commit(&mut self) -> Option<Vec<Record>> {
         if self.failed_since.is_some_and(|since| since.elapsed() < STORE_RETRY) {
-            self.shed();
             return None;
         }
         if self.buffered.is_empty() && self.failed_since.is_none() {
@@ -306,27 +311,9 @@ impl Core {
                     tracing::error!(%error, "failed to write the store; records wait in memory");
                     self.shared.inbox.input(Input::Store { failed: true });
                 }
-                self.shed();
                 None
             }
         }
-    }
-
-    /// Keeps the buffer within its bound: what is no alarm's goes first.
-    fn shed(&mut self) {
-        if self.buffered.len() <= MAX_BUFFERED {
-            return;
-        }
-        let too_many = self.buffered.len() - MAX_BUFFERED;
-        let mut dropped = 0;
-        self.buffered.retain(|record| {
-            let keep = dropped >= too_many || !matches!(record, Record::Audit(_));
-            dropped += usize::from(!keep);
-            keep
-        });
-        let still = self.buffered.len().saturating_sub(MAX_BUFFERED);
-        self.buffered.drain(..still);
-        tracing::error!(lost = too_many, "records are lost: the store has been out of order for too long");
     }
 
     fn act(&mut self, effects: Effects, durable: bool, oldest_sample: Option<Instant>) {
@@ -362,5 +349,98 @@ impl Core {
         if !published.is_empty() {
             self.shared.table.write(&published);
         }
+    }
+}
+
+/// Keeps records that wait within `bound`, and gives how many are lost. States that a later record replaces go first, and nothing is
+/// lost with them; then the oldest of the audit log; then the oldest of journal and ledger. The last record of each state stays: it is
+/// no more than the engine has in memory, and without it a restart would raise and tell again what people have long acknowledged.
+fn shed(records: &mut Vec<Record>, bound: usize) -> usize {
+    if records.len() <= bound {
+        return 0;
+    }
+    let mut seen = HashSet::new();
+    let newest_first = records.iter().rev();
+    let mut last: Vec<bool> = newest_first
+        .map(|record| match record {
+            Record::State { kind, key, .. } => seen.insert((*kind, key.as_str())),
+            _ => true,
+        })
+        .collect();
+    records.retain(|_| last.pop().unwrap_or(true));
+    let kept = records.len();
+    let audit: fn(&Record) -> bool = |record| matches!(record, Record::Audit(_));
+    let logs: fn(&Record) -> bool = |record| matches!(record, Record::Audit(_) | Record::Journal(_) | Record::Ledger(_));
+    for goes in [audit, logs] {
+        let mut too_many = records.len().saturating_sub(bound);
+        records.retain(|record| {
+            let keep = too_many == 0 || !goes(record);
+            too_many -= usize::from(!keep);
+            keep
+        });
+    }
+    kept - records.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        engine::{
+            io::Via,
+            plan::Channel,
+            record::{AuditEntry, AuditKind, Direction, LedgerEntry, StateKind, Stored},
+        },
+        tag::Timestamp,
+    };
+
+    fn state(key: &str, value: u32) -> Record {
+        Record::State { kind: StateKind::Alarm, key: key.to_owned(), value: Some(Stored::of(&value)) }
+    }
+
+    fn audit(number: u32) -> Record {
+        Record::Audit(AuditEntry {
+            time: Timestamp::from_ticks(0),
+            kind: AuditKind::Write,
+            user: String::new(),
+            via: Via::System,
+            subject: number.to_string(),
+            text: String::new(),
+            result: String::new(),
+            events: vec![Uuid::nil()],
+            sid: None,
+        })
+    }
+
+    fn sent(number: u32) -> Record {
+        Record::Ledger(LedgerEntry {
+            time: Timestamp::from_ticks(0),
+            sid: format!("SM{number}"),
+            direction: Direction::Sent,
+            channel: Channel::Sms,
+            user: None,
+            number: String::new(),
+            segments: 1,
+            minutes: 0,
+            row: None,
+        })
+    }
+
+    #[test]
+    fn what_waits_too_long_is_lost_last_of_all_what_is_so_now() {
+        let all = vec![state("a", 1), sent(1), audit(1), state("b", 1), audit(2), state("a", 2), sent(2)];
+        let bounded = |bound: usize| {
+            let mut records = all.clone();
+            let lost = shed(&mut records, bound);
+            (records, lost)
+        };
+        let (a, b) = (state("a", 2), state("b", 1));
+        assert_eq!(bounded(7), (all.clone(), 0));
+        assert_eq!(bounded(6), (vec![sent(1), audit(1), b.clone(), audit(2), a.clone(), sent(2)], 0), "replaced");
+        assert_eq!(bounded(5), (vec![sent(1), b.clone(), audit(2), a.clone(), sent(2)], 1), "the oldest of the audit log");
+        assert_eq!(bounded(3), (vec![b.clone(), a.clone(), sent(2)], 3));
+        assert_eq!(bounded(1), (vec![b, a], 4), "states stay");
     }
 }

@@ -3,7 +3,10 @@
 //! The lease is the row in `commits`: whoever holds it is the active one, in an epoch that every commit checks. All times are the
 //! database's own, so no two clocks are ever compared.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::BoxFuture;
 use sqlx::{Executor as _, PgConnection, Row as _, SqlStr, postgres::types::PgInterval};
@@ -19,6 +22,30 @@ use super::{
 const BEAT: Duration = Duration::from_secs(1);
 /// A member that was not seen for so many leases is gone.
 const GONE: i32 = 10;
+
+/// What keeps the lease.
+#[derive(Default)]
+pub(super) struct Keeper {
+    pub connection: Option<PgConnection>,
+    /// When the last beat was answered.
+    answered: Option<Instant>,
+    /// A beat since then was not.
+    failed: bool,
+    /// Until then a lease that has run out is left to whoever held it.
+    patient: Option<Instant>,
+}
+
+impl Keeper {
+    /// At the beginning of a beat: whether it may take a lease that has run out. When the database was gone for all, it has run out
+    /// although whoever holds it lives, and may hold records of what it did meanwhile (`store_lost = "send"`): that one comes first.
+    fn takes(&mut self, began: Instant, lease: Duration) -> bool {
+        if self.failed && self.answered.is_some_and(|at| began.duration_since(at) > lease) {
+            self.patient = Some(began + lease);
+        }
+        self.failed = true;
+        self.patient.is_none_or(|until| until <= began)
+    }
+}
 
 /// One instance, as the others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +95,8 @@ impl Store {
     /// Says that `me` lives, and takes or renews the lease if it may; a third of `lease` at most, or 1 s if that is more; where the
     /// connection must be made anew, 3 s and twice as much again. It waits for two answers of the server, so that a slow one is good enough. The one that holds it renews it, for as long as
     /// nobody has taken it. It is taken when it is free, was given up, or has not been renewed for `lease`; by one that is not
-    /// ready only when no ready one lives, that is, was seen within `lease`. SQLite has no other instances: always active.
+    /// ready only when no ready one lives, that is, was seen within `lease`; and for one `lease` after the database was gone for longer
+    /// than that, not because it has run out: whoever held it comes first. SQLite has no other instances: always active.
     ///
     /// # Errors
     /// When the database does not answer, or refuses. Whether commits work is unchanged then.
@@ -138,12 +166,14 @@ impl Postgres {
         Box::pin(async move {
             let time = BEAT.max(lease / 3);
             let mut keeper = self.keeper.lock().await;
-            let mut connection = self.kept(&mut keeper, time).await?;
+            let takes = keeper.takes(Instant::now(), lease);
+            let mut connection = self.kept(&mut keeper.connection, time).await?;
             // Of beats that take a third of the lease, each still ends before the room of the one before it does. A limit that is
             // shorter would let an instance renew, time and again, a lease that it does not see and nobody else gets.
-            let (pair, epoch) = in_time(time, beat(&mut connection, me, lease)).await?;
+            let (pair, epoch) = in_time(time, beat(&mut connection, me, lease, takes)).await?;
             self.epoch.store(epoch.unwrap_or(0), Ordering::Release);
-            *keeper = Some(connection);
+            (keeper.answered, keeper.failed) = (Some(Instant::now()), false);
+            keeper.connection = Some(connection);
             Ok(pair)
         })
     }
@@ -153,10 +183,10 @@ impl Postgres {
             let mut keeper = self.keeper.lock().await;
             // Whatever a beat that was on its way has found.
             self.epoch.store(0, Ordering::Release);
-            let mut connection = self.kept(&mut keeper, BEAT).await?;
+            let mut connection = self.kept(&mut keeper.connection, BEAT).await?;
             let sql = "UPDATE commits SET holder = NULL WHERE holder = $1";
             sqlx::query(sql).bind(me.id.to_string()).execute(&mut connection).await?;
-            *keeper = Some(connection);
+            keeper.connection = Some(connection);
             Ok(())
         })
     }
@@ -185,7 +215,7 @@ const RENEW: &str = "WITH said AS (
     DELETE FROM member WHERE id <> $1 AND seen < clock_timestamp() - interval '1 day'
 )
 UPDATE commits SET epoch = CASE WHEN holder = $1 THEN epoch ELSE epoch + 1 END, holder = $1, renewed = clock_timestamp()
-WHERE holder = $1 OR (holder IS NULL OR renewed < clock_timestamp() - $6::interval) AND ($5 OR NOT EXISTS
+WHERE holder = $1 OR (holder IS NULL OR $7 AND renewed < clock_timestamp() - $6::interval) AND ($5 OR NOT EXISTS
     (SELECT 1 FROM member WHERE id <> $1 AND ready AND seen > clock_timestamp() - $6::interval))
 RETURNING epoch";
 /// The last commit, who holds the lease, and who was seen; the asker at least.
@@ -194,10 +224,15 @@ const SEE: &str = "SELECT number, CASE WHEN renewed >= clock_timestamp() - $1::i
 FROM commits, member WHERE seen > clock_timestamp() - $2::int4 * $1::interval ORDER BY uri, id";
 
 /// The beat itself; with the epoch when `me` is active.
-async fn beat(connection: &mut PgConnection, me: &Member, lease: Duration) -> Result<(Pair, Option<i64>), StoreError> {
+async fn beat(
+    connection: &mut PgConnection,
+    me: &Member,
+    lease: Duration,
+    takes: bool,
+) -> Result<(Pair, Option<i64>), StoreError> {
     let long = interval(lease);
     let renewal = sqlx::query(RENEW).bind(me.id.to_string()).bind(&me.uri).bind(&me.endpoint).bind(&me.version);
-    let mine = renewal.bind(me.ready).bind(long).fetch_optional(&mut *connection).await?;
+    let mine = renewal.bind(me.ready).bind(long).bind(takes).fetch_optional(&mut *connection).await?;
     let rows = sqlx::query(SEE).bind(long).bind(GONE).fetch_all(&mut *connection).await?;
     let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let (number, holder): (i64, Option<String>) = (first.try_get(0)?, first.try_get(1)?);
@@ -220,4 +255,27 @@ async fn beat(connection: &mut PgConnection, me: &Member, lease: Duration) -> Re
 
 fn interval(time: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(time.as_micros()).unwrap_or(i64::MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_database_was_gone_whoever_held_the_lease_comes_first() {
+        let (lease, began) = (Duration::from_secs(3), Instant::now());
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let mut keeper = Keeper::default();
+        assert!(keeper.takes(at(0), lease) && keeper.takes(at(9), lease), "one that was never answered does not wait");
+        let answered = |keeper: &mut Keeper, seconds: u64| (keeper.answered, keeper.failed) = (Some(at(seconds)), false);
+        answered(&mut keeper, 10);
+        assert!(keeper.takes(at(11), lease) && keeper.takes(at(13), lease), "gone for no longer than a lease");
+        assert!(!keeper.takes(at(14), lease) && !keeper.takes(at(20), lease));
+        answered(&mut keeper, 20);
+        assert!(!keeper.takes(at(22), lease));
+        answered(&mut keeper, 22);
+        assert!(keeper.takes(at(23), lease), "a lease after the first answer");
+        answered(&mut keeper, 23);
+        assert!(keeper.takes(at(40), lease), "it was not the database that was silent");
+    }
 }

@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 
 use super::{
     READERS, StoreError, explain_migration,
+    pair::Keeper,
     sql::{Row, Statement},
     write,
 };
@@ -65,7 +66,7 @@ pub(super) struct Postgres {
     read_only: bool,
     writer: Mutex<Writer>,
     /// Renews the lease; beside the writer, so that a long commit does not cost it.
-    pub(super) keeper: Mutex<Option<PgConnection>>,
+    pub(super) keeper: Mutex<Keeper>,
     /// The epoch in which this instance is the active one; 0 in none.
     pub(super) epoch: AtomicI64,
 }
@@ -144,7 +145,7 @@ impl Postgres {
 
     pub(super) async fn close(&self) {
         let live = self.writer.lock().await.live.take();
-        let keeper = self.keeper.lock().await.take();
+        let keeper = self.keeper.lock().await.connection.take();
         for connection in live.map(|live| live.connection).into_iter().chain(keeper) {
             _ = within(CONNECT, connection.close()).await;
         }
